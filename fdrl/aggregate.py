@@ -29,6 +29,30 @@ def weighted_mean(probs: Array, weights: Array) -> tuple[Float, Mask]:
     return _divide((w[:, :, None] * probs).sum(0), total), total > 0
 
 
+LOG_FLOOR = 1e-3
+"""Least probability that `log_pool` takes an answer for: what one byte can tell from zero, about.
+
+Without it one agent that is sure would overrule all others, however little it weighs.
+"""
+
+
+def log_pool(probs: Array, weights: Array) -> tuple[Float, Mask]:
+    """Return prod_u p[u,n]**w[u,n], w normalized over agents, renormalized [N, A].
+
+    The logarithmic opinion pool (Genest and Zidek, 1986): the mean of log-probabilities, so of
+    logits, as averaging parameters does to first order. The distribution q that minimizes
+    sum_u w[u] KL(q || p[u]); unlike the linear pool it is not flatter than the answers are. Rows
+    that rest on nobody's answer are uniform; returned with the rows [N] that do not.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    total = w.sum(0)
+    share = w / np.where(total > 0, total, 1)
+    logs = np.log(np.maximum(np.asarray(probs, dtype=np.float64), LOG_FLOOR))
+    z = (share[:, :, None] * logs).sum(0)
+    e = np.exp(z - z.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True)), total > 0
+
+
 def _divide(total: Float, weight: Float) -> Float:
     """Normalize [..., A] by weight [...], uniform where there is none."""
     safe = np.where(weight > 0, weight, 1)[..., None]

@@ -10,6 +10,7 @@ import msgspec
 from fdrl.config import Exchange
 from fdrl.distill import DistillSettings
 
+Combine = Literal["mean", "log", "median", "trimmed", "geometric"]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=0.5)]
 
 
@@ -34,8 +35,9 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Weigh an answer by how far it is from uniform."""
     leave_self_out: bool = False
     """Teach each agent by the others only."""
-    combine: Literal["mean", "median", "trimmed", "geometric"] = "mean"
-    """Weighted mean, or a robust combination that ignores the weights."""
+    combine: Combine = "mean"
+    """Weighted mean of probabilities (mean) or of their logarithms (log), or a robust combination
+    that ignores the weights."""
     trim: Fraction = 0.2
     """Share of answers cut at each end by `trimmed`."""
     sharpen: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0

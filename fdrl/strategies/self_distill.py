@@ -28,7 +28,7 @@ class Self(Exchange, tag="self", tag_field="type", frozen=True, kw_only=True):
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "mix"}
     default_same_init: ClassVar[bool] = False
 
-    distill: DistillSettings = DistillSettings(steps=12, batch=128, lr=1e-4)
+    distill: DistillSettings = DistillSettings(steps=16, batch=128, lr=1e-4)
 
 
 class Client:

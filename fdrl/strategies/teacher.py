@@ -94,7 +94,9 @@ def known_scores(scores: Sequence[float | None]) -> Array:
 
 def combine(sheet: Sheet, weights: Array, settings: Distillation) -> Array:
     """Return the teacher [N, A]."""
-    if settings.combine == "mean":
+    if settings.combine == "log":
+        teacher, _ = aggregate.log_pool(sheet.probs, weights)
+    elif settings.combine == "mean":
         teacher, _ = aggregate.weighted_mean(sheet.probs, weights)
     else:
         teacher = _robust(sheet, settings)

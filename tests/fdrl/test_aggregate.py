@@ -28,6 +28,36 @@ def test_weighted_mean() -> None:
     assert mean.dtype == np.float64
 
 
+def test_log_pool() -> None:
+    """Odds are multiplied: (9 : 1)**(3/4) * (1 : 1)**(1/4) = 9**.75 : 1."""
+    probs = np.array([[[0.9, 0.1]], [[0.5, 0.5]]])
+    pooled, covered = aggregate.log_pool(probs, np.array([[3.0], [1.0]]))
+    odds = 9**0.75
+    np.testing.assert_allclose(pooled, [[odds / (1 + odds), 1 / (1 + odds)]])
+    assert covered.tolist() == [True]
+
+
+def test_log_pool_of_opposite_answers_is_undecided_and_of_equal_ones_unchanged() -> None:
+    """Three agents that are sure make a teacher that is as sure."""
+    sure = np.array([[[0.9, 0.1]]] * 3)
+    np.testing.assert_allclose(aggregate.log_pool(sure, np.ones((3, 1)))[0], [[0.9, 0.1]])
+    opposed = np.array([[[0.9, 0.1]], [[0.1, 0.9]]])
+    np.testing.assert_allclose(aggregate.log_pool(opposed, np.ones((2, 1)))[0], [[0.5, 0.5]])
+
+
+def test_no_agent_has_a_veto_in_the_log_pool() -> None:
+    """A zero counts as 1/1000: among nine that say one half it moves the odds by 1000**0.1."""
+    probs = np.array([[[0.0, 1.0]]] + [[[0.5, 0.5]]] * 9)
+    pooled, _ = aggregate.log_pool(probs, np.ones((10, 1)))
+    np.testing.assert_allclose(pooled[0, 1] / pooled[0, 0], 1000**0.1)
+
+
+def test_log_pool_of_nobody_is_uniform_and_says_so() -> None:
+    pooled, covered = aggregate.log_pool(PROBS[:2], WEIGHTS[:2])
+    np.testing.assert_allclose(pooled[1], [0.5, 0.5])
+    assert covered.tolist() == [True, False]
+
+
 def test_a_row_that_nobody_answered_is_uniform_and_says_so() -> None:
     mean, covered = aggregate.weighted_mean(PROBS[:2], WEIGHTS[:2])
     np.testing.assert_allclose(mean, [[2 / 3, 1 / 3], [0.5, 0.5]])

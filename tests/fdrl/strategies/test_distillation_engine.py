@@ -10,6 +10,7 @@ from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
+from fdrl.strategies.fd import FD
 
 TWO_STATES = {"type": "uniform", "size": 2}
 ANSWERS = [  # three agents, two proxies, two actions
@@ -56,7 +57,7 @@ def one_round(client, server, cohort, seen, drop=()):
     return up, down
 
 
-FLOAT = {"type": "fd", "coding": "float32", "visit_power": 0.0}
+FLOAT = {"type": "fd", "coding": "float32", "visit_power": 0.0, "combine": "mean"}
 
 
 def test_plain_mean_of_current_policies():
@@ -111,6 +112,21 @@ def test_sharpening_is_a_power_not_a_softmax():
     client, server, cohort = opened({**FLOAT, "sharpen": 2.0}, proxy=TWO_STATES)
     one_round(client, server, cohort, experience([[[0.1]]] * 3))
     np.testing.assert_allclose(cohort.distilled[0].targets[0, 1], [0.2, 0.8], atol=1e-6)
+
+
+def test_fd_averages_logarithms_unless_told_otherwise():
+    answers = [[[0.9, 0.1]] * 2, [[0.9, 0.1]] * 2, [[0.5, 0.5]] * 2]
+    taught = {}
+    for combine in ("log", "mean"):
+        settings = {**FLOAT, "combine": combine, "visit_power": 0.0}
+        client, server, _ = opened(settings, proxy=TWO_STATES)
+        cohort = FakeCohort(IDS, answers)
+        one_round(client, server, cohort, experience([[[0.1]]] * 3))
+        taught[combine] = cohort.distilled[0].targets[0, 0, 0]
+    odds = 9 ** (2 / 3)  # (9 * 9 * 1) ** (1 / 3)
+    assert taught["log"] == pytest.approx(odds / (1 + odds), abs=1e-5)
+    assert taught["mean"] == pytest.approx((0.9 + 0.9 + 0.5) / 3, abs=1e-5)
+    assert FD().combine == "log"
 
 
 @pytest.mark.parametrize("combine", ["median", "trimmed", "geometric"])
