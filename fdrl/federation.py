@@ -53,13 +53,16 @@ class Federation:
             raise
         self.channel: Channel = channel or Ideal()
         self.transport = Embedded(self.clients, self.ids)
-        self.tally = Tally(self.ids)
+        self.tally = Tally(self.ids, run.goal)
         self.rounds_done = 0
 
     @property
     def done(self) -> bool:
-        """Whether every agent has used up its environment steps."""
-        return all(not client.remaining.any() for client in self.clients)
+        """Whether every agent has used up its budget, or all have completed what ends the run."""
+        goal = self.run.goal
+        if goal is not None and goal.stop and self.tally.completion.all_done:
+            return True
+        return all(not client.left().any() for client in self.clients)
 
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""

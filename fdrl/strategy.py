@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.message import Message
 
 Array = NDArray[Any]
@@ -63,7 +63,7 @@ class ServerContext:
 class ClientHalf(Protocol):
     """The part of a strategy that runs next to one cohort."""
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round; for most methods simply ``cohort.learn``."""
 
     def client_message(
