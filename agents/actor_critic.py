@@ -188,6 +188,10 @@ class ActorCritics(Policies):
         per_parameter[self.layout.policy_size :] = self._critic_lr
         return np.asarray(per_parameter * decay[:, None])
 
+    def _policy_rates(self) -> NDArray[np.float64]:
+        rates = self._rates(np.arange(len(self.ids)))
+        return rates if rates.ndim == 1 else np.ascontiguousarray(rates[:, 0])
+
     def _experience(self, recorder: Recorder, metrics: Metrics) -> Experience:
         ended = self.world.tally.harvest()
         observations, probs, steps = recorder.result()

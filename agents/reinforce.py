@@ -18,6 +18,7 @@ from fdrl.errors import FdrlError
 from .activations import Name as ActivationName
 from .backend import Backend, make_network
 from .episodes import Tape, returns_to_go, standardize
+from .layout import Init
 from .learner import Anchor, Learner
 from .policies import Policies
 from .policy_network import PolicyLayout, PolicyNetwork
@@ -60,6 +61,8 @@ class Reinforce(
     """Hidden layers of the policy."""
     activation: ActivationName = "tanh"
     """What follows each hidden layer."""
+    init: Init = "orthogonal"
+    """Initial weights: orthogonal as in Stable-Baselines3, or torch's defaults."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
 
@@ -200,10 +203,18 @@ class Reinforcers(Policies):
         if s.reduce == "sum":
             np.multiply(network.grad, np.float32(n), out=network.grad)
             loss = loss * n
-        rate = s.learning_rate * s.lr_gamma ** (int(self._updates[k]) // s.lr_step)
+        rate = self._rate(k)
         self._learners[k].descend(np.array([rate]), s.max_grad_norm)
         self._updates[k] += 1
         return float(loss[0]), -float(entropy[0]), rate
+
+    def _rate(self, k: int) -> float:
+        """Return agent k's learning rate at present."""
+        s = self.settings
+        return float(s.learning_rate * s.lr_gamma ** (int(self._updates[k]) // s.lr_step))
+
+    def _policy_rates(self) -> NDArray[np.float64]:
+        return np.array([self._rate(k) for k in range(len(self.ids))])
 
     def _experience(
         self, tape: Tape, taken: NDArray[np.int64], sums: NDArray[np.float64]

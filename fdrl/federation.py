@@ -13,6 +13,7 @@ from fdrl import build
 from fdrl.channel import Channel, Direction, Ideal
 from fdrl.client import CohortClient, Embedded, under
 from fdrl.config import Run, checked
+from fdrl.proxy import rollout_steps
 from fdrl.records import RoundRecord, Summary
 from fdrl.summarize import summarize
 from fdrl.tally import Tally
@@ -35,7 +36,7 @@ class Federation:
         self.run = run = checked(run)
         self.ids = build.agent_ids(run.agents)
         self.envs = build.environments(run)
-        self.proxy_steps = self.envs.proxy_box_steps
+        self.proxy_steps = self.envs.proxy_box_steps + rollout_steps(run.proxy)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
         facts = [
             build.cohort_facts(client.cohort, group.settings)

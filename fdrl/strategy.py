@@ -56,6 +56,8 @@ class ServerContext:
     """What is known of each group's learner."""
     round_steps: int = 2**62
     """Environment steps that an agent can take between two exchanges, at the most."""
+    visit: Callable[[int], NDArray[np.float32]] | None = None
+    """Returns so many states that a random policy visits in a public copy of the environment."""
     trainer: Callable[[int], Cohort] | None = None
     """Builds a learner of one agent like those of a group, for a server that learns itself."""
 

@@ -38,7 +38,7 @@ most used:
   --strategy NAME      method (see fdrl strategies); then --strategy.FIELD VALUE
   --agent NAME         learner (see fdrl agents); then --agent.FIELD VALUE
   --hetero NAME        how environments differ: none, dynamics, outlier, init
-  --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file
+  --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file, rollout
   --steps N            environment steps per agent
   --episodes N         training episodes per agent; without --steps, the only budget
   --goal MEAN          stop once each agent's last 10 episodes return more than that
