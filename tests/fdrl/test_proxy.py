@@ -252,8 +252,8 @@ def test_rollout_states_are_sent_and_kept() -> None:
     assert (rebuilt.version, rebuilt.kind) == (made.version, "rollout")
     again = load_saved(saved(made), settings, LOW, HIGH, 3, made.version)
     np.testing.assert_array_equal(again.states, states)
+    short = build(Rollout(size=4), LOW, HIGH, 3, lambda count: states)
     with pytest.raises(BadMessage, match="3 states, not 4"):
-        short = build(Rollout(size=4), LOW, HIGH, 3, lambda count: states)
         from_update(to_update(short, Rollout(size=4), 0), Rollout(size=4), LOW, HIGH, 3)
     with pytest.raises(FdrlError, match="come from a server"):
         build(settings, LOW, HIGH, 3)
