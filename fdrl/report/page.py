@@ -107,7 +107,7 @@ def _ends(p: Part, styles: Styles) -> list[str]:
             _block(
                 f"Time to completion: {words}",
                 completion.completion_table(s, who, styles),
-                completion.EXPLAINED,
+                completion.EXPLAINED if who == "all" else "The same until one agent completed.",
             )
             for who, words in completion.WHO.items()
         ),
