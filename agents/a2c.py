@@ -14,6 +14,7 @@ from fdrl.cohort import CohortContext
 from .activations import Name as ActivationName
 from .actor_critic import ActorCritics
 from .backend import Backend
+from .layout import Init
 from .learner import Batch, Generators, Learner
 from .losses import METRICS, ActorCritic, normalize, total_loss
 from .policies import Metrics
@@ -61,6 +62,8 @@ class A2C(
     """Hidden layers of the policy, and of the value."""
     activation: ActivationName = "tanh"
     """What follows each hidden layer."""
+    init: Init = "orthogonal"
+    """Initial weights: orthogonal as in Stable-Baselines3, or torch's defaults."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext, Experience
+from fdrl.cohort import CohortContext, Episodes, Experience
 from fdrl.errors import FdrlError
 
 from . import optimizers
@@ -68,7 +68,7 @@ class ActorCritics(Policies):
         self.settings, self._update = settings, update
         self._critic_lr, self._fail_reward = critic_learning_rate, fail_reward
 
-    def learn(self, steps: NDArray[np.int64], episodes: int | None = None) -> Experience:
+    def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn locally for `steps[k]` steps, or until `episodes` have ended; see the class."""
         left = self._budget(steps)
         recorder = Recorder(len(self.ids), self._inputs, self.n_actions)
@@ -188,11 +188,23 @@ class ActorCritics(Policies):
         per_parameter[self.layout.policy_size :] = self._critic_lr
         return np.asarray(per_parameter * decay[:, None])
 
+    def _policy_rates(self) -> NDArray[np.float64]:
+        rates = self._rates(np.arange(len(self.ids)))
+        return rates if rates.ndim == 1 else np.ascontiguousarray(rates[:, 0])
+
     def _experience(self, recorder: Recorder, metrics: Metrics) -> Experience:
-        returns, lengths = self.world.tally.harvest()
+        ended = self.world.tally.harvest()
         observations, probs, steps = recorder.result()
         shape = (*observations.shape[:2], *self.observation_shape)
-        return Experience(observations.reshape(shape), probs, steps, returns, lengths, metrics)
+        return Experience(
+            observations.reshape(shape),
+            probs,
+            steps,
+            ended.returns,
+            ended.lengths,
+            metrics,
+            ended.ends,
+        )
 
     def collect(self, steps: NDArray[np.int64]) -> tuple[Experience, dict[str, Array]]:
         """Act for one iteration of at most `steps` (the same for all) without learning."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fdrl.distill import DistillSettings, kl
 
 from . import optimizers
-from .learner import step_rows
+from .learner import Learner, step_rows
 from .losses import softmax
 from .network import Network
 
@@ -19,7 +19,10 @@ Metrics = dict[str, NDArray[np.float64]]
 
 
 class Distiller:
-    """The distillation's own Adam over the policies' parameters, and its shuffles."""
+    """The optimizer that distills the policies' parameters, and its shuffles.
+
+    It is an Adam of the distillation's own, unless `borrowing` the learner's optimizer.
+    """
 
     def __init__(
         self, agents: int, policy_size: int, generators: Sequence[np.random.Generator]
@@ -27,11 +30,20 @@ class Distiller:
         self.moments = np.zeros((agents, 2, policy_size), np.float32)
         self.count = np.zeros(agents, np.int64)
         self.generators = list(generators)
+        self.kind: optimizers.Kind = "adam"
+
+    def borrowing(self, learner: Learner) -> Distiller:
+        """Return a distiller with the same shuffles that steps with the learner's optimizer."""
+        made = Distiller(0, 0, self.generators)
+        made.moments = learner.moments[:, :, : self.moments.shape[2]]
+        made.count, made.kind = learner.count, learner.kind
+        return made
 
     def take(self, rows: NDArray[np.int64]) -> Distiller:
         """Return some agents' rows: copies of the moments, the generators themselves."""
         part = Distiller(0, 0, [self.generators[k] for k in rows.tolist()])
         part.moments, part.count = self.moments[rows], self.count[rows]
+        part.kind = self.kind
         return part
 
     def put(self, rows: NDArray[np.int64], part: Distiller) -> None:
@@ -50,6 +62,7 @@ def weighted_kl(p: Floats, q: Floats, weights: Floats) -> NDArray[np.float64]:
 def distill(
     network: Network,
     distiller: Distiller,
+    rates: NDArray[np.float64],
     states: Floats,
     targets: Floats,
     weights: Floats,
@@ -57,9 +70,9 @@ def distill(
 ) -> Metrics:
     """Distill every agent that has weights [K, N] toward `targets` [K, N, A].
 
-    `states` is [K or 1, N, O]. A pass is a fresh permutation of the N states, cut into minibatches
-    (the last one smaller). With a `kl_limit`, an agent stops once the weighted mean KL(policy
-    before || policy now) over the minibatch in hand exceeds it.
+    `rates` [K] are learning rates, `states` is [K or 1, N, O]. A pass is a fresh permutation of
+    the N states, cut into minibatches (the last one smaller). With a `kl_limit`, an agent stops
+    once the weighted mean KL(policy before || policy now) over the minibatch in hand exceeds it.
     """
     k = len(weights)
     names = ("distill/loss", "distill/kl_before", "distill/kl_after", "distill/gradient_steps")
@@ -68,10 +81,11 @@ def distill(
     if not len(rows):
         return metrics
     if len(rows) == k:
-        return _distill(network, distiller, states, targets, weights, settings)
+        return _distill(network, distiller, rates, states, targets, weights, settings)
     part, opt = network.take(rows), distiller.take(rows)
     own = states if states.shape[0] == 1 else states[rows]
-    for name, values in _distill(part, opt, own, targets[rows], weights[rows], settings).items():
+    some = _distill(part, opt, rates[rows], own, targets[rows], weights[rows], settings)
+    for name, values in some.items():
         metrics[name][rows] = values
     network.params[rows] = part.params
     distiller.put(rows, opt)
@@ -81,6 +95,7 @@ def distill(
 def _distill(
     network: Network,
     distiller: Distiller,
+    rates: NDArray[np.float64],
     states: Floats,
     targets: Floats,
     weights: Floats,
@@ -90,7 +105,7 @@ def _distill(
     before = np.ascontiguousarray(softmax(network.policy(states)).swapaxes(1, 2))
     live = np.ones(k, np.bool_)
     loss, taken = np.zeros(k), np.zeros(k)
-    lr = np.full(k, settings.lr)
+    step = optimizers.adam if distiller.kind == "adam" else optimizers.rmsprop
     size = distiller.moments.shape[2]
     for rows in _minibatches(distiller.generators, live, n, settings):
         x = _gather(states, rows)
@@ -106,7 +121,7 @@ def _distill(
         grad = network.grad[:, :size]
         optimizers.clip_rows(grad, settings.max_grad_norm)
         policies = network.params[:, :size]
-        step_rows(optimizers.adam, policies, grad, distiller.moments, distiller.count, lr, active)
+        step_rows(step, policies, grad, distiller.moments, distiller.count, rates, active)
         loss += np.where(active, value, 0.0)
         taken += active
     after = np.ascontiguousarray(softmax(network.policy(states)).swapaxes(1, 2))

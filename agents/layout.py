@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from fdrl.seeding import Purpose, generator
 
 Floats = NDArray[np.float32]
+Init = Literal["orthogonal", "torch"]
+"""How networks start: as Stable-Baselines3's do, or as plain ``torch.nn.Linear`` layers do."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,25 @@ def orthogonal(rng: np.random.Generator, inputs: int, outputs: int, gain: float)
     return np.asarray(gain * (q if inputs >= outputs else q.T), dtype=np.float32)
 
 
-def initial_row(layout: Layout, rng: np.random.Generator) -> Floats:
-    """Return one agent's initial parameters [P], with Stable-Baselines3's gains."""
+def linear_default(rng: np.random.Generator, inputs: int, outputs: int) -> list[Floats]:
+    """Draw weights [inputs, outputs] and biases [outputs] as ``torch.nn.Linear`` does.
+
+    Both are uniform within 1 / sqrt(inputs): Kaiming's rule (He et al. 2015) with a = sqrt(5).
+    """
+    bound = 1.0 / math.sqrt(inputs)
+    shapes = ((inputs, outputs), (outputs,))
+    return [rng.uniform(-bound, bound, shape).astype(np.float32) for shape in shapes]
+
+
+def initial_row(layout: Layout, rng: np.random.Generator, init: Init = "orthogonal") -> Floats:
+    """Return one agent's initial parameters [P]; `orthogonal` has Stable-Baselines3's gains."""
+    if init == "torch":
+        sizes = [
+            (i, o)
+            for outputs in (layout.n_actions, 1)
+            for i, o in (*layout.layers, (layout.features, outputs))
+        ]
+        return np.concatenate([p.ravel() for i, o in sizes for p in linear_default(rng, i, o)])
     parts: list[Floats] = []
     heads = ((layout.n_actions, 0.01), (1, 1.0))
     for outputs, gain in heads:
@@ -110,9 +129,11 @@ def initial_row(layout: Layout, rng: np.random.Generator) -> Floats:
     return np.concatenate(parts)
 
 
-def initial_rows(layout: Layout, seed: int, agents: tuple[int, ...], same: bool) -> Floats:
+def initial_rows(
+    layout: Layout, seed: int, agents: tuple[int, ...], same: bool, init: Init = "orthogonal"
+) -> Floats:
     """Return [K, P]: each agent from its own stream, or all from agent 0's."""
     if same:
-        row = initial_row(layout, generator(seed, Purpose.INIT, 0))
+        row = initial_row(layout, generator(seed, Purpose.INIT, 0), init)
         return np.repeat(row[None], len(agents), axis=0)
-    return np.stack([initial_row(layout, generator(seed, Purpose.INIT, a)) for a in agents])
+    return np.stack([initial_row(layout, generator(seed, Purpose.INIT, a), init) for a in agents])

@@ -23,7 +23,7 @@ from .activations import Name as ActivationName
 from .backend import Backend, make_network
 from .distilling import Distiller, distill
 from .evaluation import evaluate
-from .layout import Layout, initial_rows
+from .layout import Init, Layout, initial_rows
 from .learner import Anchor, Learner
 from .losses import softmax
 from .rollout import World
@@ -43,6 +43,8 @@ class Networks(Protocol):
     @property
     def activation(self) -> ActivationName: ...
     @property
+    def init(self) -> Init: ...
+    @property
     def backend(self) -> Backend: ...
 
 
@@ -57,7 +59,8 @@ class Policies:
         self.n_actions = context.envs.n_actions
         self._inputs = math.prod(self.observation_shape)
         self.layout = Layout(self._inputs, settings.hidden, self.n_actions, settings.activation)
-        rows = initial_rows(self.layout, context.seed, self.agents, context.same_init)
+        seed, same = context.seed, context.same_init
+        rows = initial_rows(self.layout, seed, self.agents, same, settings.init)
         network = make_network(settings.backend, self.layout, rows, context.device)
         self.learner = Learner.fresh(network, optimizer)
         self._taken = np.zeros(len(self.ids), np.int64)
@@ -101,14 +104,22 @@ class Policies:
                 f"targets {targets.shape} and weights {weights.shape} do not fit {k} agents, "
                 f"{n} states and {self.n_actions} actions"
             )
+        distiller, rates = self._distiller, np.full(k, settings.lr)
+        if settings.optimizer == "learner":
+            distiller, rates = distiller.borrowing(self.learner), self._policy_rates()
         return distill(
             self.learner.network,
-            self._distiller,
+            distiller,
+            rates,
             x,
             np.ascontiguousarray(targets, dtype=np.float32),
             np.ascontiguousarray(weights, dtype=np.float32),
             settings,
         )
+
+    def _policy_rates(self) -> NDArray[np.float64]:
+        """Return the learning rate [K] with which each policy learns at present."""
+        raise NotImplementedError
 
     def evaluate(
         self, episodes: int, seed: int, *, held_out: bool = False, greedy: bool = True

@@ -12,12 +12,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext, Experience
+from fdrl.cohort import CohortContext, Episodes, Experience
 from fdrl.errors import FdrlError
 
 from .activations import Name as ActivationName
 from .backend import Backend, make_network
 from .episodes import Tape, returns_to_go, standardize
+from .layout import Init
 from .learner import Anchor, Learner
 from .policies import Policies
 from .policy_network import PolicyLayout, PolicyNetwork
@@ -60,6 +61,8 @@ class Reinforce(
     """Hidden layers of the policy."""
     activation: ActivationName = "tanh"
     """What follows each hidden layer."""
+    init: Init = "orthogonal"
+    """Initial weights: orthogonal as in Stable-Baselines3, or torch's defaults."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
 
@@ -103,10 +106,11 @@ class Reinforcers(Policies):
         self._updates = np.zeros(len(self.ids), np.int64)
         self._begun = Tape.nothing(len(self.ids), self._inputs)
 
-    def learn(self, steps: NDArray[np.int64], episodes: int | None = None) -> Experience:
+    def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn locally for `steps[k]` steps, or until `episodes` have ended; see the class."""
         left = self._budget(steps)
-        live = left > 0 if episodes is None or episodes > 0 else np.zeros(len(left), np.bool_)
+        limits = None if episodes is None else np.broadcast_to(episodes, left.shape)
+        live = left > 0 if limits is None else (left > 0) & (limits > 0)
         tape = Tape(self._begun, self.world.tally.lengths[:, 0], self.n_actions)
         sums = np.zeros((len(METRICS), len(left)))
         taken, end = np.zeros_like(left), tape.first
@@ -116,13 +120,13 @@ class Reinforcers(Policies):
             self.world.park(np.flatnonzero(~live))
             span = min(int(left[live].min()), SPAN)
             tape.reserve(end + span)
-            ran = self._act(tape, end, span, live, episodes, sums)
+            ran = self._act(tape, end, span, live, limits, sums)
             end += ran
             left[live] -= ran
             taken[live] += ran
             live &= left > 0
-            if episodes is not None:
-                live &= self.world.tally.count() < episodes
+            if limits is not None:
+                live &= self.world.tally.count() < limits
         self.world.observations[...] = tape.observations[end]
         self.world.wake()
         self._taken += taken
@@ -144,12 +148,12 @@ class Reinforcers(Policies):
         start: int,
         span: int,
         live: NDArray[np.bool_],
-        episodes: int | None,
+        limits: NDArray[np.int64] | None,
         sums: NDArray[np.float64],
     ) -> int:
         """Step all agents up to `span` times; return how often.
 
-        Stops early once a `live` agent has ended `episodes` in this call of `learn`.
+        Stops early once a `live` agent k has ended `limits[k]` episodes in this call of `learn`.
         """
         network, env, tally = self.learner.network, self.world.env, self.world.tally
         chances = self._chances(span, live)
@@ -170,7 +174,7 @@ class Reinforcers(Policies):
                 ended = np.flatnonzero(done & live).tolist()
                 for k in ended:
                     sums[:, k] += self._learn_from(tape, k, t + 1)
-                if episodes is not None and any(len(tally.ended[k]) >= episodes for k in ended):
+                if limits is not None and any(len(tally.ended[k]) >= limits[k] for k in ended):
                     break
         self._give_back(span - ran, live)
         return ran
@@ -199,22 +203,38 @@ class Reinforcers(Policies):
         if s.reduce == "sum":
             np.multiply(network.grad, np.float32(n), out=network.grad)
             loss = loss * n
-        rate = s.learning_rate * s.lr_gamma ** (int(self._updates[k]) // s.lr_step)
+        rate = self._rate(k)
         self._learners[k].descend(np.array([rate]), s.max_grad_norm)
         self._updates[k] += 1
         return float(loss[0]), -float(entropy[0]), rate
 
+    def _rate(self, k: int) -> float:
+        """Return agent k's learning rate at present."""
+        s = self.settings
+        return float(s.learning_rate * s.lr_gamma ** (int(self._updates[k]) // s.lr_step))
+
+    def _policy_rates(self) -> NDArray[np.float64]:
+        return np.array([self._rate(k) for k in range(len(self.ids))])
+
     def _experience(
         self, tape: Tape, taken: NDArray[np.int64], sums: NDArray[np.float64]
     ) -> Experience:
-        returns, lengths = self.world.tally.harvest()
-        updates = np.array([len(r) for r in returns], dtype=np.float64)
+        ended = self.world.tally.harvest()
+        updates = np.array([len(r) for r in ended.returns], dtype=np.float64)
         metrics = dict(zip(METRICS, sums / np.maximum(updates, 1), strict=True))
         metrics["train/loss"] = metrics["train/policy_gradient_loss"].copy()
         metrics["train/gradient_steps"] = np.minimum(updates, 1)
         observations, probs = tape.seen(taken)
         shape = (*observations.shape[:2], *self.observation_shape)
-        return Experience(observations.reshape(shape), probs, taken, returns, lengths, metrics)
+        return Experience(
+            observations.reshape(shape),
+            probs,
+            taken,
+            ended.returns,
+            ended.lengths,
+            metrics,
+            ended.ends,
+        )
 
     def anchor(self, rows: Array | None, strength: float) -> None:
         """Add `strength` * (theta - rows) to the gradient of local learning; None ends it."""

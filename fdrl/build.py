@@ -141,6 +141,7 @@ def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = No
         groups=tuple(tuple(ids[a] for a in g.agents) for g in found),
         facts=tuple(facts),
         round_steps=max(round_steps(run, f.iteration_steps) for f in facts),
+        visit=envs.visit,
         trainer=_trainer(run, found, envs),
     )
     half = load_object(STRATEGIES.spec(run.strategy_name).server)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange, Run
 from fdrl.errors import BadMessage
 from fdrl.message import Message, decode, encode
@@ -27,6 +27,7 @@ class LocalReport:
     lengths: list[NDArray[np.int64]]
     steps: NDArray[np.int64]
     metrics: dict[str, Array] = field(default_factory=dict)
+    ends: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 def round_steps(run: Run, iteration: int) -> int:
@@ -52,13 +53,25 @@ class CohortClient:
         self.episodes = np.zeros(len(cohort.ids), dtype=np.int64)
         self.report = LocalReport([], [], np.zeros(len(cohort.ids), np.int64))
 
-    def budget(self) -> tuple[NDArray[np.int64], int | None]:
+    def left(self) -> NDArray[np.int64]:
+        """Return the steps that each agent may still take: none once its episodes are used up."""
+        used_up = bool(self.run.episodes) & (self.episodes >= self.run.episodes)
+        return np.where(used_up, 0, self.remaining)
+
+    def budget(self) -> tuple[NDArray[np.int64], Episodes]:
         """Return the steps of the coming round per agent, and the episodes that end it early."""
         iteration = self.cohort.iteration_steps
-        by_episode = self.run.strategy.unit == "iterations" and iteration == 0
-        if self.run.strategy.unit == "episodes" or by_episode:
-            return self.remaining.copy(), self.run.strategy.every
-        return np.minimum(self.remaining, round_steps(self.run, iteration)), None
+        exchange: Exchange = self.run.strategy
+        by_episode = exchange.unit == "iterations" and iteration == 0
+        steps, episodes = self.left(), None
+        if exchange.unit == "episodes" or by_episode:
+            episodes = exchange.every
+        else:
+            steps = np.minimum(steps, round_steps(self.run, iteration))
+        if not self.run.episodes:
+            return steps, episodes
+        own = np.maximum(self.run.episodes - self.episodes, 0)
+        return steps, own if episodes is None else np.minimum(own, episodes)
 
     def learn(self, round: int) -> dict[str, Reply]:
         """Learn for one round and return each agent's encoded upload."""
@@ -77,7 +90,11 @@ class CohortClient:
         self.remaining = np.maximum(self.remaining - experience.steps, 0)
         self.episodes += [len(r) for r in experience.returns]
         self.report = LocalReport(
-            experience.returns, experience.lengths, experience.steps, dict(experience.metrics)
+            experience.returns,
+            experience.lengths,
+            experience.steps,
+            dict(experience.metrics),
+            experience.ends,
         )
 
     def receive(self, round: int, messages: Mapping[str, bytes]) -> dict[str, Reply]:

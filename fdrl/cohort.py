@@ -19,6 +19,9 @@ from fdrl.environment import EnvFactory
 
 Array = NDArray[Any]
 Part = Literal["policy", "all", "optimizer"]
+Episodes = int | NDArray[np.int64] | None
+"""The episodes that end a stretch of learning: of every agent, of each [K], or no matter how many.
+"""
 
 
 @dataclass
@@ -28,7 +31,9 @@ class Experience:
     `observations` [K, M, *O] and `probs` [K, M, A], the policy **at visit time**, hold the first
     `steps[k]` rows for agent k, in order of time; rows beyond are padding. `returns` and `lengths`
     list each agent's episodes that ended in the stretch. `metrics` [K] are means over the stretch,
-    under Stable-Baselines3's names (``train/loss``, ...).
+    under Stable-Baselines3's names (``train/loss``, ...). `ends` tell how many of the stretch's
+    steps each of these episodes' agent had taken when it ended; left empty, lengths are added up,
+    which is right for one environment copy.
     """
 
     observations: NDArray[np.float32]
@@ -37,6 +42,7 @@ class Experience:
     returns: list[NDArray[np.float64]]
     lengths: list[NDArray[np.int64]]
     metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    ends: list[NDArray[np.int64]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Cohort(Protocol):
     iteration_steps: int
     """Environment steps per agent in one local iteration; 0 if an iteration is one episode."""
 
-    def learn(self, steps: NDArray[np.int64], episodes: int | None = None) -> Experience:
+    def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn locally for `steps[k]` environment steps, or until `episodes` have ended.
 
         Agent k takes exactly `steps[k]` steps when `episodes` is None (a multiple of its number of

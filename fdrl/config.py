@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 import tomli_w
 
+from fdrl.budget import Goal, step_cap
 from fdrl.complaints import check_finite, explain
 from fdrl.errors import FdrlError, nearest
 from fdrl.heterogeneity import Heterogeneity, Nothing
@@ -68,7 +69,11 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     agents: Positive = 10
     """How many agents learn, each in its own environment."""
     steps: Positive = 40_960
-    """Environment steps per agent."""
+    """Environment steps per agent; unset beside `episodes`: more than these can take."""
+    episodes: NotNegative = 0
+    """Training episodes per agent, 0: no limit; what is used up first, this or `steps`, ends it."""
+    goal: Goal | None = None
+    """A mission that agents complete; unset: none."""
     seed: NotNegative = 0
     """Root of all randomness."""
     same_init: bool | None = None
@@ -107,6 +112,10 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 LOCAL_FIELDS = ("out", "checkpoint_every", "threads", "tensorboard")
 """Fields that change no number, so runs that differ in them alone are the same run."""
+
+ADDED: dict[str, Any] = {"episodes": 0}
+"""Fields that came later, with the values at which they change nothing: a config that does not
+use them keeps the digest that its finished runs have."""
 
 DEFAULT_TYPES = {"agent": "ppo", "strategy": "fd"}
 
@@ -154,6 +163,8 @@ def parse(raw: Mapping[str, Any]) -> Run:
     """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place."""
     cls = run_type(_type_of(raw, "agent"), _type_of(raw, "strategy"))
     raw = {k: v for k, v in raw.items() if v is not None}
+    if raw.get("episodes") and "steps" not in raw:
+        raw["steps"] = _step_cap(raw)
     defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)
     raw.setdefault("proxy", dict(defaults.default_proxy))
     raw.setdefault("same_init", defaults.default_same_init)
@@ -170,6 +181,15 @@ def parse(raw: Mapping[str, Any]) -> Run:
             f"config: agent_kwargs has {len(run.agent_kwargs)} tables for {run.agents} agents"
         )
     return run
+
+
+def _step_cap(raw: Mapping[str, Any]) -> int:
+    """Return the steps that a budget of episodes alone allows; nonsense is complained of later."""
+    cohorts = raw.get("cohorts") or ()
+    try:
+        return step_cap(raw, [c["agent"] for c in cohorts] or [raw.get("agent", {})])
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return 1
 
 
 def checked(run: Run) -> Run:
@@ -217,6 +237,9 @@ def digest(run: Run) -> str:
     tables = to_tables(run)
     for name in LOCAL_FIELDS:
         tables.pop(name, None)
+    for name, default in ADDED.items():
+        if tables.get(name) == default:
+            tables.pop(name)
     blob = msgspec.json.encode(tables, order="deterministic")
     return hashlib.sha256(blob).hexdigest()[:16]
 

@@ -40,11 +40,13 @@ class Curve:
     label: str
     env: str
     steps: Floats
-    """[R, K] environment steps so far."""
+    """[R, K] environment steps so far, or training episodes."""
     returns: Floats
     """[R, K] latest known mean return of training episodes."""
     bytes: Floats
     """[R] bytes so far per agent, up and down together."""
+    unit: str = "environment steps"
+    """What `steps` counts; "episodes" where these are the budget."""
 
 
 def _carried(rows: Floats) -> Floats:
@@ -54,13 +56,16 @@ def _carried(rows: Floats) -> Floats:
     return np.asarray(np.take_along_axis(rows, last, axis=0), dtype=np.float64)
 
 
-def curve(label: str, env: str, records: Sequence[RoundRecord]) -> Curve:
-    """Collect the curves from a run's records."""
+def curve(label: str, env: str, records: Sequence[RoundRecord], by_episodes: bool = False) -> Curve:
+    """Collect the curves from a run's records, against steps or `by_episodes`."""
     returns = np.array([[np.nan if v is None else v for v in r.returns] for r in records])
     return Curve(
         label=label,
         env=env,
-        steps=np.array([r.env_steps for r in records], dtype=np.float64),
+        steps=np.array(
+            [r.episodes if by_episodes else r.env_steps for r in records], dtype=np.float64
+        ),
+        unit="episodes" if by_episodes else "environment steps",
         returns=_carried(returns.astype(np.float64)),
         bytes=np.array([r.bytes_up + r.bytes_down for r in records], dtype=np.float64),
     )
@@ -71,7 +76,8 @@ def read_curve(folder: str | Path) -> Curve:
     run, records = read_run(folder), read_records(folder)
     if not records:
         raise FdrlError(f"{folder} has no finished round to draw")
-    return curve(f"{run.strategy_name}, seed {run.seed}", run.env, records)
+    label = f"{run.strategy_name}, seed {run.seed}"
+    return curve(label, run.env, records, by_episodes=run.episodes > 0)
 
 
 def smooth(values: Floats, width: int) -> Floats:
@@ -115,7 +121,7 @@ def _draw_curve(axes: Sequence[Axes], c: Curve, color: str, dash: Any, thin: boo
 def _decorate(axes: Sequence[Axes], curves: Sequence[Curve], threshold: float | None) -> None:
     axes[0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0].locator_params(axis="x", nbins=6)
-    axes[0].set_xlabel("environment steps per agent")
+    axes[0].set_xlabel(f"{curves[0].unit} per agent")
     axes[0].set_ylabel("return of training episodes")
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -32,6 +32,9 @@ class DistillSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Proxy states in a gradient step."""
     lr: NotNegative = 1e-3
     """Learning rate of the distillation's own Adam."""
+    optimizer: Literal["own", "learner"] = "own"
+    """Adam of the distillation's own, or the learner's optimizer at its present learning rate, as
+    FedHPD's published code has it (`lr` is ignored then)."""
     max_grad_norm: NotNegative = 0.5
     """Gradient norm at which a step is clipped, per agent."""
     kl_limit: NotNegative = 0.0

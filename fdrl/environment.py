@@ -32,6 +32,7 @@ Box = tuple[NDArray[np.float32], NDArray[np.float32]]
 UNBOUNDED = 1e6
 """A bound at least this large says nothing about where states are."""
 _MEASURE = 0xB0C5  # the branch of Purpose.PROXY that measures boxes
+_VISIT = 0x0517  # the one that visits proxy states
 
 
 @dataclass(frozen=True)
@@ -178,19 +179,30 @@ class EnvFactory:
 
         The ranges get a tenth on either side; a component that never moved gets 0.5.
         """
-        env = self._build(
-            [self.public], [leaf(self.seed, Purpose.PROXY, _MEASURE, 0)], ["public copy"]
-        )
-        draw = generator(self.seed, Purpose.PROXY, _MEASURE, 1)
-        low = env.reset()[0].copy()
-        high = low.copy()
-        for _ in range(steps):
-            seen = env.step(draw.integers(self.n_actions, size=1)).next_observations[0]
-            np.minimum(low, seen, out=low)
-            np.maximum(high, seen, out=high)
-        env.close()
+        seen = self._wander(_MEASURE, steps)
+        low, high = seen.min(0), seen.max(0)
         margin = np.where(high > low, 0.1 * (high - low), 0.5).astype(np.float32)
         return low - margin, high + margin, steps
+
+    def visit(self, steps: int) -> NDArray[np.float32]:
+        """Return the first states [steps, *O] that a random policy sees in a public copy."""
+        return self._wander(_VISIT, steps)[:-1]
+
+    def _wander(self, branch: int, steps: int) -> NDArray[np.float32]:
+        """Let a random policy take steps; return every observation [steps + 1, *O].
+
+        Of an episode that ends, the last observation stands for itself, not the next one's first.
+        """
+        env = self._build(
+            [self.public], [leaf(self.seed, Purpose.PROXY, branch, 0)], ["public copy"]
+        )
+        draw = generator(self.seed, Purpose.PROXY, branch, 1)
+        seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
+        seen[0] = env.reset()[0]
+        for t in range(1, steps + 1):
+            seen[t] = env.step(draw.integers(self.n_actions, size=1)).next_observations[0]
+        env.close()
+        return seen
 
 
 def make_factory(

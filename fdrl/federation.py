@@ -13,6 +13,7 @@ from fdrl import build
 from fdrl.channel import Channel, Direction, Ideal
 from fdrl.client import CohortClient, Embedded, under
 from fdrl.config import Run, checked
+from fdrl.proxy import rollout_steps
 from fdrl.records import RoundRecord, Summary
 from fdrl.summarize import summarize
 from fdrl.tally import Tally
@@ -35,7 +36,7 @@ class Federation:
         self.run = run = checked(run)
         self.ids = build.agent_ids(run.agents)
         self.envs = build.environments(run)
-        self.proxy_steps = self.envs.proxy_box_steps
+        self.proxy_steps = self.envs.proxy_box_steps + rollout_steps(run.proxy)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
         facts = [
             build.cohort_facts(client.cohort, group.settings)
@@ -53,13 +54,16 @@ class Federation:
             raise
         self.channel: Channel = channel or Ideal()
         self.transport = Embedded(self.clients, self.ids)
-        self.tally = Tally(self.ids)
+        self.tally = Tally(self.ids, run.goal)
         self.rounds_done = 0
 
     @property
     def done(self) -> bool:
-        """Whether every agent has used up its environment steps."""
-        return all(not client.remaining.any() for client in self.clients)
+        """Whether every agent has used up its budget, or all have completed what ends the run."""
+        goal = self.run.goal
+        if goal is not None and goal.stop and self.tally.completion.all_done:
+            return True
+        return all(not client.left().any() for client in self.clients)
 
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""

@@ -56,12 +56,14 @@ def _table(p: Progress, limit: int) -> Table:
 
 def _facts(p: Progress) -> list[str]:
     r = p.record
-    steps = min(r.env_steps) if r else 0
+    early = p.run.goal is not None and p.run.goal.stop and p.left != "-"
     facts = [
-        f"{steps:,} of {p.run.steps:,} steps per agent",
+        _budget(p),
         f"{human_seconds(p.elapsed)} elapsed",
-        f"{p.left} left",
+        f"{'at most ' if early else ''}{p.left} left",
     ]
+    if r is not None and r.completed is not None:
+        facts[0] += f", goal completed by {r.completed} of {p.run.agents}"
     if r is not None:
         facts += [
             f"{r.steps_per_second:,.0f} steps/s",
@@ -69,6 +71,25 @@ def _facts(p: Progress) -> list[str]:
             f"training return mean {human_return(r.return_mean)}, worst {human_return(p.worst)}",
         ]
     return facts
+
+
+def _budget(p: Progress) -> str:
+    """Say how much of its budget the last agent has used up, in what limits it."""
+    steps, episodes = (min(p.record.env_steps), min(p.record.episodes)) if p.record else (0, 0)
+    if not p.run.episodes:
+        return f"{steps:,} of {p.run.steps:,} steps per agent"
+    return f"{episodes:,} of {p.run.episodes:,} episodes per agent, {steps:,} steps"
+
+
+def _completion(summary: Summary) -> str:
+    """Say how many agents completed the goal, and when the first and the last of them did."""
+    if not summary.completed:
+        return f"by none of {summary.agents} agents"
+    text = f"by {summary.completed} of {summary.agents} agents"
+    text += f"; the first after {summary.first_episodes:,} episodes ({summary.first_steps:,} steps)"
+    if summary.all_episodes is not None and summary.agents > 1:
+        text += f", all after {summary.all_episodes:,} ({summary.all_steps:,})"
+    return text
 
 
 def _earlier(folder: Path | None) -> list[RoundRecord]:
@@ -202,6 +223,8 @@ class PlainLines:
 def closing_line(summary: Summary, folder: Path | None) -> str:
     """Return the run in one line, for ``--quiet``."""
     where = f" in {folder}" if folder else ""
+    if summary.completed is not None:
+        where = f"; goal completed {_completion(summary)}{where}"
     return (
         f"{summary.strategy} on {summary.env}, seed {summary.seed}: final return mean "
         f"{human_return(summary.return_mean)}, worst {human_return(summary.return_worst)}, spread "
@@ -225,6 +248,8 @@ def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
         ),
     )  # fmt: skip
     table.add_row("with sampled actions", human_return(summary.return_stochastic))
+    if summary.completed is not None:
+        table.add_row("goal completed", _completion(summary))
     # Where nothing differs between the agents, only the random streams are new.
     alike = isinstance(run.hetero, Nothing) and not run.agent_kwargs
     others = "other seeds" if alike else "unseen environments"

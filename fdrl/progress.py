@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fdrl.budget import spent
 from fdrl.config import Run
 from fdrl.records import RoundRecord
 
@@ -77,10 +78,8 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the step budget that is used up."""
-        if self.record is None:
-            return 0.0
-        return min(1.0, min(self.record.env_steps) / self.run.steps)
+        """Share of the budget that is used up, of steps or of episodes, whichever is nearer."""
+        return 0.0 if self.record is None else spent(self.run, self.record)
 
     def add(self, record: RoundRecord) -> None:
         """Take in one round."""

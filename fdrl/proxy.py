@@ -8,7 +8,7 @@ of all of that, is in every message, so that nobody averages answers to differen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,24 @@ from numpy.typing import NDArray
 from fdrl.cells import CellCounts, GridCells, check_box, most_visited, nearest, visit_counts
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import ProxyUpdate, Recipe
-from fdrl.proxy_settings import File, Grid, Mix, ProxySettings, Sobol, Uniform, Visited
+from fdrl.proxy_settings import (
+    File,
+    Grid,
+    Mix,
+    ProxySettings,
+    Rollout,
+    Sobol,
+    Uniform,
+    Visited,
+)
 from fdrl.seeding import Purpose, generator
 from fdrl.sobol import sobol
 
 __all__ = [
-    "CellCounts", "File", "Grid", "GridCells", "Mix", "ProxySet", "ProxySettings", "Sobol",
-    "Uniform", "Visited", "build", "from_update", "grid_of", "load_saved", "most_visited",
-    "nearest", "refresh", "refresh_every", "restore", "saved", "to_update", "visit_counts",
+    "CellCounts", "File", "Grid", "GridCells", "Mix", "ProxySet", "ProxySettings", "Rollout",
+    "Sobol", "Uniform", "Visited", "build", "from_update", "grid_of", "load_saved",
+    "most_visited", "nearest", "refresh", "refresh_every", "restore", "rollout_steps", "saved",
+    "to_update", "visit_counts",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -47,12 +57,34 @@ class ProxySet:
     cells: NDArray[np.int64] | None = None
 
 
-def build(settings: ProxySettings, low: Array, high: Array, seed: int) -> ProxySet:
+Visit = Callable[[int], NDArray[np.float32]]
+"""Returns so many states [N, *O] that a random policy visits in a public copy."""
+
+
+def build(
+    settings: ProxySettings, low: Array, high: Array, seed: int, visit: Visit | None = None
+) -> ProxySet:
     """Return the proxy set that a run starts with, in the box low, high [*O].
 
-    The same on every machine. Raises `FdrlError` for an unbounded box or an unusable file.
+    The same on every machine. `visit` finds the states of a `Rollout`, which only a server can.
+    Raises `FdrlError` for an unbounded box or an unusable file.
     """
+    if isinstance(settings, Rollout):
+        if visit is None:
+            raise FdrlError("'rollout' proxies come from a server: use --proxy mix")
+        return _given(settings, visit(settings.size), low, high, seed)
     return restore(settings, low, high, seed, None)
+
+
+def rollout_steps(settings: ProxySettings | None) -> int:
+    """Return the environment steps that making the set takes."""
+    return settings.size if isinstance(settings, Rollout) else 0
+
+
+def _given(settings: File | Rollout, states: Array, low: Array, high: Array, seed: int) -> ProxySet:
+    """Return a set of states that cannot be worked out from the settings, and so must travel."""
+    states = np.asarray(states, dtype=np.float32)
+    return ProxySet(_kind(settings), states, _version(settings, seed, states, low, high))
 
 
 def restore(
@@ -66,6 +98,8 @@ def restore(
         return _from_cells(settings, low, high, seed, np.zeros(0) if cells is None else cells)
     if cells is not None:
         raise FdrlError(f"{_kind(settings)!r} proxies are not made of grid cells")
+    if isinstance(settings, Rollout):
+        raise FdrlError("'rollout' proxies cannot be rebuilt from settings: they are sent")
     if isinstance(settings, File):
         states = _load(settings.path, np.shape(low))
     elif isinstance(settings, Sobol):
@@ -123,7 +157,7 @@ def saved(made: ProxySet) -> dict[str, Array]:
     """Return what a checkpoint needs of a set: its cells, or the states of a user's file."""
     if made.cells is not None:
         return {"cells": made.cells}
-    return {"states": made.states} if made.kind == "file" else {}
+    return {"states": made.states} if made.kind in ("file", "rollout") else {}
 
 
 def load_saved(
@@ -131,9 +165,8 @@ def load_saved(
     version: str,
 ) -> ProxySet:  # fmt: skip
     """Return the set that `saved` wrote; `FdrlError` if it is no longer the set of that hash."""
-    if "states" in kept:
-        states = np.asarray(kept["states"], dtype=np.float32)
-        made = ProxySet("file", states, _version(settings, seed, states, low, high))
+    if "states" in kept and isinstance(settings, File | Rollout):
+        made = _given(settings, kept["states"], low, high, seed)
     else:
         made = restore(settings, low, high, seed, kept.get("cells"))
     if made.version != version:
@@ -148,7 +181,7 @@ def to_update(proxies: ProxySet, settings: ProxySettings, round: int) -> ProxyUp
 
     The seed is not in it: agents have it from the run's config, and the hash proves that it fits.
     """
-    states = proxies.states if isinstance(settings, File) else None
+    states = proxies.states if isinstance(settings, File | Rollout) else None
     cells = proxies.cells if proxies.cells is not None and len(proxies.cells) else None
     return ProxyUpdate(round, proxies.version, _recipe(settings), cells, states)
 
@@ -165,11 +198,12 @@ def from_update(
         theirs = update.recipe.get(key)
         if theirs != ours.get(key):
             raise BadMessage(f"proxy recipe: {key} is {theirs}, but {ours.get(key)} in this run")
-    if isinstance(settings, File):
+    if isinstance(settings, File | Rollout):
         if update.states is None or update.states.shape[1:] != np.shape(low):
-            raise BadMessage(f"proxy file: expected states [N, *{np.shape(low)}]")
-        version = _version(settings, seed, update.states, low, high)
-        made = ProxySet("file", np.asarray(update.states, dtype=np.float32), version)
+            raise BadMessage(f"proxy {_kind(settings)}: expected states [N, *{np.shape(low)}]")
+        if isinstance(settings, Rollout) and len(update.states) != settings.size:
+            raise BadMessage(f"proxy rollout: {len(update.states)} states, not {settings.size}")
+        made = _given(settings, update.states, low, high, seed)
     else:
         try:
             made = restore(settings, low, high, seed, update.cells)

@@ -88,4 +88,19 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t
     """A .npy file of numbers [N, *O]."""
 
 
-ProxySettings = Grid | Uniform | Sobol | Visited | Mix | File
+class Rollout(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="rollout"
+):
+    """States that a random policy visits in a public copy of the environment, sent to the agents.
+
+    The server takes as many steps as it needs states; they are counted as its own.
+    """
+
+    size: int = 256
+    """Number of proxy states, one a step."""
+
+    def __post_init__(self) -> None:
+        _positive("proxy", size=self.size)
+
+
+ProxySettings = Grid | Uniform | Sobol | Visited | Mix | File | Rollout

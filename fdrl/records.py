@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 WALL_CLOCK = ("wall_seconds", "steps_per_second", "seconds")
@@ -25,6 +27,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     bytes_down: float
     exchanged: bool
     """Whether the round ended with an exchange."""
+    completed: int | None = None
+    """Agents that have completed the goal so far; None without a goal."""
     rejected: list[tuple[str, str]] = []
     """Agents whose message was lost or refused, and why."""
     metrics: dict[str, float] = {}
@@ -77,3 +81,27 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     config: str
     """Digest of the config."""
     versions: dict[str, str] = {}
+    episodes: list[int] = []
+    """Training episodes that each agent ended."""
+    episode_auc: float = math.nan
+    """Mean training return over episodes, each counting alike, then over agents (FedHPD's AUC)."""
+    last_mean: float = math.nan
+    """Mean over agents of their mean return in their last 100 training episodes."""
+    last_worst: float = math.nan
+    """The agent with the lowest such mean."""
+    last_spread: float = math.nan
+    """Standard deviation of these means."""
+    completed: int | None = None
+    """How many agents completed the goal; None without a goal."""
+    completion_episodes: list[int | None] = []
+    """The training episode, counted from 1, at whose end each agent completed it; None if never."""
+    completion_steps: list[int | None] = []
+    """The environment step of the agent at which it did."""
+    first_episodes: int | None = None
+    """Episodes until the first agent completed the goal; None if no agent did."""
+    first_steps: int | None = None
+    """Environment steps until the first agent did."""
+    all_episodes: int | None = None
+    """Episodes until the last agent completed the goal; None if one never did."""
+    all_steps: int | None = None
+    """Environment steps until the last agent did."""

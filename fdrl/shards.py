@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, CohortContext, Experience, Part
+from fdrl.cohort import Cohort, CohortContext, Episodes, Experience, Part
 from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
 from fdrl.registry import load_object
@@ -114,9 +114,10 @@ class Shards:
             raise FdrlError(f"an array {rows.shape} does not fit {len(self.ids)} agents")
         return rows.__getitem__
 
-    def learn(self, steps: NDArray[np.int64], episodes: int | None = None) -> Experience:
+    def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn in every piece; see `fdrl.Cohort`."""
-        return _join(self._all("learn", self._cut(steps), _same(episodes)))
+        each = self._cut(episodes) if isinstance(episodes, np.ndarray) else _same(episodes)
+        return _join(self._all("learn", self._cut(steps), each))
 
     def probs(self, states: Array) -> NDArray[np.float32]:
         """Answer in every piece."""
@@ -213,6 +214,7 @@ def _join(parts: Sequence[Experience]) -> Experience:
         returns=[r for e in parts for r in e.returns],
         lengths=[n for e in parts for n in e.lengths],
         metrics=_join_metrics([e.metrics for e in parts], [len(e.steps) for e in parts]),
+        ends=[n for e in parts for n in e.ends] if all(e.ends for e in parts) else [],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.message import Message
 
 Array = NDArray[Any]
@@ -56,6 +56,8 @@ class ServerContext:
     """What is known of each group's learner."""
     round_steps: int = 2**62
     """Environment steps that an agent can take between two exchanges, at the most."""
+    visit: Callable[[int], NDArray[np.float32]] | None = None
+    """Returns so many states that a random policy visits in a public copy of the environment."""
     trainer: Callable[[int], Cohort] | None = None
     """Builds a learner of one agent like those of a group, for a server that learns itself."""
 
@@ -63,7 +65,7 @@ class ServerContext:
 class ClientHalf(Protocol):
     """The part of a strategy that runs next to one cohort."""
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round; for most methods simply ``cohort.learn``."""
 
     def client_message(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fdrl.completion import NEVER, known
 from fdrl.config import digest
 from fdrl.records import Summary
+from fdrl.tally import Tally
 
 if TYPE_CHECKING:
     from fdrl.federation import Federation
@@ -56,4 +60,26 @@ def summarize(federation: Federation) -> Summary:
         steps_per_second=float(tally.steps.sum() / tally.seconds) if tally.seconds else 0.0,
         config=digest(run),
         versions=versions(),
+        **_training(tally),
     )
+
+
+def _training(tally: Tally) -> dict[str, Any]:
+    """Return what a summary says of the training episodes, and of the goal."""
+    done, last = tally.completion, tally.completion.last_means()
+    some = np.isfinite(last)
+    found: dict[str, Any] = {"episodes": tally.episodes.tolist()}
+    found["episode_auc"] = tally.episode_auc()
+    if some.any():
+        own = last[some]
+        found |= {"last_mean": float(own.mean()), "last_worst": float(own.min())}
+        found["last_spread"] = float(own.std())
+    if done.goal is None:
+        return found
+    found["completed"] = done.count
+    for name, each in (("episodes", done.episodes), ("steps", done.steps)):
+        own = each[each != NEVER]
+        found[f"completion_{name}"] = known(each)
+        found[f"first_{name}"] = int(own.min()) if len(own) else None
+        found[f"all_{name}"] = int(each.max()) if done.all_done else None
+    return found

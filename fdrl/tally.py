@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.budget import Goal
 from fdrl.channel import Direction
 from fdrl.client import LocalReport
+from fdrl.completion import Completion
 from fdrl.records import RoundRecord
 
 Array = NDArray[Any]
@@ -18,8 +20,9 @@ Array = NDArray[Any]
 class Tally:
     """Running totals of K agents; `state` makes them survive a resume."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], goal: Goal | None = None) -> None:
         self.ids = tuple(ids)
+        self.completion = Completion(len(self.ids), goal)
         self._index = {name: k for k, name in enumerate(self.ids)}
         count = len(self.ids)
         self.bytes = {"up": np.zeros(count), "down": np.zeros(count)}
@@ -50,13 +53,9 @@ class Tally:
         for name, (report, row) in reports.items():
             k = self._index[name]
             taken[k] = report.steps[row]
-            returns = report.returns[row]
-            self.episodes[k] += len(returns)
-            if len(returns):
-                fresh[k] = self.latest[k] = float(np.mean(returns))
-                lengths = report.lengths[row]
-                self.area[k] += float(returns @ lengths)
-                self.area_steps[k] += float(lengths.sum())
+            if len(report.returns[row]):
+                fresh[k] = self.latest[k] = float(np.mean(report.returns[row]))
+                self._add_episodes(k, report, row)
             for key, values in report.metrics.items():
                 metrics.setdefault(key, []).append(float(values[row]))
             if "distill/gradient_steps" in report.metrics:
@@ -73,6 +72,18 @@ class Tally:
             "metrics": metrics,
         }
 
+    def _add_episodes(self, k: int, report: LocalReport, row: int) -> None:
+        """Add the episodes that agent k, row `row` of its cohort, ended in this round."""
+        returns, lengths = report.returns[row], report.lengths[row]
+        if report.ends:
+            ends = self.steps[k] + report.ends[row]
+        else:
+            ends = int(self.area_steps[k]) + np.cumsum(lengths)
+        self.completion.add(k, int(self.episodes[k]) + 1, returns, ends)
+        self.episodes[k] += len(returns)
+        self.area[k] += float(returns @ lengths)
+        self.area_steps[k] += float(lengths.sum())
+
     def record(
         self, number: int, rejected: list[tuple[str, str]], extra: Mapping[str, float]
     ) -> RoundRecord:
@@ -88,6 +99,7 @@ class Tally:
             return_mean=None if np.isnan(self.latest).all() else float(np.nanmean(self.latest)),
             bytes_up=float(self.bytes["up"].mean()),
             bytes_down=float(self.bytes["down"].mean()),
+            completed=self.completion.count,
             rejected=rejected,
             metrics={k: v for k, v in (metrics | dict(extra)).items() if np.isfinite(v)},
             wall_seconds=self.seconds,
@@ -103,9 +115,16 @@ class Tally:
         known = self.area_steps > 0
         return float(np.mean(self.area[known] / self.area_steps[known])) if known.any() else np.nan
 
+    def episode_auc(self) -> float:
+        """Return the mean training return: over episodes, then over agents; NaN before any."""
+        known = self.episodes > 0
+        each = self.completion.total[known] / self.episodes[known]
+        return float(np.mean(each)) if known.any() else np.nan
+
     def state(self) -> dict[str, Array]:
         """Return all totals."""
-        return {
+        own = {f"completion.{k}": v for k, v in self.completion.state().items()}
+        return own | {
             "up": self.bytes["up"].copy(),
             "down": self.bytes["down"].copy(),
             "steps": self.steps.copy(),
@@ -123,6 +142,10 @@ class Tally:
         self.bytes = {"up": np.array(state["up"]), "down": np.array(state["down"])}
         for name in ("steps", "episodes", "latest", "area", "area_steps", "gradient_steps"):
             setattr(self, name, np.array(state[name]))
+        start = "completion."
+        inner = {k[len(start) :]: v for k, v in state.items() if k.startswith(start)}
+        if inner:  # checkpoints of earlier versions have none
+            self.completion.load_state(inner)
         self.exchanges = int(state["exchanges"])
         self.seconds = float(state["seconds"])
 

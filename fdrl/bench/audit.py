@@ -19,7 +19,10 @@ from fdrl.errors import FdrlError
 from fdrl.records import RoundRecord, Summary
 from fdrl.rundir import CONFIG, read_records, read_run, read_summary
 
-SAME = ("env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "hetero", "evaluation")
+SAME = (
+    "env", "env_kwargs", "agent_kwargs", "agents", "steps", "episodes", "goal", "networks",
+    "hetero", "evaluation",
+)  # fmt: skip
 """Fields in which the methods of a setting must not differ, or they are not comparable."""
 
 
@@ -89,8 +92,6 @@ def check_run(f: Finished) -> Iterator[str]:
         "agents": f.run.agents,
     }
     yield from _unequal(f.summary, expected, "config.toml")
-    if f.summary.env_steps != f.run.steps:
-        yield f"{f.summary.env_steps:,} steps per agent, but the budget is {f.run.steps:,}"
     numbers = [r.round for r in f.records]
     if numbers != list(range(1, len(numbers) + 1)):
         yield "metrics.jsonl: rounds are missing or repeated"
@@ -104,10 +105,10 @@ def check_run(f: Finished) -> Iterator[str]:
         "bytes_up": last.bytes_up,
         "bytes_down": last.bytes_down,
         "exchanges": sum(r.exchanged for r in f.records),
+        "completed": last.completed,
     }
     yield from _unequal(f.summary, logged, "metrics.jsonl")
-    if min(last.env_steps) != max(last.env_steps):
-        yield f"agents took between {min(last.env_steps):,} and {max(last.env_steps):,} steps"
+    yield from _check_budget(f.run, f.summary, last)
     own = f.summary.returns
     if own:
         derived = {"return_mean": math.fsum(own) / len(own), "return_worst": min(own)}
@@ -117,6 +118,22 @@ def check_run(f: Finished) -> Iterator[str]:
         first = next(r for r in f.records if r.rejected)
         agent, reason = first.rejected[0]
         yield f"{rejected} messages were not used; first in round {first.round}: {agent} ({reason})"
+
+
+def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str]:
+    """Yield where a run's end is not the one of its budget: of steps, of episodes, or a goal."""
+    if run.goal is not None and run.goal.stop and last.completed == run.agents:
+        return
+    if not run.episodes:
+        if min(last.env_steps) != max(last.env_steps):
+            yield f"agents took between {min(last.env_steps):,} and {max(last.env_steps):,} steps"
+        if summary.env_steps != run.steps:
+            yield f"{summary.env_steps:,} steps per agent, but the budget is {run.steps:,}"
+        return
+    budgets = f"the budget is {run.episodes:,} episodes, or {run.steps:,} steps"
+    for agent, (steps, episodes) in enumerate(zip(last.env_steps, last.episodes, strict=True)):
+        if episodes > run.episodes or (episodes < run.episodes and steps < run.steps):
+            yield f"agent {agent} ended {episodes:,} episodes in {steps:,} steps, but {budgets}"
 
 
 def _unequal(summary: Summary, expected: dict[str, Any], source: str) -> Iterator[str]:
@@ -167,7 +184,9 @@ def check_equal(runs: Sequence[Finished]) -> Iterator[tuple[Finished, str]]:
     for f in runs:
         groups[f.cell.setting].append(f)
     for group in groups.values():
-        for f, value, usual in _odd(group, lambda f: f.summary.env_steps):
+        # Runs that end by episodes or by a goal take the steps that these take.
+        by_steps = [f for f in group if not f.run.episodes and not (f.run.goal and f.run.goal.stop)]
+        for f, value, usual in _odd(by_steps, lambda f: f.summary.env_steps):
             yield f, f"{value:,} steps per agent, but most runs of the setting have {usual:,}"
     for name in sorted({n for f in runs for n in f.summary.versions}):
         for f, value, usual in _odd(runs, lambda f, n=name: f.summary.versions.get(n, "none")):  # type: ignore[misc]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from fdrl.bench.grid import Cell
 from fdrl.bench.pace import Pace
+from fdrl.budget import spent
 from fdrl.errors import FdrlError
 
 ROUNDS, SECONDS = 4, 2.0
@@ -43,13 +44,13 @@ def _forecast(cell: Cell) -> float:
 
     federation = Federation(cell.run)
     try:
-        first = max(federation.round().env_steps)  # warms caches and optimizers
-        start, steps = time.perf_counter(), first
+        first = spent(cell.run, federation.round())  # warms caches and optimizers
+        start, share = time.perf_counter(), first
         for _ in range(ROUNDS):
             if federation.done or time.perf_counter() - start > SECONDS:
                 break
-            steps = max(federation.round().env_steps)
+            share = spent(cell.run, federation.round())
         seconds = time.perf_counter() - start
     finally:
         federation.close()
-    return seconds / max(1, steps - first) * cell.run.steps
+    return seconds / (share - first) if share > first else seconds / max(first, 1e-9)

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from fdrl import config
+from fdrl.budget import spent
 from fdrl.config import Run
 from fdrl.errors import FdrlError
 from fdrl.records import RoundRecord, Summary
@@ -34,10 +35,10 @@ Say = Callable[..., None]
 
 
 class Reporter:
-    """A tracker that reports the share of the step budget that is used up."""
+    """A tracker that reports the share of the budget that is used up."""
 
-    def __init__(self, say: Say, steps: int) -> None:
-        self._say, self._steps = say, steps
+    def __init__(self, say: Say, run: Run) -> None:
+        self._say, self._run = say, run
         self._said = 0.0
 
     def start(self, run: Run, ids: Sequence[str], labels: Sequence[str]) -> None:
@@ -48,7 +49,7 @@ class Reporter:
         now = time.monotonic()
         if now - self._said >= EVERY:
             self._said = now
-            self._say("round", fraction=min(1.0, min(record.env_steps) / self._steps))
+            self._say("round", fraction=spent(self._run, record))
 
     def finish(self, summary: Summary) -> None:
         """Nothing: the cell's end is reported with its numbers."""
@@ -62,7 +63,7 @@ def play(folder: Path, run: Run, say: Say) -> None:
     start = time.monotonic()
     try:
         resume = (folder / CONFIG).is_file()
-        reporter = Reporter(say, run.steps)
+        reporter = Reporter(say, run)
         summary = train(run, out=folder, resume=resume, trackers=[reporter], curves=False)
     except Stopped:
         say("stopped")

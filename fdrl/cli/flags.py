@@ -25,6 +25,8 @@ from fdrl.errors import FdrlError
 UNIONS = ("agent", "strategy", "hetero", "proxy")
 TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
 """Fields of free shape: TOML only, but for ``--env_kwargs.NAME VALUE``."""
+HIDDEN = (*TABLES, "goal")
+"""Fields whose flags tyro does not read: the goal may be unset."""
 
 COMMON = """Train a federation: PRESET or FILE.toml, then any flag below.
 
@@ -36,8 +38,10 @@ most used:
   --strategy NAME      method (see fdrl strategies); then --strategy.FIELD VALUE
   --agent NAME         learner (see fdrl agents); then --agent.FIELD VALUE
   --hetero NAME        how environments differ: none, dynamics, outlier, init
-  --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file
+  --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file, rollout
   --steps N            environment steps per agent
+  --episodes N         training episodes per agent; without --steps, the only budget
+  --goal MEAN          stop once each agent's last 10 episodes return more than that
   --seed N             root of all randomness
   --out DIR            run folder (default: runs/ENV-STRATEGY-SEED)
   --resume DIR         continue a stopped run, to the bit
@@ -91,9 +95,9 @@ def flag_types(run: Run) -> dict[str, Any]:
         names: dict[str, Any] = {}
         for field in msgspec.structs.fields(type(value)):
             name, inner = prefix + field.name, getattr(value, field.name)
-            if isinstance(inner, msgspec.Struct):
+            if isinstance(inner, msgspec.Struct) and name != "goal":
                 names |= below(inner, f"{name}.")
-            elif name not in TABLES:
+            elif name not in HIDDEN:
                 names[name] = field.type
         return names
 
@@ -103,7 +107,9 @@ def flag_types(run: Run) -> dict[str, Any]:
 def choose_types(
     tables: Mapping[str, Any], words: Sequence[str]
 ) -> tuple[dict[str, Any], list[tuple[str, list[str]]]]:
-    """Apply ``--agent NAME``, ``--x.type NAME``, ``--env_kwargs.KEY VALUE``; return what is left.
+    """Apply ``--agent NAME``, ``--x.type NAME``, ``--env_kwargs.KEY VALUE``, ``--goal MEAN``.
+
+    Returns the tables, and the flags that are left.
 
     Naming another type than the file's drops that table of the file: its fields are not the new
     type's.
@@ -117,10 +123,10 @@ def choose_types(
             new = _one(flag, values)
             if not isinstance(table, Mapping) or table.get("type") != new:
                 chosen[union] = {"type": new}
-        elif name.startswith("env_kwargs."):
-            key = flag.lstrip("-").partition(".")[2]
-            kwargs = {**chosen.get("env_kwargs", {}), key: _table_value(_one(flag, values))}
-            chosen["env_kwargs"] = kwargs
+        elif name.partition(".")[0] in ("env_kwargs", "goal") and name != "env_kwargs":
+            table, _, key = flag.lstrip("-").partition(".")
+            given = {key or "mean": _table_value(_one(flag, values))}
+            chosen[table] = {**chosen.get(table, {}), **given}
         else:
             rest.append((flag, values))
     if "cohorts" in chosen and any(_name(f) == "agent" for f in words if _is_flag(f)):
@@ -143,7 +149,7 @@ def check_flags(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> None:
             own = [k for k in known if k.startswith(f"{union}.")]
             near = elsewhere(name) or near_flag(name, own, f"{union}.")
             raise FdrlError(f"unknown flag {flag!r} of {union} {table.get('type')!r}{near}")
-        near = near_flag(name, [*known, *UNIONS, "resume", "quiet", "help"])
+        near = near_flag(name, [*known, *UNIONS, "goal", "resume", "quiet", "help"])
         raise FdrlError(f"unknown flag {flag!r}{near}")
 
 
@@ -152,7 +158,7 @@ def _flag_class(run: Run) -> type[Run]:
     import tyro
 
     fields: list[Any] = []
-    for name in TABLES:
+    for name in HIDDEN:
         kind = {f.name: f.type for f in msgspec.structs.fields(Run)}[name]
         fields.append((name, Annotated[kind, tyro.conf.Suppress], getattr(run, name)))
     for name in UNIONS:
@@ -220,4 +226,18 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
         if wants_help or not error.code:
             raise
         raise FdrlError(f"flags: {_complaint(caught.getvalue())}") from None
-    return config.checked(flagged)
+    return _budgeted(flagged, tables, pairs)
+
+
+def _budgeted(run: Run, tables: Mapping[str, Any], pairs: Sequence[tuple[str, list[str]]]) -> Run:
+    """Check the run; its steps follow from ``--episodes`` unless they are given beside them.
+
+    A preset's steps give way to ``--episodes``: they are its budget in another unit.
+    """
+    names = {_name(flag) for flag, _ in pairs}
+    given = "steps" in names or (
+        "steps" in tables and (tables.get("episodes") or "episodes" not in names)
+    )
+    if given or not run.episodes:
+        return config.checked(run)
+    return config.parse({k: v for k, v in config.to_tables(run).items() if k != "steps"})

@@ -32,6 +32,8 @@ class Trace:
 
     steps: Floats
     """[M] environment steps so far, mean over agents."""
+    episodes: Floats
+    """[M] training episodes so far, mean over agents."""
     bytes: Floats
     """[M] bytes so far per agent, up and down."""
     returns: Floats
@@ -62,6 +64,7 @@ class _Line(msgspec.Struct, frozen=True):
     """The part of a `RoundRecord` that curves need: decoding the rest would take most time."""
 
     env_steps: list[int]
+    episodes: list[int]
     returns: list[float | None]
     bytes_up: float
     bytes_down: float
@@ -138,6 +141,7 @@ def read_trace(folder: str | Path) -> Trace | None:
     smoothed = smooth(_carried(returns.astype(np.float64)), max(1, len(lines) // 20))
     return Trace(
         steps=np.array([np.mean(r.env_steps) for r in lines], dtype=np.float64),
+        episodes=np.array([np.mean(r.episodes) for r in lines], dtype=np.float64),
         bytes=np.array([r.bytes_up + r.bytes_down for r in lines], dtype=np.float64),
         returns=mean_over_agents(smoothed),
     )

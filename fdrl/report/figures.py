@@ -126,8 +126,9 @@ def steps_figure(setting: Setting, styles: Styles) -> Figure | None:
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.locator_params(axis="x", nbins=5)
     # Room at the right: no marker or line end is cut by the frame.
-    axis.set_xlim(0, 1.03 * setting.run.steps)
-    axis.set_xlabel("environment steps per agent")
+    unit, end = series.steps_axis(setting)
+    axis.set_xlim(0, 1.03 * end)
+    axis.set_xlabel("environment steps per agent" if unit == "steps" else "episodes per agent")
     _threshold(axis, setting.threshold)
     _legend(picture, axis, setting)
     return picture
@@ -192,6 +193,26 @@ def bytes_figure(setting: Setting, styles: Styles) -> Figure | None:
     return picture
 
 
+def completion_figure(setting: Setting, styles: Styles) -> Figure | None:
+    """Draw which fraction of runs has completed the goal, all agents, after so many steps."""
+    curves = series.completed(setting)
+    if not curves:
+        return None
+    picture, axis = _curves(curves, styles, setting)
+    axis.set_ylim(-0.03, 1.03)
+    axis.yaxis.set_major_formatter("{x:.0%}")
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.locator_params(axis="x", nbins=5)
+    # Nothing is to be seen beyond the last completion, unless some run never got there.
+    full = [float(c.x[c.band.value >= 1][0]) for c in curves if (c.band.value >= 1).any()]
+    end = max(full) if len(full) == len(curves) else float(setting.run.steps)
+    axis.set_xlim(0, 1.03 * end)
+    axis.set_xlabel("environment steps per agent")
+    axis.set_ylabel("runs completed, all agents")
+    _legend(picture, axis, setting)
+    return picture
+
+
 def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the points that no other beats in both bytes (fewer) and return (more)."""
     kept: list[tuple[float, float]] = []
@@ -248,9 +269,14 @@ def profile_figure(setting: Setting, styles: Styles) -> Figure | None:
 
 KINDS: dict[str, tuple[str, str]] = {
     "steps": (
-        "Learning curves against steps",
+        "Learning curves",
         "Mean over seeds; the band is a 95% bootstrap interval over seeds. Each seed is a trailing "
         "mean over a twentieth of its rounds, over all agents.",
+    ),
+    "completion": (
+        "Time to completion",
+        "How many of the runs have completed the goal, all agents, after so many steps; a run that "
+        "never does keeps its curve below 100%. The band is a 95% bootstrap interval over seeds.",
     ),
     "bytes": (
         "Learning curves against bytes",
@@ -275,6 +301,7 @@ def draw(setting: Setting, rows: Sequence[Row], styles: Styles) -> dict[str, Fig
     """Return the setting's figures by kind; those without anything to draw are left out."""
     makers: dict[str, Callable[[], Figure | None]] = {
         "steps": lambda: steps_figure(setting, styles),
+        "completion": lambda: completion_figure(setting, styles),
         "bytes": lambda: bytes_figure(setting, styles),
         "pareto": lambda: pareto_figure(rows, setting, styles),
         "profile": lambda: profile_figure(setting, styles),

@@ -13,7 +13,10 @@ import msgspec
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
 
-SETTING = ("env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "cohorts", "hetero")
+SETTING = (
+    "env", "env_kwargs", "agent_kwargs", "agents", "steps", "episodes", "goal", "networks",
+    "cohorts", "hetero",
+)  # fmt: skip
 LEARNER = ("type", "hidden", "activation")
 """Fields of the learner that belong to the setting; its others are each method's own to tune."""
 ORDER = ("fd", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
@@ -81,11 +84,20 @@ def hetero_words(run: Run) -> str:
     return " ".join([kind, *numbers])
 
 
+def budget_words(run: Run) -> str:
+    """Say how long agents learn."""
+    budget = f"{run.episodes:,} episodes" if run.episodes else f"{run.steps:,} steps"
+    if run.goal is None:
+        return budget
+    until = f"a mean of {run.goal.mean:g} over {run.goal.window} episodes"
+    return f"until {until}, {budget} at most" if run.goal.stop else f"{budget}, goal {until}"
+
+
 def setting_words(run: Run) -> str:
     """Say what is learned, in a line."""
     agents = f"{run.agents} agent{'s' if run.agents != 1 else ''}"
     env = " ".join([run.env, *(f"{k}={_show(v)}" for k, v in run.env_kwargs.items())])
-    parts = [env, hetero_words(run), agents, network_words(run), f"{run.steps:,} steps"]
+    parts = [env, hetero_words(run), agents, network_words(run), budget_words(run)]
     return " · ".join(parts)
 
 

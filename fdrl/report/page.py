@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from fdrl.config import to_toml
-from fdrl.report import figures, look, style, tables, verdict
+from fdrl.report import completion, episodes, figures, look, style, tables, verdict
 from fdrl.report.collect import Manifest
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.results import Difference, Row
@@ -22,6 +22,7 @@ class Part:
     setting: Setting
     rows: Sequence[Row]
     differences: Sequence[Difference]
+    completions: Sequence[completion.Comparison]
     figures: Mapping[str, str]
     """SVG elements by kind."""
 
@@ -98,6 +99,27 @@ def _block(title: str, body: str, note: str) -> str:
     return f"<h3>{escape(title)}</h3>{_note(note)}{body}" if body else ""
 
 
+def _ends(p: Part, styles: Styles) -> list[str]:
+    """Return what is said where a goal or episodes, not steps alone, end the runs."""
+    s = p.setting
+    return [
+        *(
+            _block(
+                f"Time to completion: {words}",
+                completion.completion_table(s, who, styles),
+                completion.EXPLAINED if who == "all" else "The same until one agent completed.",
+            )
+            for who, words in completion.WHO.items()
+        ),
+        _block(
+            "Who completes earlier",
+            completion.comparison_table(p.completions, styles),
+            completion.COMPARED,
+        ),
+        _block("Training episodes", episodes.returns_table(s, styles), episodes.EXPLAINED),
+    ]
+
+
 def _section(p: Part, styles: Styles) -> str:
     s = p.setting
     labels = [m.label for m in s.compared]
@@ -115,6 +137,7 @@ def _section(p: Part, styles: Styles) -> str:
             "How likely a run of the row's method ends above one of the column's; ties count half. "
             f"Bold where the 95% interval excludes 0.5 on at least 6 seeds.{few}",
         ),
+        *_ends(p, styles),
         _block(
             f"Training until {s.threshold:g}" if s.threshold is not None else "",
             tables.speed_table(s, styles),

@@ -45,10 +45,37 @@ def _series(method: Method, at: Floats, axis: str) -> Series:
     return Series(method.label, at, band, len(traces), bool(method.finished))
 
 
+def steps_axis(setting: Setting) -> tuple[str, float]:
+    """Return what learning curves run over, "steps" or "episodes", and how far.
+
+    That is the budget; runs that a goal may end early reach as far as the longest of them.
+    """
+    run = setting.run
+    axis, end = ("episodes", run.episodes) if run.episodes else ("steps", run.steps)
+    if run.goal is None or not run.goal.stop:
+        return axis, float(end)
+    last = [float(getattr(t, axis)[-1]) for m in setting.methods for t in m.traces]
+    return axis, max(last, default=float(end))
+
+
 def against_steps(setting: Setting) -> list[Series]:
-    """Return every method's training return against environment steps per agent."""
-    at = np.linspace(0, setting.run.steps, POINTS + 1)[1:]
-    return [_series(m, at, "steps") for m in setting.methods if m.traces]
+    """Return every method's training return against steps, or episodes, per agent."""
+    axis, end = steps_axis(setting)
+    at = np.linspace(0, end, POINTS + 1)[1:]
+    return [_series(m, at, axis) for m in setting.methods if m.traces]
+
+
+def completed(setting: Setting) -> list[Series]:
+    """Return, per method, the fraction of runs of which all agents have completed the goal."""
+    if setting.run.goal is None:
+        return []
+    at = np.linspace(0, setting.run.steps, 4 * POINTS + 1)
+    found = []
+    for m in setting.compared:
+        ends = [np.inf if s.all_steps is None else s.all_steps for s in m.summaries]
+        rows = [(at >= end).astype(np.float64) for end in ends]
+        found.append(Series(m.label, at, stats.curve_band(rows), len(rows), True))
+    return found
 
 
 def against_bytes(setting: Setting) -> list[Series]:

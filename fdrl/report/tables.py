@@ -202,7 +202,9 @@ def to_csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
 RUN_FIELDS = (
     "return_mean", "return_worst", "return_spread", "return_stochastic", "return_held_out", "auc",
     "bytes_up", "bytes_down", "env_steps", "rounds", "exchanges", "gradient_steps",
-    "server_env_steps", "wall_seconds", "steps_per_second", "config",
+    "server_env_steps", "episode_auc", "last_mean", "last_worst", "last_spread", "completed",
+    "first_steps", "first_episodes", "all_steps", "all_episodes", "wall_seconds",
+    "steps_per_second", "config",
 )  # fmt: skip
 
 

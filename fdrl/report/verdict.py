@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fdrl.report import naming
+from fdrl.report import completion, naming
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.look import bounds, number, size
 from fdrl.report.results import ENOUGH, Difference, Row
@@ -65,7 +65,7 @@ def sentences(setting: Setting, rows: Sequence[Row], found: Sequence[Difference]
     if sum(len(m.finished) >= ENOUGH for m in methods) < 2:
         return [f"{most} seeds at most: too few to call a method better (at least {ENOUGH})."]
     text = [_leaders(rows, metric) for metric in ("return_mean", "auc")]
-    return [*text, *_against(rows, found)]
+    return [*text, *_against(rows, found), *completion.sentences(setting)]
 
 
 def _leaders(rows: Sequence[Row], metric: str) -> str:
@@ -148,7 +148,9 @@ def _unequal(setting: Setting) -> list[str]:
         counts = ", ".join(f"{label}: {len(s)}" for label, s in seeds.items())
         found.append(f"{setting.title}: seeds differ ({counts}); differences use common seeds.")
     steps = [s.env_steps for m in methods for s in m.summaries]
-    if steps and max(steps) > 1.01 * min(steps):
+    run = setting.run
+    early = bool(run.episodes) or (run.goal is not None and run.goal.stop)
+    if steps and max(steps) > 1.01 * min(steps) and not early:
         text = f"between {min(steps):,} and {max(steps):,} steps"
         found.append(f"{setting.title}: runs took {text}, because rounds are taken whole.")
     told = naming.learner_differences([m.run for m in methods], [m.label for m in methods])

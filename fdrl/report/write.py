@@ -8,7 +8,19 @@ from pathlib import Path
 from fdrl.checkpoint import file_errors, write_atomic
 from fdrl.config import to_toml
 from fdrl.errors import FdrlError, nearest
-from fdrl.report import collect, figures, look, naming, page, results, series, svg, tables
+from fdrl.report import (
+    collect,
+    completion,
+    episodes,
+    figures,
+    look,
+    naming,
+    page,
+    results,
+    series,
+    svg,
+    tables,
+)
 from fdrl.report.groups import Groups, Setting, group
 from fdrl.report.page import Part
 from fdrl.report.series import Series
@@ -64,7 +76,8 @@ def _part(setting: Setting, styles: dict[str, look.Style], out: Path, reference:
             _write(path, svg.render(picture, ending))
         title = f"{figures.KINDS[kind][0]}: {setting.title}"
         made[kind] = svg.inline(picture, f"{page.anchor(setting)}-{kind}", title)
-    return Part(setting, rows, results.differences(setting, reference), made)
+    differences = results.differences(setting, reference)
+    return Part(setting, rows, differences, completion.comparisons(setting, reference), made)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -82,10 +95,15 @@ def _data(folder: Path, groups: Groups, parts: Sequence[Part]) -> None:
     _write(folder / "improvement.csv", tables.improvement_csv(groups))
     _write(folder / "threshold.csv", tables.speed_csv(groups))
     _write(folder / "payload.csv", tables.payload_csv(groups))
+    _write(folder / "completion.csv", completion.completion_csv(groups))
+    rows = [(p.setting, p.completions) for p in parts]
+    _write(folder / "completes-earlier.csv", completion.comparison_csv(rows))
+    _write(folder / "episodes.csv", episodes.returns_csv(groups))
     kinds = {
         "curves-steps": series.against_steps,
         "curves-bytes": series.against_bytes,
         "profiles": series.profiles,
+        "curves-completion": series.completed,
     }
     for name, make in kinds.items():
         _write(folder / f"{name}.csv", _curves_csv([(s, make(s)) for s in groups.settings]))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.errors import BadMessage
 from fdrl.message import Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
@@ -33,8 +33,9 @@ class Client:
         self.recent = RecentReturns(len(context.ids))
         self.rngs = [generator(context.run.seed, Purpose.CLIENT, a) for a in context.agents]
         self.trained = np.zeros(len(context.ids))
+        self.ended = np.zeros(len(context.ids))
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round."""
         return cohort.learn(steps, episodes)
 
@@ -44,6 +45,7 @@ class Client:
         """Answer with the table of each agent and, if it matters, its recent return."""
         self.recent.add(experience.returns)
         self.trained += experience.steps
+        self.ended += [len(r) for r in experience.returns]
         tables = self.answers.tables(cohort, experience, round)
         messages: dict[str, Message] = {}
         for k, (name, table) in enumerate(zip(self.context.ids, tables, strict=True)):
@@ -102,7 +104,11 @@ class Client:
     def _schedule(self) -> Any:
         """Return the distillation settings at this point of the run."""
         settings = self.settings.distill
-        progress = min(1.0, float(self.trained.mean()) / max(1, self.context.run.steps))
+        run = self.context.run
+        progress = float(self.trained.mean()) / max(1, run.steps)
+        if run.episodes:
+            progress = max(progress, float(self.ended.mean()) / run.episodes)
+        progress = min(1.0, progress)
         factor = 1.0 + (self.settings.lr_end - 1.0) * progress
         return msgspec.structs.replace(settings, lr=settings.lr * factor)
 
@@ -111,6 +117,7 @@ class Client:
         own = {
             "recent": self.recent.state(),
             "trained": self.trained.copy(),
+            "ended": self.ended.copy(),
             "rngs": pack_generators(self.rngs),
         }
         return own | {f"answers.{k}": v for k, v in self.answers.state().items()}
@@ -119,6 +126,7 @@ class Client:
         """Continue from what `state` returned."""
         self.recent.load_state(state["recent"])
         self.trained = np.array(state["trained"], dtype=np.float64)
+        self.ended = np.array(state.get("ended", self.ended), dtype=np.float64)
         unpack_generators(self.rngs, state["rngs"])
         inner = {k[8:]: v for k, v in state.items() if k.startswith("answers.")}
         self.answers.load_state(inner)

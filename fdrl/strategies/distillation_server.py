@@ -31,7 +31,7 @@ class Server:
         self.proxies: ProxySet | None = None
         if self.settings.answer == "current":
             self.proxies = proxies.build(
-                context.run.proxy, context.low, context.high, context.run.seed
+                context.run.proxy, context.low, context.high, context.run.seed, context.visit
             )
         elif self.settings.answer == "raw" and self.settings.leave_self_out:
             raise FdrlError("leave_self_out needs answers about common states, not raw ones")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, Parameters, check_parameters
@@ -50,7 +50,7 @@ class Client:
         self.recent = RecentReturns(len(context.ids))
         self.average: Array | None = None
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally, near the last average if FedProx is on."""
         if self.settings.prox and self.average is None:
             self.average = cohort.parameters("all")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage
 from fdrl.message import Message
@@ -30,7 +30,7 @@ class Client:
     def __init__(self, context: ClientContext) -> None:
         self.context = context
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round."""
         return cohort.learn(steps, episodes)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Experience, Poolable
+from fdrl.cohort import Cohort, Episodes, Experience, Poolable
 from fdrl.config import Exchange
 from fdrl.errors import FdrlError
 from fdrl.message import (
@@ -41,9 +41,14 @@ class Client:
         settings: Pooled = context.run.strategy
         if settings.every != 1 or settings.unit != "iterations":
             raise FdrlError('strategy "pooled" exchanges every iteration: leave `every` at 1')
+        if context.run.episodes:
+            raise FdrlError(
+                'strategy "pooled" learns in steps that all agents take alike: it cannot have a '
+                "budget of episodes, set steps"
+            )
         self._transitions: dict[str, Array] = {}
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Act for one iteration without learning."""
         if not isinstance(cohort, Poolable):
             raise FdrlError(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import proxy as proxies
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange
 from fdrl.distill import DistillSettings
 from fdrl.errors import BadMessage, FdrlError
@@ -47,7 +47,7 @@ class Client:
         self.proxies: list[ProxySet] = [first] * len(context.ids)
         self.lagged: Array | None = None
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: int | None) -> Experience:
+    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally; remember the policies of the very beginning."""
         if self.lagged is None:
             self.lagged = cohort.parameters("policy")

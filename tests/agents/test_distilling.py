@@ -121,3 +121,35 @@ def test_weighted_kl_by_hand() -> None:
     got = weighted_kl(p, q, np.array([[3.0, 1.0]], np.float32))
     assert got.tolist() == pytest.approx([0.75 * np.log(2)])
     assert weighted_kl(p, q, np.zeros((1, 2), np.float32)).tolist() == [0.0]
+
+
+def test_distilling_with_the_learners_optimizer_shares_its_moments_and_its_rate() -> None:
+    one, other = cohort(), cohort()
+    for agents in (one, other):
+        agents.learn(np.full(3, 16))
+    before = one.state()
+    settings = DistillSettings(steps=2, optimizer="learner", lr=9.0)
+    one.distill(*lesson(), settings)
+    after = one.state()
+    size = one.layout.policy_size
+    assert (after["optimizer/count"] == before["optimizer/count"] + 2).all()
+    moved = after["optimizer/moments"] != before["optimizer/moments"]
+    assert moved[:, :, :size].mean() > 0.9
+    assert not moved[:, :, size:].any()
+    assert after["distill/count"].tolist() == [0, 0, 0]
+    # `lr` is ignored: with the learner's own rate of zero nothing moves
+    still = make(PPO(n_envs=1, n_steps=8, hidden=(16,), learning_rate=0.0), context(3))
+    rows = still.parameters()
+    still.distill(*lesson(), settings)
+    np.testing.assert_array_equal(still.parameters(), rows)
+
+
+def test_some_agents_may_distill_with_the_learners_optimizer() -> None:
+    agents, alone = cohort(), cohort()
+    states, targets, weights = lesson()
+    weights[1] = 0
+    settings = DistillSettings(steps=2, optimizer="learner")
+    metrics = agents.distill(states, targets, weights, settings)
+    assert metrics["distill/gradient_steps"].tolist() == [2, 0, 2]
+    np.testing.assert_array_equal(agents.parameters()[1], alone.parameters()[1])
+    assert agents.state()["optimizer/count"].tolist() == [2, 0, 2]

@@ -58,3 +58,15 @@ def test_an_agents_initial_weights_depend_on_its_index_alone() -> None:
     same = initial_rows(layout, 3, (1, 2), same=True)
     np.testing.assert_array_equal(same, rows[[0, 0]])
     assert (rows[1] != rows[2]).any()
+
+
+def test_torchs_default_weights_are_uniform_within_their_bound() -> None:
+    layout = Layout(16, (64,), 2)
+    views = Views(layout, initial_rows(layout, 0, (0,), same=False, init="torch"))
+    # a layer of 16 inputs is bounded by 1/4, one of 64 by 1/8, biases too
+    for array, bound in (
+        (views.w[0], 1 / 4), (views.b[0], 1 / 4), (views.policy_w, 1 / 8), (views.value_w, 1 / 8),
+    ):  # fmt: skip
+        assert 0.8 * bound < np.abs(array).max() <= bound
+    assert views.w[0].std() == pytest.approx(0.25 / 3**0.5, rel=0.05)
+    assert views.policy_b.any()

@@ -401,3 +401,18 @@ def test_ten_agents_learn_to_balance() -> None:
     cohort = reinforce.make(Reinforce(hidden=(128,), activation="relu"), context(10))
     cohort.learn(np.full(10, MANY), episodes=600)
     assert cohort.evaluate(10, 0).mean() > 450
+
+
+def test_distillation_with_the_learners_adam_has_its_decayed_rate() -> None:
+    quick = Reinforce(hidden=(8,), learning_rate=1e-2, lr_step=1, lr_gamma=0.5)
+    agents = reinforce.make(quick, context(2))
+    agents.learn(np.full(2, MANY), 3)
+    np.testing.assert_allclose(agents._policy_rates(), [1e-2 / 8] * 2)
+    states = np.zeros((4, 4), np.float32)
+    targets = np.tile(np.array([0.9, 0.1], np.float32), (2, 4, 1))
+    before, count = agents.parameters(), agents.state()["optimizer/count"]
+    lesson = DistillSettings(passes=1, batch=4, optimizer="learner", max_grad_norm=0.0)
+    agents.distill(states, targets, np.ones((2, 4), np.float32), lesson)
+    moved = np.abs(agents.parameters() - before)
+    assert 0 < moved.max() < 3e-3  # Adam steps are about as large as the rate
+    assert (agents.state()["optimizer/count"] == count + 1).all()

@@ -3,7 +3,8 @@ import pytest
 from fdrl.agents.a2c import A2C, make
 from fdrl.agents.layout import Layout
 from fdrl.agents.network import NumpyNetwork
-from fdrl.agents.rollout import Rollout, Tally, World, sample
+from fdrl.agents.rollout import Rollout, World, sample
+from fdrl.agents.tally import Tally
 from tiny_cohorts import Counter, counter_context
 
 from fdrl.errors import FdrlError
@@ -44,7 +45,7 @@ def test_the_learner_may_see_another_reward_on_failing() -> None:
     world = World(Counter(1, length=3, truncates=False), 1, 2)
     out = act(world, [4], fail_reward=-100.0)
     assert out.rewards[0, :, 0].tolist() == [1, 1, -100, 1]
-    returns, lengths = world.tally.harvest()
+    returns, lengths, _ = world.tally.harvest()
     assert returns[0].tolist() == [3.0]  # what is reported stays the true return
     assert lengths[0].tolist() == [3]
 
@@ -59,7 +60,7 @@ def test_episodes_run_on_over_rollouts() -> None:
     act(world, [3])
     assert world.tally.count().tolist() == [0]
     act(world, [3])
-    returns, _ = world.tally.harvest()
+    returns, _, _ = world.tally.harvest()
     assert returns[0].tolist() == [5.0]
     assert world.tally.sums.tolist() == [[1.0]]
     assert world.tally.harvest()[0][0].size == 0
@@ -80,7 +81,7 @@ def test_an_agent_that_stops_early_is_put_back() -> None:
 def test_episodes_of_a_stopped_agent_do_not_count() -> None:
     world = World(Counter(2, length=2, truncates=False), 2, 2)
     act(world, [1, 6])
-    returns, _ = world.tally.harvest()
+    returns, _, _ = world.tally.harvest()
     assert returns[0].size == 0
     assert returns[1].tolist() == [3.0, 3.0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -289,3 +290,26 @@ def test_reading_a_suite_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("name = ")
     with pytest.raises(FdrlError, match=r"bad\.toml: not valid TOML"):
         read_suite(str(tmp_path / "bad.toml"))
+
+
+def test_budgets_of_episodes_and_goals_are_checked_instead_of_steps() -> None:
+    from fdrl.bench.audit import _check_budget
+    from fdrl.config import make_run
+    from fdrl.records import RoundRecord
+
+    def found(run: Any, steps: list[int], episodes: list[int], completed: int | None = None) -> Any:
+        last = RoundRecord(
+            round=1, env_steps=steps, episodes=episodes, returns=[], return_mean=None,
+            bytes_up=0.0, bytes_down=0.0, exchanged=True, completed=completed,
+        )  # fmt: skip
+        summary: Any = SimpleNamespace(env_steps=max(steps))
+        return [*_check_budget(run, summary, last)]
+
+    run = make_run(agents=2, steps=100, episodes=9, agent="reinforce")
+    assert found(run, [80, 90], [9, 9]) == []
+    assert found(run, [80, 100], [9, 7]) == []  # its steps were used up
+    assert "agent 1 ended 7 episodes in 90 steps" in found(run, [80, 90], [9, 7])[0]
+    assert "agent 0 ended 11 episodes" in found(run, [80, 90], [11, 9])[0]
+    goal = make_run(agents=2, steps=100, agent="reinforce", goal={"mean": 1.0})
+    assert found(goal, [80, 90], [9, 7], completed=2) == []
+    assert len(found(goal, [80, 90], [9, 7], completed=1)) == 2

@@ -143,3 +143,13 @@ def test_a_picture_that_fails_does_not_cost_the_summary(
     with pytest.warns(UserWarning, match="no learning curves in .*: no font"):
         train(make_run(agents=2, steps=STEPS), out=tmp_path / "a", federation=FakeFederation)
     assert (tmp_path / "a" / "summary.json").exists()
+
+
+def test_a_budget_of_episodes_is_the_axis(tmp_path: Path) -> None:
+    agent = {"type": "reinforce", "hidden": (4,)}
+    run = make_run(agents=1, episodes=3, agent=agent, strategy="local", evaluation={"episodes": 1})
+    train(run, out=tmp_path / "run", curves=False)
+    made = curves.read_curve(tmp_path / "run")
+    assert made.steps.tolist() == [[1], [2], [3]]
+    (axis,) = curves.figure([made]).axes
+    assert axis.get_xlabel() == "episodes per agent"

@@ -336,3 +336,12 @@ def test_a_registered_name_wins_over_a_class_of_that_name(
     finally:
         sys.modules.pop("walking", None)
         ENVS._specs.pop("Walk", None)
+
+
+def test_visited_states_follow_each_other_and_cost_a_step_each() -> None:
+    envs = make_factory("CartPole-v1", 2, Nothing(), 7)
+    seen = envs.visit(50)
+    assert seen.shape == (50, 4)
+    np.testing.assert_array_equal(seen[:20], envs.visit(20))
+    # position moves by velocity times 0.02 seconds until the pole has fallen
+    np.testing.assert_allclose(seen[1:6, 0], seen[:5, 0] + 0.02 * seen[:5, 1], atol=1e-5)

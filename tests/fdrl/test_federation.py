@@ -253,3 +253,24 @@ def test_no_worker_is_left_when_a_later_cohort_cannot_be_built():
     with pytest.raises(fdrl.FdrlError, match="nowhere"):
         fdrl.Federation(run)
     assert set(multiprocessing.active_children()) == before
+
+
+def test_a_server_that_visits_states_counts_its_steps():
+    run = fdrl.make_run(
+        agents=2, steps=512, agent=FAST, proxy={"type": "rollout", "size": 32},
+        evaluation={"episodes": 1},
+    )  # fmt: skip
+    federation = fdrl.Federation(run)
+    first = federation.server.half.proxies.states
+    assert first.shape == (32, 4)
+    assert (np.abs(first[:, 0]) < 2.4).all()
+    assert len({*map(tuple, first.tolist())}) == 32
+    while not federation.done:
+        record = federation.round()
+    summary = federation.summary()
+    federation.close()
+    assert summary.server_env_steps == 32
+    assert record.bytes_down > 32 * 4 * 4  # the states were sent once
+    again = fdrl.Federation(run)
+    np.testing.assert_array_equal(again.server.half.proxies.states, first)
+    again.close()

@@ -9,10 +9,11 @@ import pytest
 from fake_federation import STEPS, FakeFederation
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rich.console import Console
 
 from fdrl.config import make_run
-from fdrl.live import LiveTable, PlainLines, closing, closing_line, render
+from fdrl.live import LiveTable, PlainLines, _facts, closing, closing_line, render
 from fdrl.progress import (
     Progress,
     human_bytes,
@@ -21,6 +22,7 @@ from fdrl.progress import (
     pick_rows,
     sparkline,
 )
+from fdrl.records import RoundRecord
 
 
 @pytest.mark.parametrize(
@@ -192,3 +194,28 @@ def test_the_end_says_what_came_out_and_where_it_is() -> None:
     assert line.startswith("fd on CartPole-v1, seed 0: final return mean ")
     assert line.endswith("in runs/x")
     assert "run folder" not in str(closing(summary, run, None).columns[0]._cells)
+
+
+def test_a_budget_of_episodes_and_a_goal_are_said() -> None:
+    run = make_run(agents=2, episodes=50, goal={"mean": 490.0}, agent="reinforce")
+    progress = Progress(run, ["a", "b"], ["", ""])
+    made = {"round": 1, "returns": [20.0, 30.0], "return_mean": 25.0, "exchanged": True}
+    made |= {"bytes_up": 0.0, "bytes_down": 0.0, "env_steps": [300, 400], "episodes": [10, 12]}
+    progress.add(RoundRecord(**made, completed=1))
+    assert progress.fraction == 0.2
+    text = " ".join(_facts(progress))
+    assert "10 of 50 episodes per agent, 300 steps, goal completed by 1 of 2" in text
+    progress.add(RoundRecord(**made | {"round": 2, "completed": 2}))
+    assert progress.fraction == 1.0
+
+
+def test_the_end_says_who_completed_the_goal() -> None:
+    run = make_run(agents=2, steps=STEPS)
+    summary = FakeFederation(run).summary()
+    assert "goal" not in closing_line(summary, None)
+    told = {"completed": 2, "first_episodes": 7, "first_steps": 1500}
+    both = replace(summary, agents=2, **told, all_episodes=9, all_steps=1900)
+    line = closing_line(both, None)
+    assert "by 2 of 2 agents; the first after 7 episodes (1,500 steps), all after 9" in line
+    none = replace(summary, agents=2, completed=0)
+    assert "goal completed by none of 2 agents" in closing_line(none, None)

@@ -18,14 +18,17 @@ from fdrl.proxy import (
     Mix,
     ProxySet,
     ProxySettings,
+    Rollout,
     Sobol,
     Uniform,
     Visited,
     build,
     from_update,
     grid_of,
+    load_saved,
     refresh,
     restore,
+    saved,
     to_update,
 )
 
@@ -238,3 +241,21 @@ def test_a_set_of_images() -> None:
     assert proxies.states.shape == (8, 2, 3)
     fresh = refresh(Mix(size=8, bins=3), proxies, {0: 1.0}, low, low + 1, 0)
     np.testing.assert_allclose(fresh.states[4], np.full((2, 3), 1 / 6), rtol=1e-6)
+
+
+def test_rollout_states_are_sent_and_kept() -> None:
+    settings = Rollout(size=3)
+    states = np.array([[0.0, 1.0], [0.5, 2.0], [-0.5, 3.0]], np.float32)
+    made = build(settings, LOW, HIGH, 3, lambda count: states[:count])
+    rebuilt = over_the_wire(made, settings)
+    np.testing.assert_array_equal(rebuilt.states, states)
+    assert (rebuilt.version, rebuilt.kind) == (made.version, "rollout")
+    again = load_saved(saved(made), settings, LOW, HIGH, 3, made.version)
+    np.testing.assert_array_equal(again.states, states)
+    short = build(Rollout(size=4), LOW, HIGH, 3, lambda count: states)
+    with pytest.raises(BadMessage, match="3 states, not 4"):
+        from_update(to_update(short, Rollout(size=4), 0), Rollout(size=4), LOW, HIGH, 3)
+    with pytest.raises(FdrlError, match="come from a server"):
+        build(settings, LOW, HIGH, 3)
+    with pytest.raises(FdrlError, match="they are sent"):
+        restore(settings, LOW, HIGH, 3, None)

@@ -79,7 +79,7 @@ def test_the_page_is_well_formed_self_contained_and_escaped(report: Path) -> Non
 
 def test_the_page_begins_with_the_verdict_and_has_every_part(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
-    order = ["Verdict", "What limits this", "Learning curves against steps",
+    order = ["Verdict", "What limits this", "Learning curves",
              "Learning curves against bytes", "Return for bytes", "Performance profile",
              "Paired differences", "Probability of improvement", "Training until 475", "Payload",
              "Reproduce", "Versions"]  # fmt: skip

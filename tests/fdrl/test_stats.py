@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_interval_and_chunks_change_nothing(
     whole = stats.bootstrap(scores, draws=500)
     assert stats.bootstrap(scores, draws=500) == whole
     assert stats.bootstrap(scores, draws=500, seed=1) != whole
-    monkeypatch.setattr(stats, "_CHUNK", 18 * 7)
+    monkeypatch.setattr("fdrl.stats.resampling._CHUNK", 18 * 7)
     assert stats.bootstrap(scores, draws=500) == whole
 
 

@@ -29,16 +29,20 @@ def write_run(
     finished: bool = True,
     steps: int = 2000,
     returns: list[float] | None = None,
+    told: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Path:
-    """Write a run whose training return rises linearly to `final`; `sent` bytes a round and way."""
+    """Write a run whose training return rises linearly to `final`; `sent` bytes a round and way.
+
+    `told` are more fields of its summary.
+    """
     run = fdrl.make_run(strategy=strategy, seed=seed, steps=steps, **{"agents": 2} | fields)
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(to_toml(run))
     lines = [_line(n, final, sent, steps) for n in range(1, rounds + 1)]
     (folder / "metrics.jsonl").write_text("".join(_json(row) + "\n" for row in lines))
     if finished:
-        text = _json(_summary(run, final, sent, steps, returns))
+        text = _json(_summary(run, final, sent, steps, returns) | (told or {}))
         (folder / "summary.json").write_text(text)
     return folder
 

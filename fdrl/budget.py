@@ -1,0 +1,84 @@
+"""Budgets and goals: how long agents learn, and what ends a run early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from fdrl.registry import AGENTS, ENVS, load_object
+
+if TYPE_CHECKING:
+    from fdrl.config import Run
+    from fdrl.records import RoundRecord
+
+UNKNOWN_LENGTH = 10_000
+"""Steps that an episode may take where the environment's limit is not known."""
+
+
+class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A mission (``[goal]`` in TOML): each agent's episode and step of completing it are recorded.
+
+    An agent completes it at the end of the first episode at which the mean return of its last
+    `window` training episodes exceeds `mean` (arXiv 1907.06536: more than 490 over 10).
+    """
+
+    mean: float
+    """Mean training return that an agent must exceed."""
+    window: Annotated[int, msgspec.Meta(ge=1)] = 10
+    """Episodes over which the mean is taken."""
+    stop: bool = True
+    """End the run after the round in which the last agent has completed."""
+
+
+def longest_episode(env: str, env_kwargs: Mapping[str, Any]) -> int:
+    """Return the most steps that an episode can take; `UNKNOWN_LENGTH` if nobody says."""
+    given = env_kwargs.get("max_episode_steps", 0)
+    if isinstance(given, int) and given > 0:
+        return given
+    known = ENVS.spec(env).max_steps if env in ENVS else _gym_limit(env)
+    return known or UNKNOWN_LENGTH
+
+
+def _gym_limit(env: str) -> int:
+    import gymnasium
+
+    spec = gymnasium.registry.get(env)
+    return 0 if spec is None else spec.max_episode_steps or 0
+
+
+def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int:
+    """Return steps that a budget of episodes cannot exceed: what `steps` is if only that is given.
+
+    `raw` are the tables of a `fdrl.Run`, `agents` those of its learners. Every copy may have an
+    episode in progress, so each counts for one more; the copies must share the steps evenly.
+    """
+    copies = [_copies(agent) for agent in agents]
+    longest = longest_episode(str(raw.get("env", "CartPole-v1")), raw.get("env_kwargs", {}))
+    most, unit = (int(raw["episodes"]) + max(copies)) * longest, math.lcm(*copies)
+    return -(-most // unit) * unit
+
+
+def _copies(agent: Mapping[str, Any]) -> int:
+    """Return the environment copies that a learner steps together."""
+    settings = load_object(AGENTS.spec(str(agent.get("type", "ppo"))).settings)
+    copies = agent.get("n_envs", getattr(settings, "n_envs", 1))
+    if not isinstance(copies, int):  # the class has a default that only its instances know
+        copies = getattr(settings(), "n_envs", 1)
+    return copies if isinstance(copies, int) and copies > 0 else 1
+
+
+def spent(run: Run, record: RoundRecord) -> float:
+    """Return which share of its budget the last agent has used up, of steps or of episodes.
+
+    1 also once all agents have completed a goal that ends the run.
+    """
+    if run.goal is not None and run.goal.stop and record.completed == run.agents:
+        return 1.0
+    shares = [steps / run.steps for steps in record.env_steps]
+    if run.episodes:
+        own = zip(shares, record.episodes, strict=True)
+        shares = [max(share, ended / run.episodes) for share, ended in own]
+    return min(1.0, *shares)
