@@ -1,0 +1,59 @@
+"""The settings of `fdrl theory`, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from fdrl.complaints import check_finite, explain
+from fdrl.config import NotNegative, Positive
+from fdrl.errors import FdrlError
+
+NotBelowZero = Annotated[float, msgspec.Meta(ge=0)]
+MOST_STEPS = 4_000
+"""How many gradient steps are taken at most if nobody says how many."""
+
+
+class Theory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that changes a number of `fdrl theory`."""
+
+    samples: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 32
+    """Training inputs, random directions of length 1."""
+    inputs: Annotated[int, msgspec.Meta(ge=2)] = 16
+    """Dimension of an input."""
+    widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2)] = (
+        64, 128, 256, 512, 1024, 2048, 4096, 8192,
+    )  # fmt: skip
+    """Hidden units of the finite networks."""
+    seeds: Positive = 8
+    """How many times each width is trained, from other weights; the data stay the same."""
+    weight: NotBelowZero = 1.0
+    """Weight b of the distillation loss; the targets have weight 1."""
+    workers: Annotated[int, msgspec.Meta(ge=2, le=64)] = 3
+    """Workers that co-distill."""
+    period: Positive = 30
+    """Gradient steps between two looks at the others, in periodic co-distillation."""
+    teacher_error: NotBelowZero = 1.0
+    """Root mean square error of the teacher in KD; the targets have root mean square 1."""
+    steps: Positive | None = None
+    """Gradient steps; unset: until a thousandth is left of the slowest error, at most 4,000."""
+    lr: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Learning rate; unset: a quarter of the largest stable one of co-distillation."""
+    seed: NotNegative = 0
+    """Root of all randomness."""
+
+
+def parse(tables: Mapping[str, Any]) -> Theory:
+    """Read a TOML file's tables into checked settings; errors name the place."""
+    if tables.get("workers") == 1:
+        raise FdrlError("config: co-distillation needs at least 2 workers, got 1 (at workers)")
+    try:
+        made = msgspec.convert(dict(tables), Theory)
+    except msgspec.ValidationError as error:
+        raise explain(error, "", Theory, dict(tables)) from None
+    check_finite(made)
+    if len(set(made.widths)) < len(made.widths):
+        raise FdrlError("config: a width is given twice (at widths)")
+    return msgspec.structs.replace(made, widths=tuple(sorted(made.widths)))
