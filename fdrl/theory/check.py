@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from fdrl.seeding import Purpose, generator
 from fdrl.theory import networks
 from fdrl.theory.cd import cd, cd_largest_step
 from fdrl.theory.kd import kd
-from fdrl.theory.labels import MISSING, fd, fd_largest_step
+from fdrl.theory.labels import MISSING, Missing, fd, fd_largest_step
 from fdrl.theory.modes import Floats
 from fdrl.theory.ode import integrate
 from fdrl.theory.periodic import others_mean, periodic
@@ -39,7 +40,7 @@ def differences(s: Theory, p: Problem, labels: LabelProblem) -> Iterator[Differe
     start, own = networks.answers(nets, p.inputs), networks.kernels(nets, p.inputs)
     times = np.linspace(0, p.steps, POINTS)
     made = kd(p.kernel, start[0], p.target, p.teacher, s.weight, p.eta, times)
-    slope = _slope(p.kernel[None], p, s.weight, lambda f: p.teacher)
+    slope = _slope(p.kernel[None], p, s.weight, partial(_held, p.teacher))
     yield _difference("KD", made, integrate(slope, start[:1], times, _step(s, p, own))[:, 0])
     for name, kernel in (("equal", p.kernel), ("unequal", own)):
         ks = np.broadcast_to(kernel, own.shape)
@@ -79,25 +80,30 @@ def _periods(
     """Integrate period after period, each with the teachers of its beginning."""
     out, f = np.empty((len(times), *start.shape)), start
     for begin in range(0, int(times[-1]) + 1, s.period):
-        held = others_mean(f)
         inside = (times >= begin) & (times < begin + s.period)
-        grid = [*(times[inside] - begin), s.period]
-        found = integrate(_slope(kernels, p, s.weight, lambda _, held=held: held), f, grid, step)
+        grid = np.append(times[inside] - begin, s.period)
+        slope = _slope(kernels, p, s.weight, partial(_held, others_mean(f)))
+        found = integrate(slope, f, grid, step)
         out[inside], f = found[:-1], found[-1]
     return out
 
 
+def _held(teacher: Floats, outputs: Floats) -> Floats:
+    return teacher
+
+
 def _label_differences(s: Theory, p: Problem, q: LabelProblem) -> Iterator[Difference]:
-    draw = generator(s.seed, Purpose.ENV, 3)
-    start = draw.standard_normal(q.target.shape)
+    start = generator(s.seed, Purpose.ENV, 3).standard_normal(q.target.shape)
     times = np.linspace(0, p.steps, POINTS)
     for missing in MISSING:
-        args = (q.worker, q.label, s.weight)
-
-        def slope(f: Floats, missing=missing, args=args) -> Floats:
-            return -p.eta * (q.kernel @ label_pull(f, q.target, *args, missing))
-
-        step = 0.1 * fd_largest_step(q.kernel, *args, missing) / (2 * p.eta)
-        made = fd(q.kernel, start, q.target, *args, p.eta, times, missing)
-        found = integrate(slope, start, times, step)
+        step = 0.1 * fd_largest_step(q.kernel, q.worker, q.label, s.weight, missing) / (2 * p.eta)
+        found = integrate(partial(_label_slope, s, p, q, missing), start, times, step)
+        made = fd(
+            q.kernel, start, q.target, q.worker, q.label, s.weight, p.eta, times, missing
+        )  # fmt: skip
         yield _difference(f"FD by label, missing: {missing}", made, found)
+
+
+def _label_slope(s: Theory, p: Problem, q: LabelProblem, missing: Missing, f: Floats) -> Floats:
+    pulls = label_pull(f, q.target, q.worker, q.label, s.weight, missing)
+    return np.asarray(-p.eta * (q.kernel @ pulls))

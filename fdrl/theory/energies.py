@@ -25,7 +25,7 @@ def _square(values: Floats, keep: int) -> Floats:
 
 def rms(values: ArrayLike, keep: int = 0) -> Floats:
     """Return the root mean square over all axes but the first `keep`."""
-    return np.sqrt(_square(np.asarray(values, dtype=np.float64), keep))
+    return np.asarray(np.sqrt(_square(np.asarray(values, dtype=np.float64), keep)))
 
 
 def consensus(outputs: ArrayLike, target: ArrayLike) -> Floats:
@@ -54,4 +54,4 @@ def potential(outputs: ArrayLike, target: ArrayLike, weight: float) -> Floats:
     """
     f, _ = _pair(outputs, target)
     m = f.shape[1]
-    return 0.5 * (total(f, target) + weight * m / (m - 1) * disagreement(f))
+    return np.asarray(0.5 * (total(f, target) + weight * m / (m - 1) * disagreement(f)))

@@ -40,7 +40,10 @@ class Results:
     theory: Floats
     """[3, W, R, T] the same of the theory, from each network's own first outputs"""
     energy: Floats
-    """[2, 2, W, R, T] of CD: (networks, theory), (consensus, disagreement)"""
+    """[3, 2, W, R, T] of CD: (networks, theory, theory with the networks' own first kernels),
+    (consensus, disagreement)"""
+    alone: Floats
+    """[R, T] disagreement of the widest networks by theory if nothing is exchanged (b = 0)"""
     gaps: Floats
     """[3, W, R] between networks and theory with the kernel of infinite width"""
     own_gaps: Floats
@@ -81,13 +84,17 @@ def course(
     s: Theory, p: Problem, method: str, kernel: Floats, start: Floats, rule: Rule = "descent"
 ) -> Floats:
     """Return a method's theory [T, M, N] from outputs [M, N]; KD: the first worker alone."""
-    times = np.arange(p.steps + 1)
+    times = _times(p)
     if method == "kd":
         own = kernel[0] if kernel.ndim == 3 else kernel
         return kd(own, start[0], p.target, p.teacher, s.weight, p.eta, times, rule)[:, None]
     if method == "cd":
         return cd(kernel, start, p.target, s.weight, p.eta, times, rule)
     return periodic(kernel, start, p.target, s.weight, p.eta, times, s.period, rule)
+
+
+def _times(p: Problem) -> Floats:
+    return np.arange(p.steps + 1, dtype=np.float64)
 
 
 def starting(s: Theory, width: int, seed: int) -> Networks:
@@ -113,6 +120,7 @@ class _Cell:
     error: Floats
     theory: Floats
     energy: Floats
+    alone: Floats
     gaps: Floats
     own_gaps: Floats
     kernel_errors: Floats
@@ -133,13 +141,15 @@ def _cell(s: Theory, p: Problem, width: int, seed: int, advance: Advance) -> _Ce
         ideal[method] = course(s, p, method, p.kernel, start)
         near[method] = course(s, p, method, own, start)
         after = networks.kernels(moved, p.inputs) if method == "cd" else after
-    both = real["cd"], ideal["cd"]
+    runs, y = (real["cd"], ideal["cd"], near["cd"]), p.target
+    alone = cd(p.kernel, start, y, 0.0, p.eta, _times(p), "descent")
     size = float(np.linalg.norm(p.kernel))
     off = [np.linalg.norm(k, axis=(1, 2)).mean() / size for k in (own - p.kernel, after - own)]
     return _Cell(
-        error=np.stack([np.sqrt(energies.total(real[m], p.target)) for m in METHODS]),
-        theory=np.stack([np.sqrt(energies.total(ideal[m], p.target)) for m in METHODS]),
-        energy=np.array([[energies.consensus(f, p.target), energies.disagreement(f)] for f in both]),
+        error=np.stack([np.sqrt(energies.total(real[m], y)) for m in METHODS]),
+        theory=np.stack([np.sqrt(energies.total(ideal[m], y)) for m in METHODS]),
+        energy=np.array([[energies.consensus(f, y), energies.disagreement(f)] for f in runs]),
+        alone=energies.disagreement(alone),
         gaps=np.array([gap(real[m], ideal[m]) for m in METHODS]),
         own_gaps=np.array([gap(real[m], near[m]) for m in METHODS]),
         kernel_errors=np.array(off),
@@ -196,7 +206,7 @@ def run(s: Theory, advance: Advance = lambda done: None) -> Results:
     return Results(
         settings=s, problem=p, label_problem=q,
         error=collect("error", 1), theory=collect("theory", 1), energy=collect("energy", 2),
-        gaps=collect("gaps", 1), own_gaps=collect("own_gaps", 1),
+        alone=collect("alone", 0)[-1], gaps=collect("gaps", 1), own_gaps=collect("own_gaps", 1),
         kernel_errors=collect("kernel_errors", 1),
         weights=np.array(bs), limits=np.moveaxis(np.array(limits), -1, 0),
         limit_width=limit_width(s),

@@ -26,8 +26,8 @@ def slopes(widths: ArrayLike, gaps: ArrayLike) -> Floats:
     centered = x - x.mean()
     if not centered.any():
         raise ValueError("a slope needs two different widths")
-    usable = (np.isfinite(y) & (y > 0)).all(1)
-    logs = np.log(np.where(usable[:, None], y, 1.0))
+    usable = np.all(np.isfinite(y) & (y > 0), axis=1)
+    logs = np.log(np.where(np.expand_dims(usable, 1), y, 1.0))
     return np.where(usable, logs @ centered / (centered @ centered), np.nan)
 
 

@@ -51,7 +51,8 @@ def empirical_ntk(network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tenso
     fixed |= dict(network.named_buffers())
 
     def answer(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        return functional_call(network, parameters | fixed, (x[None],)).reshape(-1)
+        out: torch.Tensor = functional_call(network, parameters | fixed, (x[None],))
+        return out.reshape(-1)
 
     jacobians = vmap(jacrev(answer), (None, 0))(trained, inputs)
     flat = torch.cat([j.flatten(2) for j in jacobians.values()], dim=2)

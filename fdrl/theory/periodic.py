@@ -55,7 +55,9 @@ def periodic(
         if last > first:
             parts.append(_frozen(kernels, f, y, teacher, weight, eta, inside, rule))
         limit = kd_limit(y, teacher, weight)
-        f = limit + np.stack([np.tensordot(w, e, axes=1) for w, e in zip(whole, f - limit)])
+        f = limit + np.stack(
+            [np.tensordot(w, e, axes=1) for w, e in zip(whole, f - limit, strict=True)]
+        )
         first, now = last, now + period
     return np.concatenate(parts)
 
@@ -104,4 +106,4 @@ def periodic_largest_step(kernel: ArrayLike, weight: float, workers: int, period
     if math.isinf(period) or round(period) % 2 == 0:
         return single
     c = weight / ((1 + weight) * (workers - 1))
-    return single / 2 * (1 + float((1 - c) / (1 + c)) ** (1 / round(period)))
+    return single / 2 * (1 + math.pow((1 - c) / (1 + c), 1 / round(period)))

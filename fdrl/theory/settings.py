@@ -12,18 +12,19 @@ from fdrl.config import NotNegative, Positive
 from fdrl.errors import FdrlError
 
 NotBelowZero = Annotated[float, msgspec.Meta(ge=0)]
+Width = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 MOST_STEPS = 4_000
 """How many gradient steps are taken at most if nobody says how many."""
 
 
 class Theory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that changes a number of `fdrl theory`."""
+    """What is learned, by how many, for how long."""
 
     samples: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 32
     """Training inputs, random directions of length 1."""
     inputs: Annotated[int, msgspec.Meta(ge=2)] = 16
     """Dimension of an input."""
-    widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=2)] = (
+    widths: Annotated[tuple[Width, ...], msgspec.Meta(min_length=2)] = (
         64, 128, 256, 512, 1024, 2048, 4096, 8192,
     )  # fmt: skip
     """Hidden units of the finite networks."""
@@ -43,6 +44,8 @@ class Theory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Learning rate; unset: a quarter of the largest stable one of co-distillation."""
     seed: NotNegative = 0
     """Root of all randomness."""
+    out: str = "theory"
+    """Folder of the figures, tables and results."""
 
 
 def parse(tables: Mapping[str, Any]) -> Theory:

@@ -77,9 +77,9 @@ def slope_statement(r: Results) -> Statement:
     found = slopes(r, r.gaps)
     held = all(abs(f.value - SLOPE) <= SLOPE_WITHIN for f in found.values())
     numbers = ", ".join(f"{NAMES[m]} {say(f)}" for m, f in found.items())
-    wild = ~np.isfinite(r.gaps).all(axis=(0, 2))
-    if wild.any():
-        which = ", ".join(f"{w:,}" for w, bad in zip(r.settings.widths, wild, strict=True) if bad)
+    wild = [w for i, w in enumerate(r.settings.widths) if not np.isfinite(r.gaps[:, i]).all()]
+    if wild:
+        which = ", ".join(f"{w:,}" for w in wild)
         numbers += f"; networks of width {which} diverged: a smaller --lr"
     return Statement(claim, held, f"{numbers}; {r.settings.seeds} seeds")
 
