@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,32 +21,12 @@ FD by label: closed forms, their differential equations, and two-layer networks 
 trained. Prints what held; writes figures, CSV files and results.json.
 
 FILE.toml holds the flags' names as keys (teacher_error = 0.5); flags win."""
-WHOLE = ("samples", "inputs", "seeds", "workers", "period", "steps", "seed")
-REAL = ("weight", "teacher-error", "lr")
-METAVARS = {"widths": "N N ...", "out": "DIR"}
-HELP = {
-    "samples": "training inputs, random directions (32)",
-    "inputs": "dimension of an input (16)",
-    "widths": "hidden units of the finite networks (64 .. 8192)",
-    "seeds": "how many times each width is trained (8)",
-    "weight": "weight b of the distillation loss (1)",
-    "workers": "workers that co-distill (3)",
-    "period": "steps between two looks at the others (30)",
-    "teacher-error": "RMS error of KD's teacher; the targets have RMS 1 (1)",
-    "steps": "gradient steps (until a thousandth is left of the slowest error)",
-    "lr": "learning rate (a quarter of the largest stable one)",
-    "seed": "root of all randomness (0)",
-    "out": "folder of the results (theory)",
-}
-OPTIONS = {
-    n: options.Option(METAVARS.get(n, "X" if n in REAL else "N"), h) for n, h in HELP.items()
-}
 
 
 def main(argv: list[str]) -> int:
     """Run the experiment; print tables and statements. What did not hold is no error."""
     if "--help" in argv or "-h" in argv:
-        print(options.usage("theory", "[FILE.toml]", ABOUT, OPTIONS))
+        print(options.usage("theory", "[FILE.toml]", ABOUT, flags()[0]))
         return 0
     settings = read_command(argv)
     from fdrl.theory import write
@@ -59,12 +40,35 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def flags() -> tuple[dict[str, options.Option], dict[str, Any]]:
+    """Return an option for each setting, and the settings' annotations, by the flag's name."""
+    import msgspec
+
+    from fdrl.cli.listing import settings_rows
+    from fdrl.theory.settings import Theory
+
+    kinds = {f.name.replace("_", "-"): f.type for f in msgspec.structs.fields(Theory)}
+    found = {}
+    rows = settings_rows(Theory, "")
+    for (name, kind), (_, _, default, text) in zip(kinds.items(), rows, strict=True):
+        about = f"{text} (default: {default})" if default else text
+        about = textwrap.fill(about, 66, break_on_hyphens=False).replace("\n", "\n" + " " * 24)
+        metavar = "N ..." if name == "widths" else "DIR" if name == "out" else "N"
+        found[name] = options.Option("X" if _real(kind) else metavar, about)
+    return found, kinds
+
+
+def _real(kind: Any) -> bool:
+    return "float" in str(kind)
+
+
 def read_command(argv: Sequence[str]) -> Theory:
     """Read file and flags; errors name the word or the place."""
-    words = options.read(_join_widths(argv), OPTIONS, most=1)
     from fdrl.config import read_tables
     from fdrl.theory.settings import parse
 
+    known, kinds = flags()
+    words = options.read(_join_widths(argv), known, most=1)
     tables: dict[str, Any] = {}
     if words.positional:
         name = words.positional[0]
@@ -72,7 +76,7 @@ def read_command(argv: Sequence[str]) -> Theory:
             raise FdrlError(f"no file {name!r} (fdrl theory takes a FILE.toml, or flags alone)")
         tables = read_tables(name)
     for name, text in words.options.items():
-        tables[name.replace("-", "_")] = _value(name, text)
+        tables[name.replace("-", "_")] = _value(name, text, kinds[name])
     return parse(tables)
 
 
@@ -87,15 +91,15 @@ def _join_widths(argv: Sequence[str]) -> list[str]:
     return out
 
 
-def _value(name: str, text: str) -> Any:
-    from fdrl.cli.wholes import whole
+def _value(name: str, text: str, kind: Any) -> Any:
+    from fdrl.cli.wholes import is_whole, whole
 
     if name == "widths":
         return [int(whole("--widths", w.strip())) for w in text.split(",")]
-    if name in WHOLE:
-        return int(whole(f"--{name}", text)) if text.lower() != "none" else None
-    if name not in REAL or text.lower() == "none":
-        return text if name not in REAL else None
+    if is_whole(kind):
+        return int(whole(f"--{name}", text))
+    if not _real(kind):
+        return text
     try:
         return float(text)
     except ValueError:
@@ -133,7 +137,7 @@ def _run(settings: Theory) -> Results:
 def _print(r: Results) -> None:
     from fdrl.cli.listing import print_table
     from fdrl.theory.experiment import METHODS
-    from fdrl.theory.statements import NAMES, say, slopes, statements
+    from fdrl.theory.statements import NAMES, slopes, statements
 
     s, p, found = r.settings, r.problem, slopes(r, r.gaps)
     print(
@@ -142,17 +146,17 @@ def _print(r: Results) -> None:
         "and the targets have 1\n"
     )
     first, last = s.widths[0], s.widths[-1]
-    headers = ("method", "theory ends at", f"width {last:,}", f"gap {first:,}", f"gap {last:,}")
+    headers = ("method", "ends at, theory", f"width {last:,}", f"gap at {first:,}", f"at {last:,}")
     rows = [
         (NAMES[m], f"{r.theory[i, -1, :, -1].mean():.3g}", f"{r.error[i, -1, :, -1].mean():.3g}",
-         f"{r.gaps[i, 0].mean():.2g}", f"{r.gaps[i, -1].mean():.2g}", say(found[m]))
+         f"{r.gaps[i, 0].mean():.2g}", f"{r.gaps[i, -1].mean():.2g}", f"{found[m].value:.3f}")
         for i, m in enumerate(METHODS)
     ]  # fmt: skip
-    print_table((*headers, "slope of the gap (95%)"), rows)
+    print_table((*headers, "slope"), rows)
     print()
     checks = [(d.form, f"{d.value:.1e}") for d in r.differences]
     print_table(("closed form", "largest difference from its ODE"), checks)
     print()
-    for found_one in statements(r):
-        mark = {True: "HELD", False: "DID NOT HOLD", None: "SAYS NOTHING"}[found_one.held]
-        print(f"{mark}: {found_one.claim}\n    {found_one.numbers}")
+    for said in statements(r):
+        mark = {True: "HELD", False: "DID NOT HOLD", None: "SAYS NOTHING HERE"}[said.held]
+        print(f"{mark}: {said.claim}\n    {said.numbers}")

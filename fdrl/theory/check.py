@@ -81,7 +81,7 @@ def _periods(
     out, f = np.empty((len(times), *start.shape)), start
     for begin in range(0, int(times[-1]) + 1, s.period):
         inside = (times >= begin) & (times < begin + s.period)
-        grid = np.append(times[inside] - begin, s.period)
+        grid = np.append(times[inside] - begin, min(s.period, p.steps - begin))
         slope = _slope(kernels, p, s.weight, partial(_held, others_mean(f)))
         found = integrate(slope, f, grid, step)
         out[inside], f = found[:-1], found[-1]

@@ -14,7 +14,8 @@ from fdrl.theory.modes import Floats
 def _pair(outputs: ArrayLike, target: ArrayLike) -> tuple[Floats, Floats]:
     f, y = np.asarray(outputs, dtype=np.float64), np.asarray(target, dtype=np.float64)
     if f.ndim != y.ndim + 2 or f.shape[2:] != y.shape:
-        raise ValueError(f"outputs must be [T, M, *{y.shape}], not {f.shape}")
+        shape = ", ".join(["T", "M", *map(str, y.shape)])
+        raise ValueError(f"outputs must be [{shape}], not {f.shape}")
     return f, y
 
 

@@ -17,7 +17,7 @@ def integrate(slope: Slope, start: ArrayLike, times: ArrayLike, step: float) -> 
     """Return x(t) [T, ...] of dx/dt = slope(x) from x(0) = `start`, by classical Runge-Kutta.
 
     `times` [T] rise; between two of them the equal steps are at most `step`. The local error is
-    of order (step * fastest rate)**5: a tenth of a time constant gives seven digits.
+    of order (step * fastest rate)**5: a tenth of a time constant gives six digits.
     """
     x, now, out = np.asarray(start, dtype=np.float64), 0.0, []
     for end in np.asarray(times, dtype=np.float64).tolist():

@@ -13,6 +13,8 @@ from fdrl.errors import FdrlError
 
 NotBelowZero = Annotated[float, msgspec.Meta(ge=0)]
 Width = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+LARGEST = 2_000
+"""Rows of the largest matrix that is decomposed: seconds."""
 MOST_STEPS = 4_000
 """How many gradient steps are taken at most if nobody says how many."""
 
@@ -39,7 +41,7 @@ class Theory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     teacher_error: NotBelowZero = 1.0
     """Root mean square error of the teacher in KD; the targets have root mean square 1."""
     steps: Positive | None = None
-    """Gradient steps; unset: until a thousandth is left of the slowest error, at most 4,000."""
+    """Gradient steps; unset: until the slowest error is down to a thousandth, at most 4,000."""
     lr: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """Learning rate; unset: a quarter of the largest stable one of co-distillation."""
     seed: NotNegative = 0
@@ -52,6 +54,9 @@ def parse(tables: Mapping[str, Any]) -> Theory:
     """Read a TOML file's tables into checked settings; errors name the place."""
     if tables.get("workers") == 1:
         raise FdrlError("config: co-distillation needs at least 2 workers, got 1 (at workers)")
+    widths = tables.get("widths")
+    if isinstance(widths, list | tuple) and len(widths) < 2:
+        raise FdrlError("config: a slope needs at least two widths (at widths)")
     try:
         made = msgspec.convert(dict(tables), Theory)
     except msgspec.ValidationError as error:
@@ -59,4 +64,9 @@ def parse(tables: Mapping[str, Any]) -> Theory:
     check_finite(made)
     if len(set(made.widths)) < len(made.widths):
         raise FdrlError("config: a width is given twice (at widths)")
+    if made.samples * made.workers > LARGEST:
+        raise FdrlError(
+            f"config: samples times workers can be {LARGEST:,} at most, got {made.samples} x "
+            f"{made.workers} (at samples)"
+        )
     return msgspec.structs.replace(made, widths=tuple(sorted(made.widths)))
