@@ -21,6 +21,7 @@ VERBS = {
     "agents": ("fdrl.cli.agents", "list learners and their settings"),
     "strategies": ("fdrl.cli.strategies", "list methods, what they send, and their settings"),
     "check": ("fdrl.cli.check", "check that an environment is fit for training"),
+    "theory": ("fdrl.cli.theory", "what theory predicts of distillation, and finite networks do"),
 }
 """Verb: module with a ``main(argv) -> int``, and what it does."""
 

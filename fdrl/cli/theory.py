@@ -1,0 +1,162 @@
+"""``fdrl theory``: what the kernel regime predicts of distillation, beside finite networks."""
+
+from __future__ import annotations
+
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fdrl.cli import options
+from fdrl.errors import FdrlError
+
+if TYPE_CHECKING:
+    from fdrl.theory.experiment import Results
+    from fdrl.theory.settings import Theory
+
+ABOUT = """Compare knowledge distillation (KD), co-distillation (CD), CD with periodic teachers and
+FD by label: closed forms, their differential equations, and two-layer networks that are
+trained. Prints what held; writes figures, CSV files and results.json.
+
+FILE.toml holds the flags' names as keys (teacher_error = 0.5); flags win."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the experiment; print tables and statements. What did not hold is no error."""
+    if "--help" in argv or "-h" in argv:
+        print(options.usage("theory", "[FILE.toml]", ABOUT, flags()[0]))
+        return 0
+    settings = read_command(argv)
+    from fdrl.theory import write
+
+    folder = Path(settings.out)
+    write.prepare(folder)
+    results = _run(settings)
+    _print(results)
+    names = write.write(results, folder)
+    print(f"\n{folder}: {', '.join(names)}")
+    return 0
+
+
+def flags() -> tuple[dict[str, options.Option], dict[str, Any]]:
+    """Return an option for each setting, and the settings' annotations, by the flag's name."""
+    import msgspec
+
+    from fdrl.cli.listing import settings_rows
+    from fdrl.theory.settings import Theory
+
+    kinds = {f.name.replace("_", "-"): f.type for f in msgspec.structs.fields(Theory)}
+    found = {}
+    rows = settings_rows(Theory, "")
+    for (name, kind), (_, _, default, text) in zip(kinds.items(), rows, strict=True):
+        about = f"{text} (default: {default})" if default else text
+        about = textwrap.fill(about, 66, break_on_hyphens=False).replace("\n", "\n" + " " * 24)
+        metavar = "N ..." if name == "widths" else "DIR" if name == "out" else "N"
+        found[name] = options.Option("X" if _real(kind) else metavar, about)
+    return found, kinds
+
+
+def _real(kind: Any) -> bool:
+    return "float" in str(kind)
+
+
+def read_command(argv: Sequence[str]) -> Theory:
+    """Read file and flags; errors name the word or the place."""
+    from fdrl.config import read_tables
+    from fdrl.theory.settings import parse
+
+    known, kinds = flags()
+    words = options.read(_join_widths(argv), known, most=1)
+    tables: dict[str, Any] = {}
+    if words.positional:
+        name = words.positional[0]
+        if not name.endswith(".toml") and not Path(name).is_file():
+            raise FdrlError(f"no file {name!r} (fdrl theory takes a FILE.toml, or flags alone)")
+        tables = read_tables(name)
+    for name, text in words.options.items():
+        tables[name.replace("-", "_")] = _value(name, text, kinds[name])
+    return parse(tables)
+
+
+def _join_widths(argv: Sequence[str]) -> list[str]:
+    """Make ``--widths 64 128`` one value: ``--widths 64,128``."""
+    out: list[str] = []
+    for word in argv:
+        if len(out) > 1 and out[-2] == "--widths" and re.fullmatch(r"-?[\d_.e]+", word):
+            out[-1] += f",{word}"
+        else:
+            out.append(word)
+    return out
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    from fdrl.cli.wholes import is_whole, whole
+
+    if name == "widths":
+        return [int(whole("--widths", w.strip())) for w in text.split(",")]
+    if is_whole(kind):
+        return int(whole(f"--{name}", text))
+    if not _real(kind):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise FdrlError(f"flags: --{name} needs a number such as 0.5, got {text!r}") from None
+
+
+def _run(settings: Theory) -> Results:
+    """Run with a bar on a terminal; standard output stays free for the tables."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from fdrl.theory.experiment import run, work
+    from fdrl.theory.problem import make_problem
+
+    console = Console(file=sys.stderr)
+    columns = (
+        TextColumn("training networks"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=work(settings, make_problem(settings)))
+        return run(settings, lambda done: progress.advance(task, done))
+
+
+def _print(r: Results) -> None:
+    from fdrl.cli.listing import print_table
+    from fdrl.theory.experiment import METHODS
+    from fdrl.theory.statements import NAMES, slopes, statements
+
+    s, p, found = r.settings, r.problem, slopes(r, r.gaps)
+    print(
+        f"{s.samples} samples, {s.workers} workers, weight {s.weight:g}, {p.steps:,} steps at "
+        f"learning rate {p.eta:.4g}, {s.seeds} seeds; errors are root mean squares, "
+        "and the targets have 1\n"
+    )
+    first, last = s.widths[0], s.widths[-1]
+    headers = ("method", "ends at, theory", f"width {last:,}", f"gap at {first:,}", f"at {last:,}")
+    rows = [
+        (NAMES[m], f"{r.theory[i, -1, :, -1].mean():.3g}", f"{r.error[i, -1, :, -1].mean():.3g}",
+         f"{r.gaps[i, 0].mean():.2g}", f"{r.gaps[i, -1].mean():.2g}", f"{found[m].value:.3f}")
+        for i, m in enumerate(METHODS)
+    ]  # fmt: skip
+    print_table((*headers, "slope"), rows)
+    print()
+    checks = [(d.form, f"{d.value:.1e}") for d in r.differences]
+    print_table(("closed form", "largest difference from its ODE"), checks)
+    print()
+    for said in statements(r):
+        mark = {True: "HELD", False: "DID NOT HOLD", None: "SAYS NOTHING HERE"}[said.held]
+        print(f"{mark}: {said.claim}\n    {said.numbers}")

@@ -1,0 +1,245 @@
+"""KD, CD and periodic teachers: by hand, against SciPy's integrator, and their limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+
+from fdrl.theory.cd import cd, cd_largest_step, cd_modes, coupling, deviation_rate
+from fdrl.theory.kd import kd, kd_largest_step, kd_limit
+from fdrl.theory.periodic import others_mean, period_factors, periodic, periodic_largest_step
+
+Floats = NDArray[np.float64]
+K = np.array([[2.0, 1.0], [1.0, 2.0]])
+"""Rates 3 on (1, 1) and 1 on (1, -1)."""
+TIMES = np.array([0.0, 0.3, 1.0, 2.5])
+weights = st.floats(0, 5)
+seeds = st.integers(0, 10_000)
+
+
+def spd(draw: np.random.Generator, n: int) -> Floats:
+    a = draw.standard_normal((n, n))
+    return np.asarray(a @ a.T / n + 0.1 * np.eye(n))
+
+
+def solve(slope: Callable[[Floats], Floats], start: Floats, times: Floats) -> Floats:
+    """Integrate with SciPy: the oracle."""
+
+    def flat(_: float, x: Floats) -> Floats:
+        return slope(x.reshape(start.shape)).ravel()
+
+    span = (0.0, float(times[-1]))
+    out = solve_ivp(flat, span, start.ravel(), t_eval=times, rtol=1e-10, atol=1e-12)
+    return np.asarray(out.y.T.reshape(len(times), *start.shape))
+
+
+def test_kd_by_hand() -> None:
+    y, phi = np.array([1.0, 1.0]), np.array([4.0, 1.0])
+    np.testing.assert_allclose(kd_limit(y, phi, 0.5), [2, 1])
+    # f0 - f* = (1, 1): rate 3, times 1 + b = 1.5
+    out = kd(K, [3.0, 2.0], y, phi, 0.5, 0.1, [0.0, 2.0])
+    np.testing.assert_allclose(out[1], np.array([2, 1]) + np.exp(-0.1 * 1.5 * 3 * 2))
+    # one step of descent: f - 0.1 K ((f - y) + 0.5 (f - phi)) = f - 0.1 * 1.5 * (3, 3)
+    np.testing.assert_allclose(kd(K, [3.0, 2.0], y, phi, 0.5, 0.1, [1], "descent")[0], [2.55, 1.55])
+
+
+def test_kd_floor() -> None:
+    y, phi = np.array([1.0, -2.0]), np.array([2.0, 1.0])
+    end = kd(K, [0.0, 0.0], y, phi, 3.0, 1.0, [100.0])[0]
+    assert np.linalg.norm(end - y) == pytest.approx(0.75 * np.linalg.norm(phi - y))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights)
+def test_kd_solves_its_equation(seed: int, b: float) -> None:
+    draw = np.random.default_rng(seed)
+    kernel, (f, y, phi) = spd(draw, 4), draw.standard_normal((3, 4, 2))
+    found = solve(lambda x: -0.5 * kernel @ (x - y + b * (x - phi)), f, TIMES)
+    np.testing.assert_allclose(kd(kernel, f, y, phi, b, 0.5, TIMES), found, atol=1e-6)
+
+
+def test_coupling_by_hand() -> None:
+    np.testing.assert_allclose(
+        coupling(3, 1.0), [[2, -0.5, -0.5], [-0.5, 2, -0.5], [-0.5, -0.5, 2]]
+    )
+    np.testing.assert_allclose(np.linalg.eigvalsh(coupling(3, 1.0)), [1, 2.5, 2.5])
+    assert deviation_rate(2, 1.0) == 3
+    with pytest.raises(ValueError, match="at least two workers, not 1"):
+        coupling(1, 1.0)
+
+
+def test_cd_by_hand() -> None:
+    y = np.zeros(2)
+    # mean (1, 1) at rate 3; deviations +-(1, -1) at rate 1, times 1 + 2b = 2
+    start = np.array([[2.0, 0.0], [0.0, 2.0]])
+    (out,) = cd(K, start, y, 0.5, 0.1, [5.0])
+    mean, apart = np.exp(-0.1 * 3 * 5), np.exp(-0.1 * 2 * 1 * 5)
+    np.testing.assert_allclose(out, [[mean + apart, mean - apart], [mean - apart, mean + apart]])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights, st.integers(2, 4))
+def test_cd_with_unequal_kernels_solves_its_equation(seed: int, b: float, m: int) -> None:
+    draw = np.random.default_rng(seed)
+    kernels = np.stack([spd(draw, 3) for _ in range(m)])
+    f, y = draw.standard_normal((m, 3)), draw.standard_normal(3)
+
+    def slope(x: Floats) -> Floats:
+        rows = [
+            kernels[i] @ (x[i] - y + b * (x[i] - np.delete(x, i, axis=0).mean(0))) for i in range(m)
+        ]
+        return -0.3 * np.stack(rows)
+
+    np.testing.assert_allclose(cd(kernels, f, y, b, 0.3, TIMES), solve(slope, f, TIMES), atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights)
+def test_equal_kernels_are_a_case_of_unequal_ones(seed: int, b: float) -> None:
+    draw = np.random.default_rng(seed)
+    kernel, f, y = spd(draw, 3), draw.standard_normal((4, 3, 2)), draw.standard_normal((3, 2))
+    same = np.stack([kernel] * 4)
+    np.testing.assert_allclose(
+        cd(kernel, f, y, b, 0.2, TIMES), cd(same, f, y, b, 0.2, TIMES), atol=1e-9
+    )
+    assert cd_largest_step(kernel, b, 4) == pytest.approx(cd_largest_step(same, b))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights, st.integers(2, 5))
+def test_the_mean_of_cd_learns_as_one_worker_without_distillation(
+    seed: int, b: float, m: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    kernel, f, y = spd(draw, 3), draw.standard_normal((m, 3)), draw.standard_normal(3)
+    alone = kd(kernel, f.mean(0), y, y, 0.0, 0.4, TIMES)
+    np.testing.assert_allclose(cd(kernel, f, y, b, 0.4, TIMES).mean(1), alone, atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights)
+def test_cd_ends_at_the_targets_whatever_the_kernels(seed: int, b: float) -> None:
+    draw = np.random.default_rng(seed)
+    kernels = np.stack([spd(draw, 3) for _ in range(3)])
+    assert cd_modes(kernels, b).rates.min() > 0
+    f, y = draw.standard_normal((3, 3)), draw.standard_normal(3)
+    (end,) = cd(kernels, f, y, b, 1.0, [1000.0])
+    np.testing.assert_allclose(end, np.stack([y] * 3), atol=1e-6)
+
+
+def test_kernels_and_workers_must_agree() -> None:
+    with pytest.raises(ValueError, match="3 kernels for 2 workers"):
+        cd(np.stack([K] * 3), np.ones((2, 2)), np.zeros(2), 1.0, 0.1, [1.0])
+
+
+def test_others_mean_by_hand() -> None:
+    np.testing.assert_allclose(others_mean([[1.0], [2.0], [6.0]]), [[4], [3.5], [1.5]])
+    with pytest.raises(ValueError, match="no other"):
+        others_mean([[1.0]])
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_periodic_solves_its_equation(equal: bool) -> None:
+    draw = np.random.default_rng(5)
+    kernels = np.stack([spd(draw, 3)] * 3 if equal else [spd(draw, 3) for _ in range(3)])
+    f, y, b, period = draw.standard_normal((3, 3)), draw.standard_normal(3), 1.5, 0.7
+    out = periodic(kernels[0] if equal else kernels, f, y, b, 0.5, TIMES, period)
+    now, found = f, []
+    for begin in np.arange(0, 2.6, period):
+        held = others_mean(now)
+
+        def slope(x: Floats, held: Floats = held) -> Floats:
+            pulls = x - y + b * (x - held)
+            return np.asarray(-0.5 * np.einsum("iab,ib->ia", kernels, pulls))
+
+        inside = TIMES[(begin <= TIMES) & (begin + period > TIMES)] - begin
+        both = solve(slope, now, np.append(inside, period))
+        found += [*both[:-1]]
+        now = both[-1]
+    np.testing.assert_allclose(out, np.stack(found), atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights)
+def test_periodic_lies_between_cd_and_kd(seed: int, b: float) -> None:
+    draw = np.random.default_rng(seed)
+    kernel, f, y = spd(draw, 3), draw.standard_normal((3, 3)), draw.standard_normal(3)
+    exact = cd(kernel, f, y, b, 0.5, TIMES)
+    np.testing.assert_array_equal(periodic(kernel, f, y, b, 0.5, TIMES, 0), exact)
+    far, near = (
+        np.abs(periodic(kernel, f, y, b, 0.5, TIMES, p) - exact).max() for p in (0.02, 0.01)
+    )
+    assert near <= 0.02 * (1 + b) ** 2
+    assert near <= 0.6 * far + 1e-9  # of first order in P
+    for period in (10.0, math.inf):
+        out = periodic(kernel, f, y, b, 0.5, TIMES, period)
+        for i in range(3):
+            alone = kd(kernel, f[i], y, others_mean(f)[i], b, 0.5, TIMES)
+            np.testing.assert_allclose(out[:, i], alone, atol=1e-9)
+
+
+def test_period_factors() -> None:
+    draw = np.random.default_rng(0)
+    f, b, eta, period = draw.standard_normal((3, 1)), 0.8, 0.3, 2.0
+    (out,) = periodic([[1.7]], f, [0.0], b, eta, [period], period)
+    mean, apart = period_factors(1.7, 3, b, eta, period)
+    assert out.mean() == pytest.approx(mean * f.mean())
+    np.testing.assert_allclose(out - out.mean(), apart * (f - f.mean()))
+    # an endless period keeps b / (1 + b) of the shared error
+    assert period_factors(1.7, 3, b, eta, 1e9)[0] == pytest.approx(b / (1 + b))
+
+
+def test_periodic_refuses_falling_times() -> None:
+    with pytest.raises(ValueError, match="times must rise"):
+        periodic(K, np.ones((2, 2)), np.zeros(2), 1.0, 0.1, [2.0, 1.0], 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, weights, st.integers(1, 5))
+def test_descent_is_what_a_loop_of_steps_gives(seed: int, b: float, period: int) -> None:
+    draw = np.random.default_rng(seed)
+    kernels = np.stack([spd(draw, 3) for _ in range(3)])
+    f, y = draw.standard_normal((3, 3)), draw.standard_normal(3)
+    eta = 0.5 * cd_largest_step(kernels, b)
+    steps = np.arange(9)
+    courses = {1: cd(kernels, f, y, b, eta, steps, "descent")}
+    courses[period] = periodic(kernels, f, y, b, eta, steps, period, "descent")
+    for p, course in courses.items():
+        now = f
+        for step in steps:
+            np.testing.assert_allclose(course[step], now, atol=1e-9)
+            if step % p == 0:
+                held = others_mean(now)
+            now = now - eta * np.einsum("iab,ib->ia", kernels, now - y + b * (now - held))
+
+
+@pytest.mark.parametrize("period", [0, 1, 2, 3, 7, 8, math.inf])
+@pytest.mark.parametrize("b", [0.0, 0.5, 3.0])
+def test_learning_rates_below_the_limit_converge_and_above_it_do_not(
+    b: float, period: float
+) -> None:
+    draw = np.random.default_rng(1)
+    f, y, steps = draw.standard_normal((3, 2)), np.array([1.0, -1.0]), np.array([2400, 4800])
+    limit = periodic_largest_step(K, b, 3, period)
+    for factor, shrinks in ((0.99, True), (1.01, False)):
+        out = periodic(K, f, y, b, factor * limit, steps, period, "descent")
+        goal = y if not math.isinf(period) else kd_limit(y, others_mean(f), b)
+        first, last = (np.abs(o - goal).max() for o in out)
+        assert (last <= first and last < 1e-3) == shrinks
+
+
+def test_limits_by_hand() -> None:
+    assert kd_largest_step(K, 1.0) == pytest.approx(2 / (2 * 3))
+    assert cd_largest_step(K, 1.0, 3) == pytest.approx(2 / (2.5 * 3))
+    assert periodic_largest_step(K, 1.0, 3, 1) == pytest.approx(cd_largest_step(K, 1.0, 3))
+    assert periodic_largest_step(K, 1.0, 3, 2) == pytest.approx(kd_largest_step(K, 1.0))
+    assert periodic_largest_step(K, 1.0, 3, 1001) == pytest.approx(
+        kd_largest_step(K, 1.0), rel=1e-3
+    )
