@@ -13,7 +13,7 @@ import msgspec
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
 
-SETTING = ("env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "cohorts", "hetero")
+SETTING = ("env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "cohorts", "hetero", "channel")
 LEARNER = ("type", "hidden", "activation")
 """Fields of the learner that belong to the setting; its others are each method's own to tune."""
 ORDER = ("fd", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
