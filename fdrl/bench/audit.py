@@ -19,7 +19,10 @@ from fdrl.errors import FdrlError
 from fdrl.records import RoundRecord, Summary
 from fdrl.rundir import CONFIG, read_records, read_run, read_summary
 
-SAME = ("env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "hetero", "channel", "evaluation")
+SAME = (
+    "env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "hetero", "channel",
+    "evaluation",
+)  # fmt: skip
 """Fields in which the methods of a setting must not differ, or they are not comparable."""
 
 
