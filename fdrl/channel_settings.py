@@ -8,8 +8,8 @@ import msgspec
 
 from fdrl.errors import FdrlError
 
-Amount = Annotated[float, msgspec.Meta(gt=0.0)]
-Share = Annotated[float, msgspec.Meta(ge=0.0)]
+Amount = Annotated[float, msgspec.Meta(gt=0.0, le=1e15)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]
 Slots = Annotated[int, msgspec.Meta(ge=0)]
 
 

@@ -23,9 +23,10 @@ class Clock:
     """
 
     def __init__(self, settings: ChannelSettings) -> None:
-        fading = isinstance(settings, FadingChannel)
-        self.step_seconds = settings.step_seconds if fading else 0.0
-        self.gradient_seconds = settings.gradient_seconds if fading else 0.0
+        self.step_seconds = self.gradient_seconds = 0.0
+        if isinstance(settings, FadingChannel):
+            self.step_seconds = settings.step_seconds
+            self.gradient_seconds = settings.gradient_seconds
         self.seconds = 0.0
         self.lost: dict[Direction, int] = {"up": 0, "down": 0}
 

@@ -182,7 +182,8 @@ def checked(run: Run) -> Run:
 def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
     """Build a `Run` in Python: ``make_run(env="CartPole-v1", strategy="fd", steps=20_000)``.
 
-    `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings object.
+    `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings
+    object.
     """
     raw: dict[str, Any] = dict(fields)
     for key, value in (("agent", agent), ("strategy", strategy)):

@@ -1,4 +1,4 @@
-"""Learning curves: return against environment steps, bytes, and the simulated seconds of a channel."""
+"""Learning curves: return against environment steps, bytes, and a channel's simulated seconds."""
 
 from __future__ import annotations
 

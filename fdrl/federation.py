@@ -101,9 +101,7 @@ class Federation:
         usable = {a: d.message for a, d in carried.items() if d.message}
         replies = self.transport.exchange(number, usable)
         lost = [
-            (a, d.reason or "lost on the downlink")
-            for a, d in carried.items()
-            if d.message is None
+            (a, d.reason or "lost on the downlink") for a, d in carried.items() if d.message is None
         ]
         failed = [(a, r.reason) for a, r in replies.items() if isinstance(r, Failure)]
         return lost + failed

@@ -10,10 +10,14 @@ from typing import Any
 
 import msgspec
 
+from fdrl.channel_settings import IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
 
-SETTING = ("env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "cohorts", "hetero", "channel")
+SETTING = (
+    "env", "env_kwargs", "agent_kwargs", "agents", "steps", "networks", "cohorts", "hetero",
+    "channel",
+)  # fmt: skip
 LEARNER = ("type", "hidden", "activation")
 """Fields of the learner that belong to the setting; its others are each method's own to tune."""
 ORDER = ("fd", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
@@ -81,12 +85,19 @@ def hetero_words(run: Run) -> str:
     return " ".join([kind, *numbers])
 
 
+def channel_words(run: Run) -> list[str]:
+    """Say which channel messages travel over; nothing if it is the ideal one."""
+    if isinstance(run.channel, IdealChannel):
+        return []
+    return ["symmetric fading channel" if run.channel.symmetric else "fading channel"]
+
+
 def setting_words(run: Run) -> str:
     """Say what is learned, in a line."""
     agents = f"{run.agents} agent{'s' if run.agents != 1 else ''}"
     env = " ".join([run.env, *(f"{k}={_show(v)}" for k, v in run.env_kwargs.items())])
-    parts = [env, hetero_words(run), agents, network_words(run), f"{run.steps:,} steps"]
-    return " · ".join(parts)
+    parts = [env, hetero_words(run), *channel_words(run), agents, network_words(run)]
+    return " · ".join([*parts, f"{run.steps:,} steps"])
 
 
 def setting_titles(runs: Sequence[Run], names: Sequence[str]) -> list[str]:

@@ -249,8 +249,8 @@ def payloads(setting: Setting) -> list[Payload]:
     found = []
     for m in setting.compared:
         sizes = [p for s in m.summaries for p in s.parameters] or [0]
-        names: tuple[str, ...] = ("bytes_up", "bytes_down", "exchanges", "gradient_steps", "server_env_steps")
-        names += ("lost_up", "lost_down")
+        names = ["bytes_up", "bytes_down", "exchanges", "gradient_steps", "server_env_steps"]
+        names += ["lost_up", "lost_down"]
         size = (min(sizes), max(sizes))
         found.append(Payload(m.label, size, *(float(m.values(n).mean()) for n in names)))
     return found

@@ -240,7 +240,8 @@ def verdict_csv(groups: Groups, rows: Sequence[Sequence[Row]]) -> bytes:
         for s, own in zip(groups.settings, rows, strict=True)
         for r in own
     ]
-    headers += ["bytes_per_agent", "simulated_seconds", "solved", "solved_of", "among_best_in", "best_in"]
+    headers += ["bytes_per_agent", "simulated_seconds", "solved", "solved_of", "among_best_in"]
+    headers += ["best_in"]
     return to_csv(headers, lines)
 
 
