@@ -80,6 +80,8 @@ class Speed:
     method: str
     steps: Reached
     bytes: Reached
+    seconds: Reached
+    """Simulated; without a meaning where the channel is ideal."""
     spread: Interval
     """Standard deviation of the steps, if all seeds reached it."""
 
@@ -236,11 +238,12 @@ def speeds(setting: Setting) -> list[Speed]:
     for m in setting.compared:
         traces = [e.trace for e in m.finished if e.trace is not None]
         steps = _first(traces, setting.threshold, "steps")
-        sent = _first(traces, setting.threshold, "bytes")
+        sent, seconds = (_first(traces, setting.threshold, axis) for axis in ("bytes", "seconds"))
         spread = Interval(np.nan, np.nan, np.nan)
         if len(steps) > 1 and np.isfinite(steps).all():
             spread = stats.bootstrap(steps, stats.std)
-        found.append(Speed(m.label, stats.reached(steps), stats.reached(sent), spread))
+        when = (stats.reached(steps), stats.reached(sent), stats.reached(seconds))
+        found.append(Speed(m.label, *when, spread))
     return found
 
 

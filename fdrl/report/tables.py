@@ -165,6 +165,7 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
     found = results.speeds(setting)
     if not found:
         return ""
+    timed = any(t.seconds[-1] > 0 for m in setting.compared for t in m.traces)
     lines = [
         [
             swatch(s.method, styles),
@@ -172,10 +173,12 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
             _reached(s.steps, whole),
             _number(s.spread) if math.isfinite(s.spread.value) else look.NONE,
             _reached(s.bytes, size),
+            *([_reached(s.seconds, number)] if timed else []),
         ]
         for s in found
     ]
     headers = ["method", "reached", "steps, median", "steps, std", "bytes, median"]
+    headers += ["simulated s, median"] if timed else []
     return table(headers, lines, "cards")
 
 
@@ -281,6 +284,7 @@ def speed_csv(groups: Groups) -> bytes:
             *v.steps[2:],
             *v.spread,
             *v.bytes[2:],
+            *v.seconds[2:],
         ]
         for s in groups.settings
         for v in results.speeds(s)
@@ -288,6 +292,7 @@ def speed_csv(groups: Groups) -> bytes:
     headers = ["setting", "method", "threshold", "reached", "of"]
     headers += ["steps_median", "steps_q25", "steps_q75", "steps_std", "steps_std_low"]
     headers += ["steps_std_high", "bytes_median", "bytes_q25", "bytes_q75"]
+    headers += ["seconds_median", "seconds_q25", "seconds_q75"]
     return to_csv(headers, rows)
 
 
