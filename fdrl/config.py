@@ -18,6 +18,7 @@ import msgspec
 import tomli_w
 
 from fdrl.budget import Goal, step_cap
+from fdrl.channel_settings import ChannelSettings, IdealChannel
 from fdrl.complaints import check_finite, explain
 from fdrl.errors import FdrlError, nearest
 from fdrl.heterogeneity import Heterogeneity, Nothing
@@ -81,6 +82,7 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     networks: Literal["same", "arch", "fedhpd"] = "same"
     """One architecture for all, ten different ones in turn, or those with their learning rates."""
     hetero: Heterogeneity = msgspec.field(default_factory=Nothing)
+    channel: ChannelSettings = msgspec.field(default_factory=IdealChannel)
     proxy: ProxySettings | None = None
     """Proxy set; unset: what the strategy asks for."""
     evaluation: Evaluation = Evaluation()
@@ -200,13 +202,14 @@ def checked(run: Run) -> Run:
 def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
     """Build a `Run` in Python: ``make_run(env="CartPole-v1", strategy="fd", steps=20_000)``.
 
-    `agent`, `strategy`, `hetero` and `proxy` may be a name, a table, or a settings object.
+    `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings
+    object.
     """
     raw: dict[str, Any] = dict(fields)
     for key, value in (("agent", agent), ("strategy", strategy)):
         if value is not None:
             raw[key] = value
-    for key in ("agent", "strategy", "hetero", "proxy"):
+    for key in ("agent", "strategy", "hetero", "proxy", "channel"):
         if isinstance(raw.get(key), str):
             raw[key] = {"type": raw[key]}
     return parse(msgspec.to_builtins(raw))

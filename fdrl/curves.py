@@ -1,10 +1,10 @@
-"""Learning curves: return against environment steps, and against bytes, for one run or several."""
+"""Learning curves: return against environment steps, bytes, and a channel's simulated seconds."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
+Panels = dict[str, "Axes"]
+"""Axes by what they are against: steps, bytes, seconds."""
 
 # Okabe and Ito's palette with three more tones, ordered so that neighbors also differ in
 # lightness; with the dashes it reads in black and white.
@@ -47,6 +49,8 @@ class Curve:
     """[R] bytes so far per agent, up and down together."""
     unit: str = "environment steps"
     """What `steps` counts; "episodes" where these are the budget."""
+    seconds: Floats = field(default_factory=lambda: np.zeros(0))
+    """[R] simulated seconds so far; all 0 (or empty) with an ideal channel."""
 
 
 def _carried(rows: Floats) -> Floats:
@@ -68,6 +72,7 @@ def curve(label: str, env: str, records: Sequence[RoundRecord], by_episodes: boo
         unit="episodes" if by_episodes else "environment steps",
         returns=_carried(returns.astype(np.float64)),
         bytes=np.array([r.bytes_up + r.bytes_down for r in records], dtype=np.float64),
+        seconds=np.array([r.sim_seconds for r in records], dtype=np.float64),
     )
 
 
@@ -98,16 +103,17 @@ def mean_over_agents(values: Floats) -> Floats:
         return np.asarray(np.where(known, values, 0.0).sum(1) / known.sum(1), dtype=np.float64)
 
 
-def _draw_curve(axes: Sequence[Axes], c: Curve, color: str, dash: Any, thin: bool) -> None:
-    """Draw a run against steps and, where there is a second panel, against bytes."""
+def _draw_curve(panels: Panels, c: Curve, color: str, dash: Any, thin: bool) -> None:
+    """Draw a run against steps and, where there are such panels, bytes and simulated seconds."""
     smoothed = smooth(c.returns, max(1, len(c.returns) // 20))
     mean = mean_over_agents(smoothed)
-    sent = c.bytes > 0
-    across: list[tuple[Axes, Floats, NDArray[np.bool_]]] = [
-        (axes[0], c.steps, np.ones(len(sent), dtype=bool)),
-        (axes[-1], np.broadcast_to(c.bytes[:, None], c.steps.shape) / 1000, sent),
-    ]
-    for axis, x, rows in across[: len(axes)]:
+    all_agents = np.ones(c.steps.shape)
+    for kind, axis in panels.items():
+        if kind == "steps":
+            x, rows = c.steps, np.ones(len(c.bytes), dtype=bool)
+        else:
+            own = c.bytes / 1000 if kind == "bytes" else c.seconds
+            x, rows = own[:, None] * all_agents, own > 0
         if thin:
             for agent in range(c.returns.shape[1]):
                 axis.plot(x[rows, agent], smoothed[rows, agent], color=color, lw=0.7, alpha=0.35)
@@ -118,7 +124,8 @@ def _draw_curve(axes: Sequence[Axes], c: Curve, color: str, dash: Any, thin: boo
         )
 
 
-def _decorate(axes: Sequence[Axes], curves: Sequence[Curve], threshold: float | None) -> None:
+def _decorate(panels: Panels, curves: Sequence[Curve], threshold: float | None) -> None:
+    axes = [*panels.values()]
     axes[0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0].locator_params(axis="x", nbins=6)
     axes[0].set_xlabel(f"{curves[0].unit} per agent")
@@ -133,8 +140,11 @@ def _decorate(axes: Sequence[Axes], curves: Sequence[Curve], threshold: float | 
             f"solved: {threshold:g}", (0.01, threshold), xycoords=("axes fraction", "data"),
             xytext=(0, 3), textcoords="offset points", fontsize=8, color="0.35",
         )  # fmt: skip
-    if len(axes) > 1:
-        _bytes_panel(axes[1], curves)
+    if "bytes" in panels:
+        _bytes_panel(panels["bytes"], curves)
+    if "seconds" in panels:
+        panels["seconds"].set_xlabel("simulated seconds")
+        panels["seconds"].set_xlim(left=0)
 
 
 def _bytes_panel(axis: Axes, curves: Sequence[Curve]) -> None:
@@ -195,26 +205,30 @@ def _legend(picture: Figure, axis: Axes, curves: Sequence[Curve], thin: bool) ->
 
 
 def figure(curves: Sequence[Curve]) -> Figure:
-    """Draw curves of runs of one environment: two panels that share the return axis.
+    """Draw curves of runs of one environment: panels that share the return axis.
 
-    Runs that send nothing have the left panel alone.
+    Against steps; against bytes if any are sent; against simulated seconds if the channel has any.
     """
     # No pyplot: its global state and windows have no place in a library.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     env = curves[0].env
-    panels = 2 if any((c.bytes > 0).any() for c in curves) else 1
-    picture = Figure(figsize=(9.6 if panels == 2 else 6.4, 4.3), layout="constrained")
+    kinds = ["steps"]
+    kinds += ["bytes"] if any((c.bytes > 0).any() for c in curves) else []
+    kinds += ["seconds"] if any((c.seconds > 0).any() for c in curves) else []
+    width = {1: 6.4, 2: 9.6}.get(len(kinds), 13.2)
+    picture = Figure(figsize=(width, 4.3), layout="constrained")
     FigureCanvasAgg(picture)
-    axes: list[Axes] = list(picture.subplots(1, panels, sharey=True, squeeze=False)[0])
+    axes = picture.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    panels: Panels = dict(zip(kinds, axes, strict=True))
     styles = islice(cycle(zip(COLORS, DASHES, strict=True)), len(curves))
     thin = len(curves) == 1 and curves[0].returns.shape[1] > 1
     for c, (color, dash) in zip(curves, styles, strict=True):
-        _draw_curve(axes, c, color, dash, thin)
-    _decorate(axes, curves, ENVS.spec(env).threshold if env in ENVS else None)
-    _legend(picture, axes[0], curves, thin)
-    picture.align_xlabels(axes)
+        _draw_curve(panels, c, color, dash, thin)
+    _decorate(panels, curves, ENVS.spec(env).threshold if env in ENVS else None)
+    _legend(picture, panels["steps"], curves, thin)
+    picture.align_xlabels([*panels.values()])
     title = f"{env}: {curves[0].label}" if len(curves) == 1 else env
     picture.suptitle(title, fontsize=11, x=0.01, ha="left")
     return picture

@@ -6,12 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import build
-from fdrl.channel import Channel, Direction, Ideal
+from fdrl.channel import Channel, Delivery, Direction, make_channel
 from fdrl.client import CohortClient, Embedded, under
+from fdrl.clock import Clock
 from fdrl.config import Run, checked
 from fdrl.proxy import rollout_steps
 from fdrl.records import RoundRecord, Summary
@@ -35,6 +37,7 @@ class Federation:
     def __init__(self, run: Run, channel: Channel | None = None) -> None:
         self.run = run = checked(run)
         self.ids = build.agent_ids(run.agents)
+        self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = build.environments(run)
         self.proxy_steps = self.envs.proxy_box_steps + rollout_steps(run.proxy)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
@@ -52,9 +55,8 @@ class Federation:
         except BaseException:
             self.close()  # worker processes may be waiting already
             raise
-        self.channel: Channel = channel or Ideal()
         self.transport = Embedded(self.clients, self.ids)
-        self.tally = Tally(self.ids, run.goal)
+        self.tally, self.clock = Tally(self.ids, run.goal), Clock(run.channel)
         self.rounds_done = 0
 
     @property
@@ -82,25 +84,36 @@ class Federation:
     def _collect(self, number: int, answers: Mapping[str, Reply]) -> dict[str, Reply]:
         """Carry the agents' answers over the uplink."""
         arrived: dict[str, Reply] = {}
+        sent: list[Delivery] = []
         for agent, answer in answers.items():
             if isinstance(answer, Failure) or not answer:
                 arrived[agent] = answer
             else:
-                carried = self._carry(answer, "up", agent, number)
-                arrived[agent] = Failure("lost on the uplink") if carried is None else carried
+                sent.append(carried := self._carry(answer, "up", agent, number))
+                lost = Failure(carried.reason or "lost on the uplink")
+                arrived[agent] = lost if carried.message is None else carried.message
+        self.clock.add("up", [sent])
         return arrived
 
     def _deliver(self, number: int, messages: Mapping[str, bytes]) -> list[tuple[str, str]]:
         """Carry the server's messages over the downlink and hand them to the agents."""
         carried = {a: self._carry(m, "down", a, number) for a, m in messages.items()}
-        replies = self.transport.exchange(number, {a: m for a, m in carried.items() if m})
-        lost = [(a, "lost on the downlink") for a, m in carried.items() if m is None]
+        together: dict[bytes, list[Delivery]] = {}  # equal messages are one broadcast
+        for agent, delivery in carried.items():
+            together.setdefault(messages[agent], []).append(delivery)
+        self.clock.add("down", together.values())
+        usable = {a: d.message for a, d in carried.items() if d.message}
+        replies = self.transport.exchange(number, usable)
+        lost = [
+            (a, d.reason or "lost on the downlink") for a, d in carried.items() if d.message is None
+        ]
         failed = [(a, r.reason) for a, r in replies.items() if isinstance(r, Failure)]
         return lost + failed
 
-    def _carry(self, message: bytes, direction: Direction, agent: str, number: int) -> Any:
+    def _carry(self, message: bytes, direction: Direction, agent: str, number: int) -> Delivery:
+        # What is lost on the way was sent all the same.
         self.tally.count(direction, agent, len(message))
-        return self.channel.send(message, direction, agent, number).message
+        return self.channel.send(message, direction, agent, number)
 
     def _record(
         self, exchanged: bool, rejected: list[tuple[str, str]], seconds: dict[str, float]
@@ -111,8 +124,10 @@ class Federation:
             for k, name in enumerate(client.cohort.ids)
         }
         self.tally.add_round(reports, exchanged, seconds)
+        self.clock.work(client.report for client in self.clients)
         extra = self.server.half.metrics() | self._evaluation()
-        return self.tally.record(self.rounds_done, rejected, extra)
+        record = self.tally.record(self.rounds_done, rejected, extra)
+        return msgspec.structs.replace(record, sim_seconds=self.clock.seconds)
 
     def _evaluation(self) -> dict[str, float]:
         """Evaluate in this round, if the config says so."""
@@ -146,6 +161,7 @@ class Federation:
         for index, client in enumerate(self.clients):
             state |= {f"client.{index}.{k}": v for k, v in client.state().items()}
         state |= {f"server.{k}": v for k, v in self.server.state().items()}
+        state |= {f"clock.{k}": v for k, v in self.clock.state().items()}
         return state | {f"tally.{k}": v for k, v in self.tally.state().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -154,6 +170,7 @@ class Federation:
         for index, client in enumerate(self.clients):
             client.load_state(under(state, f"client.{index}."))
         self.server.load_state(under(state, "server."))
+        self.clock.load_state(under(state, "clock."))
         self.tally.load_state(under(state, "tally."))
 
     @property

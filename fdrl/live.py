@@ -259,6 +259,12 @@ def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
         f"{human_bytes(summary.bytes_up)} up, {human_bytes(summary.bytes_down)} down "
         f"in {summary.exchanges:,} exchanges",
     )
+    if summary.sim_seconds:
+        table.add_row(
+            "simulated time",
+            f"{summary.sim_seconds:,.2f} s; {summary.lost_up:,} uploads and "
+            f"{summary.lost_down:,} downloads lost",
+        )
     table.add_row(
         "training time",
         f"{human_seconds(summary.wall_seconds)}, {summary.steps_per_second:,.0f} steps/s",

@@ -33,6 +33,8 @@ class RoundRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Agents whose message was lost or refused, and why."""
     metrics: dict[str, float] = {}
     """Means over agents: ``train/*``, ``distill/*``, ``comm/*``, ``rollout/*``, ``eval/*``."""
+    sim_seconds: float = 0.0
+    """Simulated time so far, of computing and of the channel; 0 with an ideal channel."""
     wall_seconds: float = 0.0
     """Training time so far, over all sittings."""
     steps_per_second: float = 0.0
@@ -80,6 +82,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Environment steps of all agents per second of training."""
     config: str
     """Digest of the config."""
+    sim_seconds: float = 0.0
+    """Simulated time of computing and of the channel; 0 with an ideal channel."""
+    lost_up: int = 0
+    """Uploads that missed their deadline, of all agents; their bytes count as sent."""
+    lost_down: int = 0
+    """Downloads that agents missed; their bytes count as sent."""
     versions: dict[str, str] = {}
     episodes: list[int] = []
     """Training episodes that each agent ended."""

@@ -59,6 +59,9 @@ def summarize(federation: Federation) -> Summary:
         wall_seconds=tally.seconds,
         steps_per_second=float(tally.steps.sum() / tally.seconds) if tally.seconds else 0.0,
         config=digest(run),
+        sim_seconds=federation.clock.seconds,
+        lost_up=federation.clock.lost["up"],
+        lost_down=federation.clock.lost["down"],
         versions=versions(),
         **_training(tally),
     )

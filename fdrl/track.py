@@ -45,6 +45,7 @@ def scalars(record: RoundRecord) -> dict[str, float]:
         "comm/bytes_up": record.bytes_up,
         "comm/bytes_down": record.bytes_down,
         "comm/rejected": float(len(record.rejected)),
+        "time/simulated": record.sim_seconds or None,
     }
     return {k: v for k, v in {**named, **record.metrics}.items() if v is not None}
 

@@ -21,7 +21,7 @@ from fdrl.rundir import CONFIG, read_records, read_run, read_summary
 
 SAME = (
     "env", "env_kwargs", "agent_kwargs", "agents", "steps", "episodes", "goal", "networks",
-    "hetero", "evaluation",
+    "hetero", "channel", "evaluation",
 )  # fmt: skip
 """Fields in which the methods of a setting must not differ, or they are not comparable."""
 

@@ -22,7 +22,7 @@ from fdrl.cli.wholes import is_whole, whole
 from fdrl.config import Run
 from fdrl.errors import FdrlError
 
-UNIONS = ("agent", "strategy", "hetero", "proxy")
+UNIONS = ("agent", "strategy", "hetero", "proxy", "channel")
 TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
 """Fields of free shape: TOML only, but for ``--env_kwargs.NAME VALUE``."""
 HIDDEN = (*TABLES, "goal")
@@ -39,6 +39,7 @@ most used:
   --agent NAME         learner (see fdrl agents); then --agent.FIELD VALUE
   --hetero NAME        how environments differ: none, dynamics, outlier, init
   --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file, rollout
+  --channel NAME       links to the server: ideal, fading (see fdrl channel)
   --steps N            environment steps per agent
   --episodes N         training episodes per agent; without --steps, the only budget
   --goal MEAN          stop once each agent's last 10 episodes return more than that

@@ -36,6 +36,8 @@ class Trace:
     """[M] training episodes so far, mean over agents."""
     bytes: Floats
     """[M] bytes so far per agent, up and down."""
+    seconds: Floats
+    """[M] simulated seconds so far; 0 with an ideal channel."""
     returns: Floats
     """[M] return of training episodes: trailing mean over a twentieth of the rounds, then over
     the agents that have ended an episode; NaN before any has."""
@@ -68,6 +70,7 @@ class _Line(msgspec.Struct, frozen=True):
     returns: list[float | None]
     bytes_up: float
     bytes_down: float
+    sim_seconds: float = 0.0
 
 
 def _is_run(folder: Path) -> bool:
@@ -143,6 +146,7 @@ def read_trace(folder: str | Path) -> Trace | None:
         steps=np.array([np.mean(r.env_steps) for r in lines], dtype=np.float64),
         episodes=np.array([np.mean(r.episodes) for r in lines], dtype=np.float64),
         bytes=np.array([r.bytes_up + r.bytes_down for r in lines], dtype=np.float64),
+        seconds=np.array([r.sim_seconds for r in lines], dtype=np.float64),
         returns=mean_over_agents(smoothed),
     )
 

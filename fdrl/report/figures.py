@@ -213,6 +213,19 @@ def completion_figure(setting: Setting, styles: Styles) -> Figure | None:
     return picture
 
 
+def seconds_figure(setting: Setting, styles: Styles) -> Figure | None:
+    """Draw training return against the simulated seconds of a channel."""
+    curves = [c for c in series.against_seconds(setting) if np.isfinite(c.band.value).any()]
+    if not curves:
+        return None
+    picture, axis = _curves(curves, styles, setting)
+    axis.set_xlim(0, 1.03 * max(float(c.x[-1]) for c in curves))
+    axis.set_xlabel("simulated seconds of computing and sending")
+    _threshold(axis, setting.threshold)
+    _legend(picture, axis, setting)
+    return picture
+
+
 def _front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return the points that no other beats in both bytes (fewer) and return (more)."""
     kept: list[tuple[float, float]] = []
@@ -283,6 +296,11 @@ KINDS: dict[str, tuple[str, str]] = {
         "The same curves against every byte sent and received, headers and proxy sets included. "
         "Methods that send nothing are marked at 0 B, at the level they end on.",
     ),
+    "seconds": (
+        "Learning curves against simulated seconds",
+        "The same curves against the time that computing and the channel would have taken, with "
+        "the waiting for uploads that missed their deadline.",
+    ),
     "pareto": (
         "Return for bytes",
         "Final greedy return (IQM, bar: 95% interval) against bytes per agent. The gray steps "
@@ -303,6 +321,7 @@ def draw(setting: Setting, rows: Sequence[Row], styles: Styles) -> dict[str, Fig
         "steps": lambda: steps_figure(setting, styles),
         "completion": lambda: completion_figure(setting, styles),
         "bytes": lambda: bytes_figure(setting, styles),
+        "seconds": lambda: seconds_figure(setting, styles),
         "pareto": lambda: pareto_figure(rows, setting, styles),
         "profile": lambda: profile_figure(setting, styles),
     }

@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 
+from fdrl.channel_settings import IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
 
 SETTING = (
     "env", "env_kwargs", "agent_kwargs", "agents", "steps", "episodes", "goal", "networks",
-    "cohorts", "hetero",
+    "cohorts", "hetero", "channel",
 )  # fmt: skip
 LEARNER = ("type", "hidden", "activation")
 """Fields of the learner that belong to the setting; its others are each method's own to tune."""
@@ -93,12 +94,19 @@ def budget_words(run: Run) -> str:
     return f"until {until}, {budget} at most" if run.goal.stop else f"{budget}, goal {until}"
 
 
+def channel_words(run: Run) -> list[str]:
+    """Say which channel messages travel over; nothing if it is the ideal one."""
+    if isinstance(run.channel, IdealChannel):
+        return []
+    return ["symmetric fading channel" if run.channel.symmetric else "fading channel"]
+
+
 def setting_words(run: Run) -> str:
     """Say what is learned, in a line."""
     agents = f"{run.agents} agent{'s' if run.agents != 1 else ''}"
     env = " ".join([run.env, *(f"{k}={_show(v)}" for k, v in run.env_kwargs.items())])
-    parts = [env, hetero_words(run), agents, network_words(run), budget_words(run)]
-    return " · ".join(parts)
+    parts = [env, hetero_words(run), *channel_words(run), agents, network_words(run)]
+    return " · ".join([*parts, budget_words(run)])
 
 
 def setting_titles(runs: Sequence[Run], names: Sequence[str]) -> list[str]:

@@ -41,6 +41,8 @@ class Row:
     """Bytes per agent over the whole run, up and down: mean over seeds."""
     solved: tuple[int, int] | None
     """Seeds whose final return reaches the threshold, of how many; None without a threshold."""
+    seconds: float
+    """Simulated seconds of the whole run, mean over seeds; 0 with an ideal channel."""
     best: frozenset[str]
     """Of `METRICS`, those in which nothing is shown to be better while something is worse."""
     alone: frozenset[str]
@@ -78,6 +80,8 @@ class Speed:
     method: str
     steps: Reached
     bytes: Reached
+    seconds: Reached
+    """Simulated; without a meaning where the channel is ideal."""
     spread: Interval
     """Standard deviation of the steps, if all seeds reached it."""
 
@@ -94,6 +98,9 @@ class Payload:
     exchanges: float
     gradient_steps: float
     server_steps: float
+    lost_up: float
+    """Messages of all agents that were lost on the way."""
+    lost_down: float
 
     @property
     def per_exchange(self) -> float:
@@ -172,6 +179,7 @@ def _row(m: Method, threshold: float | None, ahead: dict[str, tuple[list[str], b
         area=_interval(m.values("auc")),
         sent=float(sent.mean()) if len(sent) else np.nan,
         solved=None if threshold is None else (int((finals >= threshold).sum()), len(finals)),
+        seconds=float(m.values("sim_seconds").mean()) if len(sent) else np.nan,
         best=best,
         alone=frozenset(k for k in best if ahead[k][1]),
     )
@@ -230,11 +238,12 @@ def speeds(setting: Setting) -> list[Speed]:
     for m in setting.compared:
         traces = [e.trace for e in m.finished if e.trace is not None]
         steps = _first(traces, setting.threshold, "steps")
-        sent = _first(traces, setting.threshold, "bytes")
+        sent, seconds = (_first(traces, setting.threshold, axis) for axis in ("bytes", "seconds"))
         spread = Interval(np.nan, np.nan, np.nan)
         if len(steps) > 1 and np.isfinite(steps).all():
             spread = stats.bootstrap(steps, stats.std)
-        found.append(Speed(m.label, stats.reached(steps), stats.reached(sent), spread))
+        when = (stats.reached(steps), stats.reached(sent), stats.reached(seconds))
+        found.append(Speed(m.label, *when, spread))
     return found
 
 
@@ -243,8 +252,8 @@ def payloads(setting: Setting) -> list[Payload]:
     found = []
     for m in setting.compared:
         sizes = [p for s in m.summaries for p in s.parameters] or [0]
-        names = ("bytes_up", "bytes_down", "exchanges", "gradient_steps", "server_env_steps")
-        up, down, exchanges, gradient, server = (float(m.values(n).mean()) for n in names)
+        names = ["bytes_up", "bytes_down", "exchanges", "gradient_steps", "server_env_steps"]
+        names += ["lost_up", "lost_down"]
         size = (min(sizes), max(sizes))
-        found.append(Payload(m.label, size, up, down, exchanges, gradient, server))
+        found.append(Payload(m.label, size, *(float(m.values(n).mean()) for n in names)))
     return found

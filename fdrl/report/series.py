@@ -90,6 +90,17 @@ def against_bytes(setting: Setting) -> list[Series]:
     return found
 
 
+def against_seconds(setting: Setting) -> list[Series]:
+    """Return the training return against simulated seconds, of the methods that have any."""
+    found = []
+    for m in setting.methods:
+        ends = [t.seconds[-1] for t in m.traces]
+        if ends and min(ends) > 0:
+            low = max(t.seconds[0] for t in m.traces)
+            found.append(_series(m, np.linspace(low, min(ends), POINTS), "seconds"))
+    return found
+
+
 def last_level(method: Method) -> float:
     """Return the mean over seeds of the last training return; NaN if there is none."""
     ends = [t.returns[-1] for t in method.traces if np.isfinite(t.returns[-1])]

@@ -73,7 +73,9 @@ def swatch(label: str, styles: dict[str, look.Style]) -> Cell:
 def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.Style]) -> str:
     """Return a setting's verdict table."""
     solved = "" if setting.threshold is None else f"{setting.threshold:g}"
+    timed = any(r.seconds > 0 for r in rows)
     headers = ["method", "final return", "worst agent", "area", "bytes / agent"]
+    headers += ["simulated s"] if timed else []
     headers += [f"reached {solved}"] if solved else []
     headers += ["seeds"]
     lines = []
@@ -85,6 +87,8 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
             _number(r.area, _mark(r, "auc"), r.seeds),
             size(r.sent),
         ]
+        if timed:
+            line.append(number(r.seconds))
         if r.solved is not None:
             line.append(f"{r.solved[0]} of {r.solved[1]}" if r.solved[1] else look.NONE)
         missing = f" <small>of {r.started} started</small>" if r.started > r.seeds else ""
@@ -161,6 +165,7 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
     found = results.speeds(setting)
     if not found:
         return ""
+    timed = any(t.seconds[-1] > 0 for m in setting.compared for t in m.traces)
     lines = [
         [
             swatch(s.method, styles),
@@ -168,24 +173,28 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
             _reached(s.steps, whole),
             _number(s.spread) if math.isfinite(s.spread.value) else look.NONE,
             _reached(s.bytes, size),
+            *([_reached(s.seconds, number)] if timed else []),
         ]
         for s in found
     ]
     headers = ["method", "reached", "steps, median", "steps, std", "bytes, median"]
+    headers += ["simulated s, median"] if timed else []
     return table(headers, lines, "cards")
 
 
 def payload_table(setting: Setting, styles: dict[str, look.Style]) -> str:
     """Return what each method sends, next to the size of the networks."""
-    lines = []
-    for p in results.payloads(setting):
+    lines, found = [], results.payloads(setting)
+    lossy = any(p.lost_up or p.lost_down for p in found)
+    for p in found:
         small, large = p.parameters
         nets = whole(small) if small == large else f"{whole(small)} to {whole(large)}"
         line = [swatch(p.method, styles), nets, size(p.up), size(p.down), whole(p.exchanges)]
         line += [size(p.per_exchange), whole(p.gradient_steps), whole(p.server_steps)]
-        lines.append(line)
+        lines.append([*line, whole(p.lost_up), whole(p.lost_down)] if lossy else line)
     headers = ["method", "parameters", "up", "down", "exchanges", "per exchange"]
     headers += ["distillation steps", "server's own steps"]
+    headers += ["uploads lost", "downloads lost"] if lossy else []
     return table(headers, lines, "cards") if lines else ""
 
 
@@ -202,9 +211,9 @@ def to_csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
 RUN_FIELDS = (
     "return_mean", "return_worst", "return_spread", "return_stochastic", "return_held_out", "auc",
     "bytes_up", "bytes_down", "env_steps", "rounds", "exchanges", "gradient_steps",
-    "server_env_steps", "episode_auc", "last_mean", "last_worst", "last_spread", "completed",
-    "first_steps", "first_episodes", "all_steps", "all_episodes", "wall_seconds",
-    "steps_per_second", "config",
+    "server_env_steps", "sim_seconds", "lost_up", "lost_down", "episode_auc", "last_mean",
+    "last_worst", "last_spread", "completed", "first_steps", "first_episodes", "all_steps",
+    "all_episodes", "wall_seconds", "steps_per_second", "config",
 )  # fmt: skip
 
 
@@ -229,13 +238,14 @@ def verdict_csv(groups: Groups, rows: Sequence[Sequence[Row]]) -> bytes:
     headers = ["setting", "method", "seeds", *(f"{n}{end}" for n in names for end in _ENDS)]
     lines = [
         [
-            *(s.title, r.method, r.seeds, *r.final, *r.worst, *r.area, r.sent),
+            *(s.title, r.method, r.seeds, *r.final, *r.worst, *r.area, r.sent, r.seconds),
             *(*(r.solved or ("", "")), " ".join(sorted(r.best)), " ".join(sorted(r.alone))),
         ]
         for s, own in zip(groups.settings, rows, strict=True)
         for r in own
     ]
-    headers += ["bytes_per_agent", "solved", "solved_of", "among_best_in", "best_in"]
+    headers += ["bytes_per_agent", "simulated_seconds", "solved", "solved_of", "among_best_in"]
+    headers += ["best_in"]
     return to_csv(headers, lines)
 
 
@@ -275,6 +285,7 @@ def speed_csv(groups: Groups) -> bytes:
             *v.steps[2:],
             *v.spread,
             *v.bytes[2:],
+            *v.seconds[2:],
         ]
         for s in groups.settings
         for v in results.speeds(s)
@@ -282,6 +293,7 @@ def speed_csv(groups: Groups) -> bytes:
     headers = ["setting", "method", "threshold", "reached", "of"]
     headers += ["steps_median", "steps_q25", "steps_q75", "steps_std", "steps_std_low"]
     headers += ["steps_std_high", "bytes_median", "bytes_q25", "bytes_q75"]
+    headers += ["seconds_median", "seconds_q25", "seconds_q75"]
     return to_csv(headers, rows)
 
 
@@ -290,11 +302,12 @@ def payload_csv(groups: Groups) -> bytes:
     rows = [
         [
             *(s.title, p.method, *p.parameters, p.up, p.down, p.exchanges, p.per_exchange),
-            *(p.gradient_steps, p.server_steps),
+            *(p.gradient_steps, p.server_steps, p.lost_up, p.lost_down),
         ]
         for s in groups.settings
         for p in results.payloads(s)
     ]
     headers = ["setting", "method", "parameters_least", "parameters_most", "bytes_up", "bytes_down"]
     headers += ["exchanges", "bytes_per_exchange", "distillation_steps", "server_env_steps"]
+    headers += ["lost_up", "lost_down"]
     return to_csv(headers, rows)

@@ -102,6 +102,7 @@ def _data(folder: Path, groups: Groups, parts: Sequence[Part]) -> None:
     kinds = {
         "curves-steps": series.against_steps,
         "curves-bytes": series.against_bytes,
+        "curves-seconds": series.against_seconds,
         "profiles": series.profiles,
         "curves-completion": series.completed,
     }

@@ -148,9 +148,13 @@ class Server:
         return None if fresh.version == self.proxies.version else fresh
 
     def _catch_up(self, round: int, out: dict[str, Message]) -> dict[str, Message]:
-        """Send the present proxy set to agents that have another one, or perhaps none."""
+        """Send the present proxy set to agents that have another one, or perhaps none.
+
+        An agent that was never heard may lack the set, or only its uplink: it is sent the set and
+        the teacher in turn, so that it learns from the others in either case.
+        """
         if self.proxies is not None:
-            silent = set(self.context.ids) - self.heard
+            silent = set(self.context.ids) - self.heard if round % 2 or not out else set()
             for name in sorted(self.stale | silent):
                 out[name] = self._announcement(round)
         self.stale = set()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from fake_federation import STEPS, FakeFederation
@@ -64,6 +65,22 @@ def test_two_panels_with_a_line_per_agent_and_the_threshold() -> None:
     np.testing.assert_allclose(mean.get_xdata(), [15, 30, 45, 60, 75])
     np.testing.assert_allclose(mean.get_ydata(), [6, 7, 8, 9, 10])
     np.testing.assert_allclose(lines_of(right, 2.4)[0].get_xdata(), [0.3, 0.6, 0.9, 1.2, 1.5])
+
+
+def test_a_channel_with_simulated_time_has_a_panel_of_seconds() -> None:
+    records = [
+        msgspec.structs.replace(record(n, [1.0 * n, 2.0], 100.0 * n), sim_seconds=0.5 * n)
+        for n in range(1, 4)
+    ]
+    panels = curves.figure([curves.curve("fd", "CartPole-v1", records)]).axes
+    assert [p.get_xlabel() for p in panels] == [
+        "environment steps per agent", "kB sent and received per agent", "simulated seconds",
+    ]  # fmt: skip
+    np.testing.assert_allclose(lines_of(panels[2], 2.4)[0].get_xdata(), [0.5, 1.0, 1.5])
+    silent = [msgspec.structs.replace(r, bytes_up=0.0, bytes_down=0.0) for r in records]
+    _, right = curves.figure([curves.curve("local", "CartPole-v1", silent)]).axes
+    assert right.get_xlabel() == "simulated seconds"
+    assert right.get_xscale() == "linear"
 
 
 def test_a_run_that_sends_nothing_has_no_panel_of_bytes() -> None:

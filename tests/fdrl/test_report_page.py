@@ -233,3 +233,32 @@ def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_runs_over_a_channel_show_simulated_seconds_and_what_was_lost(tmp_path: Path) -> None:
+    fading = {"channel": {"type": "fading"}}
+    for seed, final in enumerate(GOOD):
+        write_run(tmp_path / f"fd-{seed}", "fd", seed, final, seconds=0.5, **fading)
+        write_run(tmp_path / f"avg-{seed}", "fedavg", seed, final, seconds=2.0, **fading)
+        write_run(tmp_path / f"ideal-{seed}", "fd", seed, final)
+    path, groups = write([tmp_path], tmp_path / "page")
+    ideal, channel = sorted(groups.settings, key=lambda s: "fading" in s.title)
+    assert "fading channel" in channel.title
+    assert "channel" not in ideal.title
+    page = path.read_text()
+    assert page.count("Learning curves against simulated seconds") == 2  # caption, and SVG title
+    assert page.count('<th scope="col">simulated s</th>') == 1
+    assert page.count('<th scope="col">uploads lost</th>') == 1
+    with (path.parent / "data" / "verdict.csv").open() as file:
+        found = {(r["setting"], r["method"]): r["simulated_seconds"] for r in csv.DictReader(file)}
+    assert found == {
+        (channel.title, "fd"): "10.0", (channel.title, "fedavg"): "40.0", (ideal.title, "fd"): "0.0"
+    }  # fmt: skip
+    assert page.count('<th scope="col">simulated s, median</th>') == 1
+    with (path.parent / "data" / "threshold.csv").open() as file:
+        median = {r["method"]: r["seconds_median"] for r in csv.DictReader(file)}
+    # Returns rise to 480..494 and pass 475 in the last of 20 rounds, of 0.5 and of 2 s each.
+    assert median == {"fd": "10.0", "fedavg": "40.0"}
+    with (path.parent / "data" / "curves-seconds.csv").open() as file:
+        last = {r["method"]: float(r["x"]) for r in csv.DictReader(file)}
+    assert last == {"fd": 10.0, "fedavg": 40.0}

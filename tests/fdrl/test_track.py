@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fake_federation import STEPS, FakeFederation
 
@@ -44,6 +45,12 @@ def test_scalars_use_the_usual_names() -> None:
     assert named["train/loss"] == 0.5
     assert named["rollout/ep_len_mean"] == 20
     assert "rollout/ep_rew_mean" in named
+    assert "time/simulated" not in named
+
+
+def test_simulated_seconds_are_logged_if_a_channel_has_any() -> None:
+    record = msgspec.structs.replace(FakeFederation(RUN).round(), sim_seconds=2.5)
+    assert scalars(record)["time/simulated"] == 2.5
 
 
 def test_tensorboard_files_hold_the_records(tmp_path: Path) -> None:

@@ -30,20 +30,27 @@ def write_run(
     steps: int = 2000,
     returns: list[float] | None = None,
     told: dict[str, Any] | None = None,
+    seconds: float = 0.0,
     **fields: Any,
 ) -> Path:
     """Write a run whose training return rises linearly to `final`; `sent` bytes a round and way.
 
-    `told` are more fields of its summary.
+    `told` are more fields of its summary. Each round takes `seconds` of simulated time; with any,
+    three uploads are lost.
     """
     run = fdrl.make_run(strategy=strategy, seed=seed, steps=steps, **{"agents": 2} | fields)
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(to_toml(run))
-    lines = [_line(n, final, sent, steps) for n in range(1, rounds + 1)]
+    lines = [
+        _line(n, final, sent, steps) | ({"sim_seconds": n * seconds} if seconds else {})
+        for n in range(1, rounds + 1)
+    ]
     (folder / "metrics.jsonl").write_text("".join(_json(row) + "\n" for row in lines))
     if finished:
-        text = _json(_summary(run, final, sent, steps, returns) | (told or {}))
-        (folder / "summary.json").write_text(text)
+        summary = _summary(run, final, sent, steps, returns) | (told or {})
+        if seconds:
+            summary |= {"sim_seconds": rounds * seconds, "lost_up": 3, "lost_down": 0}
+        (folder / "summary.json").write_text(_json(summary))
     return folder
 
 

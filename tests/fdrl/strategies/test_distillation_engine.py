@@ -249,7 +249,7 @@ def test_bad_tables_are_refused_with_a_reason(change, reason):
     server.check(good, IDS[0], 1)
 
 
-def test_agents_never_heard_of_are_told_the_proxy_set_again():
+def test_agents_never_heard_of_are_sent_the_proxy_set_and_the_teacher_in_turn():
     client, server, cohort = opened("fd", proxy=TWO_STATES)
     down = through_bytes(server.aggregate(1, {}))
     assert set(down) == set(IDS)
@@ -257,6 +257,10 @@ def test_agents_never_heard_of_are_told_the_proxy_set_again():
     up = client.client_message(cohort, experience([[[0.1]]] * 3), 2)
     server.check(up[IDS[1]], IDS[1], 2)
     down = through_bytes(server.aggregate(2, {IDS[1]: up[IDS[1]]}))
+    assert [isinstance(down[i], ProbTable) for i in IDS] == [True, True, True]
+    up = client.client_message(cohort, experience([[[0.1]]] * 3), 3)
+    server.check(up[IDS[1]], IDS[1], 3)
+    down = through_bytes(server.aggregate(3, {IDS[1]: up[IDS[1]]}))
     assert [isinstance(down[i], ProbTable) for i in IDS] == [False, True, False]
 
 

@@ -1,0 +1,69 @@
+"""Which channel messages travel over: one settings class a kind, told apart by ``type``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from fdrl.errors import FdrlError
+
+Amount = Annotated[float, msgspec.Meta(gt=0.0, le=1e15)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]
+Slots = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """The members of the tagged union say which they are in the field ``type``."""
+
+
+class IdealChannel(_Kind, tag="ideal", frozen=True):
+    """Everything arrives, at once; there is no simulated time."""
+
+
+class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
+    """Radio links with Rayleigh block fading, slots and a deadline.
+
+    The defaults are the asymmetric channel of the Mix2FLD paper (arXiv 2006.09801).
+    """
+
+    bandwidth: Amount = 10e6
+    """Hz. The server broadcasts over all of it; each agent sends in an equal share (FDMA)."""
+    power_up: float = 23.0
+    """Power of each agent's transmitter, dBm."""
+    power_down: float = 40.0
+    """Power of the server's transmitter, dBm."""
+    symmetric: bool = False
+    """Let agents send with the server's power."""
+    distance: Amount = 1000.0
+    """Meters from every agent to the server."""
+    distances: tuple[Amount, ...] = ()
+    """Meters from each agent to the server, one an agent; unset: `distance` for all."""
+    path_loss_exponent: Amount = 4.0
+    """Received power falls with this power of the distance in meters: 120 dB at 1 km by default."""
+    noise: float = -174.0
+    """Noise power density, dBm/Hz."""
+    slot_seconds: Amount = 1e-3
+    """Seconds of a slot: the fading is constant in it, and independent of every other's."""
+    threshold: Amount = 3.0
+    """A slot with a lower signal-to-noise ratio (linear, not dB) is lost."""
+    rate: Literal["adaptive", "fixed"] = "adaptive"
+    """Bits per second and Hz in the other slots: log2(1 + SNR), or always log2(1 + threshold)."""
+    deadline_slots: Slots = 100
+    """Slots after which an upload is given up; the agent is then left out of the round."""
+    down_deadline_slots: Slots = 0
+    """Slots after which a broadcast is given up; 0: agents listen until they have it."""
+    step_seconds: Share = 0.0
+    """Simulated seconds of an environment step, with the local learning that belongs to it."""
+    gradient_seconds: Share = 0.0
+    """Simulated seconds of a gradient step of distillation."""
+
+    def __post_init__(self) -> None:
+        if self.deadline_slots == 0:
+            raise FdrlError(
+                "config: no message can meet an uplink deadline of 0 slots: even the smallest one "
+                "needs 1 slot, or more when slots are lost (at channel.deadline_slots)"
+            )
+
+
+ChannelSettings = IdealChannel | FadingChannel
