@@ -13,7 +13,7 @@ from fdrl.errors import FdrlError
 
 NotBelowZero = Annotated[float, msgspec.Meta(ge=0)]
 Width = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-LARGEST = 2_000
+LARGEST = 1_000
 """Rows of the largest matrix that is decomposed: seconds."""
 MOST_STEPS = 4_000
 """How many gradient steps are taken at most if nobody says how many."""
@@ -22,7 +22,7 @@ MOST_STEPS = 4_000
 class Theory(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is learned, by how many, for how long."""
 
-    samples: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 32
+    samples: Annotated[int, msgspec.Meta(ge=2, le=500)] = 32
     """Training inputs, random directions of length 1."""
     inputs: Annotated[int, msgspec.Meta(ge=2)] = 16
     """Dimension of an input."""
