@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fdrl
@@ -160,6 +160,7 @@ def test_the_same_delivery_whatever_was_sent_before():
     assert forward != {c: Fading(PRESET, IDS, seed=6).send(b"x" * 3000, *c) for c in calls}
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(0, 99))
 def test_a_longer_message_never_takes_less_time(a, b, round):
     channel = Fading(PRESET, IDS, seed=1)
