@@ -18,7 +18,7 @@ TILE_FLOATS = 400_000
 
 
 class Packed(Federation):
-    """A federation whose agents live in a pack's stacks; its seconds are its share of the pack's."""
+    """A federation whose agents live in a pack's stacks; its seconds are a share of all."""
 
     def __init__(self, run: Run, member: Member) -> None:
         super().__init__(run)

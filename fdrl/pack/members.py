@@ -12,7 +12,7 @@ from typing import Any
 class Collapsed(BaseException):
     """The pack cannot go on as one program; its runs continue from their last checkpoints.
 
-    With `alone` they cannot be packed at all. Not an `Exception`: nothing but the pack may catch it.
+    With `alone` they cannot be packed at all. No `Exception`: only the pack may catch it.
     """
 
     def __init__(self, reason: str, alone: bool = False) -> None:

@@ -139,19 +139,10 @@ def train_orders(
     return [outcomes[n] for n in range(len(orders))]
 
 
-def _train(orders: list[Order], curves: bool, note: Ended, alone: bool = False) -> None:
+def _train(orders: list[Order], curves: bool, note: Ended) -> None:
     """Train orders as a pack if they can be one, else one after another."""
-    if len(orders) == 1 or alone or not packable([o.run for o in orders]):
-        for i, order in enumerate(orders):
-            try:
-                note(order.number, order.train(curves))
-            except KeyboardInterrupt as stop:
-                note(order.number, stop)
-                for other in orders[i + 1 :]:
-                    note(other.number, KeyboardInterrupt())
-                return
-            except Exception as error:
-                note(order.number, error)
+    if len(orders) == 1 or not packable([o.run for o in orders]):
+        _one_by_one(orders, curves, note)
         return
     pack = _Pack(orders, curves, note)
     collapsed = pack.run()
@@ -159,12 +150,28 @@ def _train(orders: list[Order], curves: bool, note: Ended, alone: bool = False) 
     if collapsed is None or not left:
         return
     if collapsed.alone:
-        return _train(left, curves, note, alone=True)
+        _one_by_one(left, curves, note)
+        return
     # Somebody's call failed: halving finds out whose, while most of the others stay together.
     half = (len(left) + 1) // 2
     for some in (left[:half], left[half:]):
         if some:
             _train(some, curves, note)
+
+
+def _one_by_one(orders: list[Order], curves: bool, note: Ended) -> None:
+    """Train each by itself; once the user has asked for a stop, the others do not begin."""
+    stopped = False
+    for order in orders:
+        try:
+            if stopped:
+                raise KeyboardInterrupt
+            note(order.number, order.train(curves))
+        except KeyboardInterrupt as stop:
+            stopped = True
+            note(order.number, stop)
+        except Exception as error:
+            note(order.number, error)
 
 
 def packable(runs: Sequence[Run]) -> bool:

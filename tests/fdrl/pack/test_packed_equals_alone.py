@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from packs import assert_same_run, preset, seeded
 
 from fdrl import train
 from fdrl.config import make_run
 from fdrl.pack.train import train_packed
-from packs import assert_same_run, preset, seeded
 
 EVALUATION = {"episodes": 3}
 TINY = {"type": "ppo", "hidden": [8], "n_envs": 2, "n_steps": 32, "batch_size": 16, "n_epochs": 2}
@@ -43,7 +43,8 @@ RUNS = {
     ),
     "real environments": lambda: make_run(
         agent=A2C, strategy={"type": "frd", "every": 2, "unit": "episodes"},
-        proxy={"type": "grid", "bins": 5}, env_kwargs={"max_episode_steps": 60}, env="gymnasium.envs.classic_control:CartPoleEnv", **COMMON,
+        proxy={"type": "grid", "bins": 5}, env_kwargs={"max_episode_steps": 60},
+        env="gymnasium.envs.classic_control:CartPoleEnv", **COMMON,
     ),
     "mixed learners": lambda: make_run(
         strategy="fd", steps=192, evaluation=EVALUATION,
