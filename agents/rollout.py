@@ -5,6 +5,8 @@ Shapes: K agents, T steps, E copies, O observation components, A actions.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from fdrl.errors import FdrlError
 from fdrl.vector import VectorEnv
 
+from . import some
 from .network import Network
 from .workspace import SHARED
 
@@ -99,11 +102,14 @@ class Tally:
     copies: int
     sums: NDArray[np.float64] = field(init=False)
     lengths: NDArray[np.int64] = field(init=False)
+    returns: list[list[float]] = field(init=False)
+    ended: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = np.zeros((self.agents, self.copies))
         self.lengths = np.zeros((self.agents, self.copies), np.int64)
-        self.harvest()
+        self.returns = [[] for _ in range(self.agents)]
+        self.ended = [[] for _ in range(self.agents)]
 
     def add(self, rewards: Array, done: NDArray[np.bool_], live: NDArray[np.bool_] | None) -> None:
         """Count one step of every copy [K * E]; episodes of agents not live [K] do not end."""
@@ -120,21 +126,33 @@ class Tally:
         sums[done] = 0.0
         lengths[done] = 0
 
+    def take(self, rows: NDArray[np.int64]) -> Tally:
+        """Return some agents' tally: episodes that end are noted in the same lists."""
+        part = Tally(len(rows), self.copies)
+        part.sums, part.lengths = self.sums[rows], self.lengths[rows]
+        part.returns = [self.returns[k] for k in rows.tolist()]
+        part.ended = [self.ended[k] for k in rows.tolist()]
+        return part
+
+    def put(self, rows: NDArray[np.int64], part: Tally) -> None:
+        """Take back what `take` returned, as it is now."""
+        self.sums[rows], self.lengths[rows] = part.sums, part.lengths
+
     def count(self) -> NDArray[np.int64]:
         """Return how many episodes of each agent have ended [K]."""
         return np.array([len(r) for r in self.returns], dtype=np.int64)
 
-    def harvest(self) -> tuple[list[NDArray[np.float64]], list[NDArray[np.int64]]]:
-        """Return each agent's finished episodes, returns and lengths, and forget them."""
-        if hasattr(self, "returns"):
-            out = (
-                [np.array(r, dtype=np.float64) for r in self.returns],
-                [np.array(n, dtype=np.int64) for n in self.ended],
-            )
-        else:
-            out = ([], [])
-        self.returns: list[list[float]] = [[] for _ in range(self.agents)]
-        self.ended: list[list[int]] = [[] for _ in range(self.agents)]
+    def harvest(
+        self, rows: Sequence[int] | None = None
+    ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.int64]]]:
+        """Return agents' finished episodes, returns and lengths, and forget them."""
+        who = range(self.agents) if rows is None else rows
+        out = (
+            [np.array(self.returns[k], dtype=np.float64) for k in who],
+            [np.array(self.ended[k], dtype=np.int64) for k in who],
+        )
+        for k in who:
+            self.returns[k], self.ended[k] = [], []
         return out
 
 
@@ -155,6 +173,25 @@ class World:
         self.tally = Tally(agents, self.copies)
         self.observations = self._by_agent(env.reset()).reshape(agents, self.copies, inputs).copy()
         self._parked: dict[int, dict[str, Array]] = {}
+
+    def take(self, rows: NDArray[np.int64]) -> World:
+        """Return the world of some agents; until `put`, only it may be used."""
+        part = copy.copy(self)
+        part.agents = len(rows)
+        part.env = some.take(self.env, self._copies_of(rows))
+        part.tally = self.tally.take(rows)
+        part.observations = self.observations[rows]
+        part._parked = {}
+        return part
+
+    def put(self, rows: NDArray[np.int64], part: World) -> None:
+        """Take back what `take` returned, as it is now."""
+        some.put(self.env, self._copies_of(rows), part.env)
+        self.tally.put(rows, part.tally)
+        self.observations[rows] = part.observations
+
+    def _copies_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (rows[:, None] * self.copies + np.arange(self.copies)).reshape(-1)
 
     def _by_agent(self, array: Array) -> Array:
         """View [K * E, ...] as [K, E, ...]."""
