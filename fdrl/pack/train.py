@@ -34,7 +34,7 @@ class Order:
     out: Path | None = None
     trackers: Sequence[Tracker] = ()
     number: int = 0
-    """Its place in what `train_orders` was given."""
+    """A name for whoever gave it."""
 
     @property
     def resume(self) -> bool:
@@ -47,6 +47,9 @@ class Order:
             self.run, out=self.out, resume=self.resume, trackers=self.trackers, curves=curves,
             **options,  # type: ignore[arg-type]
         )  # fmt: skip
+
+
+Note = Callable[[Order, Outcome], None]
 
 
 @dataclass
@@ -120,58 +123,64 @@ def train_packed(
 
 
 def train_orders(
-    orders: Sequence[Order], *, curves: bool = True, ended: Ended = lambda number, outcome: None
+    orders: Sequence[Order], *, curves: bool = True, ended: Ended = lambda place, outcome: None
 ) -> list[Outcome]:
     """Train all orders; return each one's summary, or why there is none.
 
-    `ended(number, outcome)` hears of each run as it ends. Once a stop was asked for, runs that were
+    `ended(place, outcome)` hears of each run as it ends. Once a stop was asked for, runs that were
     not begun end with `KeyboardInterrupt`.
     """
     outcomes: dict[int, Outcome] = {}
 
-    def note(number: int, outcome: Outcome) -> None:
-        outcomes[number] = outcome
-        ended(number, outcome)
+    def note(order: Order, outcome: Outcome) -> None:
+        place = places[id(order)]
+        outcomes[place] = outcome
+        ended(place, outcome)
 
-    for number, order in enumerate(orders):
-        order.number = number
-    _train(list(orders), curves, note)
+    places = {id(order): place for place, order in enumerate(orders)}
+    if orders:
+        _train(list(orders), curves, note)
     return [outcomes[n] for n in range(len(orders))]
 
 
-def _train(orders: list[Order], curves: bool, note: Ended) -> None:
-    """Train orders as a pack if they can be one, else one after another."""
+def _train(orders: list[Order], curves: bool, note: Note) -> bool:
+    """Train orders as a pack if they can be one, else one by one; return False once stopped."""
     if len(orders) == 1 or not packable([o.run for o in orders]):
-        _one_by_one(orders, curves, note)
-        return
+        return _one_by_one(orders, curves, note)
     pack = _Pack(orders, curves, note)
     collapsed = pack.run()
-    left = pack.left
-    if collapsed is None or not left:
-        return
+    if collapsed is None:
+        return pack.stop.count == 0
     if collapsed.alone:
-        _one_by_one(left, curves, note)
-        return
+        return _one_by_one(pack.left, curves, note)
     # Somebody's call failed: halving finds out whose, while most of the others stay together.
-    half = (len(left) + 1) // 2
-    for some in (left[:half], left[half:]):
-        if some:
-            _train(some, curves, note)
+    half = (len(pack.left) + 1) // 2
+    going = True
+    for some in (pack.left[:half], pack.left[half:]):
+        if going and some:
+            going = _train(some, curves, note)
+        elif some:
+            _not_begun(some, note)
+    return going
 
 
-def _one_by_one(orders: list[Order], curves: bool, note: Ended) -> None:
+def _one_by_one(orders: list[Order], curves: bool, note: Note) -> bool:
     """Train each by itself; once the user has asked for a stop, the others do not begin."""
-    stopped = False
-    for order in orders:
+    for i, order in enumerate(orders):
         try:
-            if stopped:
-                raise KeyboardInterrupt
-            note(order.number, order.train(curves))
+            note(order, order.train(curves))
         except KeyboardInterrupt as stop:
-            stopped = True
-            note(order.number, stop)
+            note(order, stop)
+            _not_begun(orders[i + 1 :], note)
+            return False
         except Exception as error:
-            note(order.number, error)
+            note(order, error)
+    return True
+
+
+def _not_begun(orders: list[Order], note: Note) -> None:
+    for order in orders:
+        note(order, KeyboardInterrupt())
 
 
 def packable(runs: Sequence[Run]) -> bool:
@@ -185,7 +194,7 @@ def packable(runs: Sequence[Run]) -> bool:
 class _Pack:
     """One sitting of a pack."""
 
-    def __init__(self, orders: list[Order], curves: bool, note: Ended) -> None:
+    def __init__(self, orders: list[Order], curves: bool, note: Note) -> None:
         self.left = list(orders)
         self.note = note
         self.stop = _Stop()
@@ -246,7 +255,7 @@ class _Pack:
             return  # it goes on in another pack, or alone
         order = self.orders[member]
         self.left.remove(order)
-        self.note(order.number, member.error or member.result)
+        self.note(order, member.error or member.result)
 
     def _end(self, live: list[Member], error: BaseException) -> None:
         """Raise an error in every member that is left, so that each closes its folder."""
