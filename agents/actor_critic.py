@@ -24,6 +24,7 @@ from .losses import chosen, log_softmax, softmax
 from .policies import Metrics, Networks, Policies
 from .recorder import Recorder
 from .rollout import Rollout
+from .stretches import Stretches
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -44,8 +45,6 @@ class Settings(Networks, Protocol):
     def gae_lambda(self) -> float: ...
 
 
-NEVER = np.iinfo(np.int64).max
-"""More episodes than an agent will ever end."""
 Update = Callable[[Learner, Batch, NDArray[np.float64], Generators], Metrics]
 """Learn from a batch at learning rates [K] or [K, P], shuffling with [K] generators."""
 
@@ -72,11 +71,10 @@ class ActorCritics(Policies):
         self.settings, self._update = settings, update
         self._critic_lr, self._fail_reward = critic_learning_rate, fail_reward
         k = len(self.ids)
-        self._crew = Crews(self.learner, self.world)
+        self._crews = Crews(self.learner, self.world)
         self._chances = Chances(self._action_rngs)
         self._recorder = Recorder(k, self._inputs, self.n_actions)
-        self._left, self._goal = np.zeros(k, np.int64), np.zeros(k, np.int64)
-        self._iterations, self._sums = np.zeros(k), dict[str, NDArray[np.float64]]()
+        self._stretches = Stretches(k)
 
     def learn(self, steps: NDArray[np.int64], episodes: int | None = None) -> Experience:
         """Learn locally for `steps[k]` steps, or until `episodes` have ended; see the class."""
@@ -89,49 +87,37 @@ class ActorCritics(Policies):
         self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: int | None
     ) -> None:
         """Let agents `rows` set out to learn; see `fdrl.cohort.Staggered`."""
-        self._left[rows] = self._budget(rows, steps)
-        self._goal[rows] = NEVER if episodes is None else episodes
-        self._left[self._goal <= 0] = 0
+        self._stretches.begin(rows, self._budget(rows, steps), episodes)
 
     def advance(self, enough: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_]:
         """Let all busy agents learn until enough of them are through; returns who is busy [K]."""
-        busy = self._left > 0
+        stretches = self._stretches
+        busy = stretches.busy
         try:
             while busy.any():
-                length = np.minimum(self._left // self.settings.n_envs, self.settings.n_steps)
+                length = np.minimum(stretches.left // self.settings.n_envs, self.settings.n_steps)
                 for rows in _by_length(length):
                     self._iterate(rows, int(length[rows[0]]))
-                now = self._left > 0
+                now = stretches.busy
                 if (now != busy).any():
                     busy = now
                     if enough(busy):
                         break
         finally:
-            self._crew.settle()
+            self._crews.settle()
         return busy
 
     def result(self, rows: NDArray[np.int64]) -> Experience:
         """Return what agents `rows` have learned from; see `fdrl.cohort.Staggered`."""
-        learned = self._iterations[rows]
-        sums = self._sums if learned.any() else {}
-        metrics = {n: v[rows] / np.maximum(learned, 1) for n, v in sums.items()}
-        self._iterations[rows] = 0
-        for values in self._sums.values():
-            values[rows] = 0
-        return self._experience(rows, metrics)
+        return self._experience(rows, self._stretches.end(rows))
 
     def _iterate(self, rows: NDArray[np.int64], length: int) -> None:
         """Let agents `rows` act for `length` steps and learn from them."""
-        crew = self._crew.take(rows)
+        crew = self._crews.take(rows)
         rollout = self._act(crew, length)
-        for name, values in self._learn_from(rollout, crew).items():
-            if name not in self._sums:
-                self._sums[name] = np.zeros(len(self.ids))
-            self._sums[name][rows] += values
-        self._iterations[rows] += 1
-        left = self._left[rows] - length * self.settings.n_envs
-        left[crew.world.tally.count() >= self._goal[rows]] = 0
-        self._left[rows] = left
+        metrics = self._learn_from(rollout, crew)
+        ended = crew.world.tally.count()
+        self._stretches.note(rows, length * self.settings.n_envs, ended, metrics)
 
     def _budget(self, rows: NDArray[np.int64], steps: Array) -> NDArray[np.int64]:
         """Check the `steps` [R] of agents `rows` and return a copy."""
@@ -250,7 +236,7 @@ class ActorCritics(Policies):
         t = min(int(budget[0]) // self.settings.n_envs, self.settings.n_steps)
         if t == 0:
             raise FdrlError(f"collect needs at least n_envs = {self.settings.n_envs} steps")
-        rollout = self._act(self._crew.take(rows), t, keep_following=True)
+        rollout = self._act(self._crews.take(rows), t, keep_following=True)
         flat = _flat(rollout.observations)
         self._recorder.add(rows, flat, softmax(self.learner.network.policy(flat)).swapaxes(1, 2))
         tail = self.observation_shape

@@ -93,5 +93,5 @@ def merged(rows: Array, others: Array, where: NDArray[np.bool_]) -> Array:
     out[tuple(map(slice, rows.shape))] = rows
     out[where] = 0
     for k in np.flatnonzero(where).tolist():
-        out[k][tuple(map(slice, others.shape[1:]))] = others[k]
+        out[k : k + 1][(slice(None), *map(slice, others.shape[1:]))] = others[k]
     return out

@@ -3,7 +3,8 @@ import pytest
 from fdrl.agents.a2c import A2C, make
 from fdrl.agents.layout import Layout
 from fdrl.agents.network import NumpyNetwork
-from fdrl.agents.rollout import Rollout, Tally, World, sample
+from fdrl.agents.rollout import Rollout, World, sample
+from fdrl.agents.tally import Tally
 from tiny_cohorts import Counter, counter_context
 
 from fdrl.errors import FdrlError

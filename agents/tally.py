@@ -1,0 +1,82 @@
+"""Episodes in progress, and those that ended, of K agents in E environment copies each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Tally:
+    """Episodes in progress, and those that ended since the last `harvest`.
+
+    Rewards are summed as the environment gives them, whatever the learner makes of them.
+    """
+
+    agents: int
+    copies: int
+    sums: NDArray[np.float64] = field(init=False)
+    lengths: NDArray[np.int64] = field(init=False)
+    returns: list[list[float]] = field(init=False)
+    ended: list[list[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = np.zeros((self.agents, self.copies))
+        self.lengths = np.zeros((self.agents, self.copies), np.int64)
+        self.returns = [[] for _ in range(self.agents)]
+        self.ended = [[] for _ in range(self.agents)]
+
+    def add(self, rewards: Array, done: NDArray[np.bool_], live: NDArray[np.bool_] | None) -> None:
+        """Count one step of every copy [K * E]; episodes of agents not live [K] do not end."""
+        sums, lengths = self.sums.reshape(-1), self.lengths.reshape(-1)
+        np.add(sums, rewards, out=sums)
+        np.add(lengths, 1, out=lengths)
+        if not any_set(done):
+            return
+        for i in np.flatnonzero(done).tolist():
+            k = i // self.copies
+            if live is None or live[k]:
+                self.returns[k].append(float(sums[i]))
+                self.ended[k].append(int(lengths[i]))
+        sums[done] = 0.0
+        lengths[done] = 0
+
+    def take(self, rows: NDArray[np.int64]) -> Tally:
+        """Return some agents' tally: episodes that end are noted in the same lists."""
+        part = Tally(len(rows), self.copies)
+        part.sums, part.lengths = self.sums[rows], self.lengths[rows]
+        part.returns = [self.returns[k] for k in rows.tolist()]
+        part.ended = [self.ended[k] for k in rows.tolist()]
+        return part
+
+    def put(self, rows: NDArray[np.int64], part: Tally) -> None:
+        """Take back what `take` returned, as it is now."""
+        self.sums[rows], self.lengths[rows] = part.sums, part.lengths
+
+    def count(self) -> NDArray[np.int64]:
+        """Return how many episodes of each agent have ended [K]."""
+        return np.array([len(r) for r in self.returns], dtype=np.int64)
+
+    def harvest(
+        self, rows: Sequence[int] | None = None
+    ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.int64]]]:
+        """Return agents' finished episodes, returns and lengths, and forget them."""
+        who = range(self.agents) if rows is None else rows
+        out = (
+            [np.array(self.returns[k], dtype=np.float64) for k in who],
+            [np.array(self.ended[k], dtype=np.int64) for k in who],
+        )
+        for k in who:
+            self.returns[k], self.ended[k] = [], []
+        return out
+
+
+def any_set(flags: NDArray[np.bool_]) -> bool:
+    """Say whether any flag is set; on small arrays three times faster than `any`."""
+    return 1 in flags.tobytes()
