@@ -30,7 +30,11 @@ class Packed(Federation):
             view = View(member, index, client.cohort, make)
             self.views.append(view)
             client.cohort = view
-        member.ask(Call(self, "join"))
+        try:
+            member.ask(Call(self, "join"))
+        except BaseException:
+            self.close()
+            raise
 
     def _record(
         self, exchanged: bool, rejected: list[tuple[str, str]], seconds: dict[str, float]

@@ -130,7 +130,7 @@ class Stack:
                 cohort.close()
 
     def learn(self, calls: Sequence[Call]) -> list[Call]:
-        """Let the callers learn, all of whom learn until the same event; return who is through."""
+        """Let the callers learn; return who is through."""
         if self.staggered is not None:
             return self._staggered(self.staggered, calls)
         steps = np.zeros(self.size, np.int64)
@@ -195,6 +195,8 @@ def part(experience: Experience, rows: Rows) -> Experience:
 def kind(call: Call) -> Hashable:
     """Return what calls must have in common to be one call of the stack's cohort."""
     if call.method == "learn":
+        if call.view.stack.staggered is not None:
+            return ()
         # Whoever has no steps left reports nothing, as alone: it must not ride with the others.
         return (call.args[1], bool(np.any(call.args[0])))
     if call.method == "probs":

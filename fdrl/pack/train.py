@@ -33,6 +33,7 @@ class Order:
     run: Run
     out: Path | None = None
     trackers: Sequence[Tracker] = ()
+    """Started and closed again whenever the run goes on in another pack, or alone."""
     number: int = 0
     """A name for whoever gave it."""
 

@@ -50,7 +50,10 @@ RUNS = {
         strategy="fd", steps=192, evaluation=EVALUATION,
         cohorts=[{"agents": 2, "agent": TINY}, {"agents": 1, "agent": A2C}],
     ),
-    "torch": lambda: make_run(agent=A2C | {"backend": "torch"}, strategy="fd", **COMMON),
+    "torch": lambda: make_run(
+        agent=A2C | {"backend": "torch"}, strategy="fd", env_kwargs={"max_episode_steps": 20},
+        **COMMON | {"steps": 64},
+    ),
     "reinforce": lambda: make_run(
         agent={"type": "reinforce", "hidden": [8]},
         strategy={"type": "fedhpd", "every": 2, "unit": "episodes"},
