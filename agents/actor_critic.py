@@ -17,11 +17,14 @@ from fdrl.errors import FdrlError
 
 from . import optimizers
 from .advantages import bootstrap, gae
+from .chances import Chances
+from .crew import Crew, Crews
 from .learner import Batch, Generators, Learner
 from .losses import chosen, log_softmax, softmax
 from .policies import Metrics, Networks, Policies
 from .recorder import Recorder
 from .rollout import Rollout
+from .stretches import Stretches
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -67,79 +70,97 @@ class ActorCritics(Policies):
         self.iteration_steps = settings.n_envs * settings.n_steps
         self.settings, self._update = settings, update
         self._critic_lr, self._fail_reward = critic_learning_rate, fail_reward
+        k = len(self.ids)
+        self._crews = Crews(self.learner, self.world)
+        self._chances = Chances(self._action_rngs)
+        self._recorder = Recorder(k, self._inputs, self.n_actions)
+        self._stretches = Stretches(k)
 
     def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn locally for `steps[k]` steps, or until `episodes` have ended; see the class."""
-        left = self._budget(steps)
-        recorder = Recorder(len(self.ids), self._inputs, self.n_actions)
-        sums: Metrics = {}
-        iterations = np.zeros(len(self.ids))
-        while True:
-            if episodes is not None:
-                left[self.world.tally.count() >= episodes] = 0
-            length = np.minimum(left // self.settings.n_envs, self.settings.n_steps)
-            if not length.any():
-                break
-            rollout = self._act(length)
-            for rows in _by_length(length):
-                for name, values in self._learn_from(rollout, rows, recorder).items():
-                    sums.setdefault(name, np.zeros(len(self.ids)))[rows] += values
-            iterations += length > 0
-            left -= length * self.settings.n_envs
-        self.world.wake()
-        mean = {n: v / np.maximum(iterations, 1) for n, v in sums.items()}
-        return self._experience(recorder, mean)
+        everyone = np.arange(len(self.ids))
+        self.begin(everyone, steps, episodes)
+        self.advance(lambda busy: False)
+        return self.result(everyone)
 
-    def _budget(self, steps: Array) -> NDArray[np.int64]:
-        """Check `steps` [K] and return a copy."""
+    def begin(self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: Episodes) -> None:
+        """Let agents `rows` set out to learn; see `fdrl.cohort.Staggered`."""
+        self._stretches.begin(rows, self._budget(rows, steps), episodes)
+
+    def advance(self, enough: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_]:
+        """Let all busy agents learn until enough of them are through; returns who is busy [K]."""
+        stretches = self._stretches
+        busy = stretches.busy
+        try:
+            while busy.any():
+                length = np.minimum(stretches.left // self.settings.n_envs, self.settings.n_steps)
+                for rows in _by_length(length):
+                    self._iterate(rows, int(length[rows[0]]))
+                now = stretches.busy
+                if (now != busy).any():
+                    busy = now
+                    if enough(busy):
+                        break
+        finally:
+            self._crews.settle()
+        return busy
+
+    def result(self, rows: NDArray[np.int64]) -> Experience:
+        """Return what agents `rows` have learned from; see `fdrl.cohort.Staggered`."""
+        return self._experience(rows, self._stretches.end(rows))
+
+    def _iterate(self, rows: NDArray[np.int64], length: int) -> None:
+        """Let agents `rows` act for `length` steps and learn from them."""
+        crew = self._crews.take(rows)
+        rollout = self._act(crew, length)
+        metrics = self._learn_from(rollout, crew)
+        ended = crew.world.tally.count()
+        self._stretches.note(rows, length * self.settings.n_envs, ended, metrics)
+
+    def _budget(self, rows: NDArray[np.int64], steps: Array) -> NDArray[np.int64]:
+        """Check the `steps` [R] of agents `rows` and return a copy."""
         out = np.array(steps, dtype=np.int64)
-        if out.shape != (len(self.ids),) or (out < 0).any():
+        if out.shape != rows.shape or (out < 0).any():
             raise FdrlError(
-                f"steps must be {len(self.ids)} numbers, one an agent, and not negative: {steps}"
+                f"steps must be {len(rows)} numbers, one an agent, and not negative: {steps}"
             )
         odd = np.flatnonzero(out % self.settings.n_envs)
         if len(odd):
             k = int(odd[0])
             raise FdrlError(
-                f"{out[k]} steps for agent {self.ids[k]!r} cannot be shared by its n_envs = "
+                f"{out[k]} steps for agent {self.ids[rows[k]]!r} cannot be shared by its n_envs = "
                 f"{self.settings.n_envs} environment copies: make it a multiple"
             )
         return out
 
-    def _act(self, length: NDArray[np.int64], keep_following: bool = False) -> Rollout:
-        """Roll out `length[k]` steps; each agent draws its uniforms in one block."""
-        uniforms = np.zeros((len(length), int(length.max()), self.settings.n_envs), np.float32)
-        for k, n in enumerate(length.tolist()):
-            if n:
-                shape = (n, self.settings.n_envs)
-                uniforms[k, :n] = self._action_rngs[k].random(shape, dtype=np.float32)
-        network = self.learner.network
-        rollout = self.world.act(network, length, uniforms, self._fail_reward, keep_following)
-        self._taken += length * self.settings.n_envs
-        return rollout
-
-    def _learn_from(self, rollout: Rollout, rows: NDArray[np.int64], recorder: Recorder) -> Metrics:
-        """Let agents `rows`, whose rollouts have one length, learn; record what they saw."""
-        everyone = len(rows) == len(self.ids)
-        learner = self.learner if everyone else self.learner.take(rows)
-        shuffles = [self._shuffle_rngs[k] for k in rows.tolist()]
-        t = int(rollout.length[rows[0]])
-        pick: Any = slice(None) if everyone else rows
-        observations = _flat(rollout.observations[pick, :t])
-        batch, log_probs = self._batch(
-            learner,
-            observations,
-            actions=rollout.actions[pick, :t],
-            rewards=rollout.rewards[pick, :t],
-            done=(rollout.terminated | rollout.truncated)[pick, :t],
-            truncated_values=rollout.truncated_values[pick, :t],
-            last=rollout.last[pick],
+    def _act(self, crew: Crew, steps: int, keep_following: bool = False) -> Rollout:
+        """Roll out `steps` steps."""
+        copies = self.settings.n_envs
+        uniforms = self._chances.take(crew.rows, steps * copies)
+        self._taken[crew.rows] += steps * copies
+        return crew.world.act(
+            crew.learner.network,
+            np.full(len(crew.rows), steps),
+            uniforms.reshape(-1, steps, copies),
+            self._fail_reward,
+            keep_following,
         )
-        recorder.add(rows, observations, np.exp(log_probs).swapaxes(1, 2))
-        metrics = self._update(learner, batch, self._rates(rows), shuffles)
-        if not everyone:
-            self.learner.put(rows, learner)
-        return metrics
+
+    def _learn_from(self, rollout: Rollout, crew: Crew) -> Metrics:
+        """Let a crew learn from its rollout; record what it saw."""
+        observations = _flat(rollout.observations)
+        batch, log_probs = self._batch(
+            crew.learner,
+            observations,
+            actions=rollout.actions,
+            rewards=rollout.rewards,
+            done=rollout.terminated | rollout.truncated,
+            truncated_values=rollout.truncated_values,
+            last=rollout.last,
+        )
+        self._recorder.add(crew.rows, observations, np.exp(log_probs).swapaxes(1, 2))
+        shuffles = [self._shuffle_rngs[k] for k in crew.rows.tolist()]
+        return self._update(crew.learner, batch, self._rates(crew.rows), shuffles)
 
     def _batch(
         self,
@@ -192,9 +213,9 @@ class ActorCritics(Policies):
         rates = self._rates(np.arange(len(self.ids)))
         return rates if rates.ndim == 1 else np.ascontiguousarray(rates[:, 0])
 
-    def _experience(self, recorder: Recorder, metrics: Metrics) -> Experience:
-        ended = self.world.tally.harvest()
-        observations, probs, steps = recorder.result()
+    def _experience(self, rows: NDArray[np.int64], metrics: Metrics) -> Experience:
+        ended = self.world.tally.harvest(rows.tolist())
+        observations, probs, steps = self._recorder.take(rows)
         shape = (*observations.shape[:2], *self.observation_shape)
         return Experience(
             observations.reshape(shape),
@@ -206,19 +227,28 @@ class ActorCritics(Policies):
             ended.ends,
         )
 
+    def state(self) -> dict[str, Array]:
+        """Everything needed for a bit-exact resume; the first axis of every array is K."""
+        self._chances.give_back()
+        return super().state()
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Continue from what `state` returned."""
+        self._chances.give_back()
+        super().load_state(state)
+
     def collect(self, steps: NDArray[np.int64]) -> tuple[Experience, dict[str, Array]]:
         """Act for one iteration of at most `steps` (the same for all) without learning."""
-        budget = self._budget(steps)
+        rows = np.arange(len(self.ids))
+        budget = self._budget(rows, steps)
         if (budget != budget[0]).any():
             raise FdrlError(f"collect needs the same number of steps for all agents, not {steps}")
         t = min(int(budget[0]) // self.settings.n_envs, self.settings.n_steps)
         if t == 0:
             raise FdrlError(f"collect needs at least n_envs = {self.settings.n_envs} steps")
-        rollout = self._act(np.full(len(self.ids), t), keep_following=True)
-        rows = np.arange(len(self.ids))
-        recorder = Recorder(len(rows), self._inputs, self.n_actions)
+        rollout = self._act(self._crews.take(rows), t, keep_following=True)
         flat = _flat(rollout.observations)
-        recorder.add(rows, flat, softmax(self.learner.network.policy(flat)).swapaxes(1, 2))
+        self._recorder.add(rows, flat, softmax(self.learner.network.policy(flat)).swapaxes(1, 2))
         tail = self.observation_shape
         assert rollout.following is not None
         transitions: dict[str, Array] = {
@@ -229,7 +259,7 @@ class ActorCritics(Policies):
             "truncated": rollout.truncated.copy(),
             "next_observations": rollout.following.reshape(*rollout.actions.shape, *tail).copy(),
         }
-        return self._experience(recorder, {}), transitions
+        return self._experience(rows, {}), transitions
 
     def update(self, transitions: Mapping[str, Array]) -> Metrics:
         """Learn from transitions [1, T, E', ...]; needs a cohort of one agent.

@@ -26,10 +26,9 @@ class Recorder:
             self._observations[:, here] = observations
             self._probs[:, here] = probs
         else:
-            for i, k in enumerate(rows.tolist()):
-                here = slice(int(start[i]), int(start[i]) + m)
-                self._observations[k, here] = observations[i]
-                self._probs[k, here] = probs[i]
+            places = rows[:, None], start[:, None] + np.arange(m)
+            self._observations[places] = observations
+            self._probs[places] = probs
         self.steps[rows] += m
 
     def _reserve(self, size: int) -> None:
@@ -41,6 +40,16 @@ class Recorder:
         pad = ((0, 0), (0, more), (0, 0))
         self._observations = np.pad(self._observations, pad)
         self._probs = np.pad(self._probs, pad)
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Return what `result` would of some agents [R], and forget it."""
+        steps = self.steps[rows]
+        m = int(steps.max(initial=0))
+        observations, probs = self._observations[rows, :m], self._probs[rows, :m]
+        for i, n in enumerate(steps.tolist()):  # what was there before is not padding
+            observations[i, n:], probs[i, n:] = 0, 0
+        self.steps[rows] = 0
+        return observations, probs, steps
 
     def result(self) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Return observations [K, M, O], probabilities [K, M, A] and steps [K]."""

@@ -5,6 +5,7 @@ Shapes: K agents, T steps, E copies, O observation components, A actions.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fdrl.errors import FdrlError
 from fdrl.vector import VectorEnv
 
+from . import some
 from .network import Network
 from .tally import Tally, any_set
 from .workspace import SHARED
@@ -106,6 +108,25 @@ class World:
         self.tally = Tally(agents, self.copies)
         self.observations = self._by_agent(env.reset()).reshape(agents, self.copies, inputs).copy()
         self._parked: dict[int, dict[str, Array]] = {}
+
+    def take(self, rows: NDArray[np.int64]) -> World:
+        """Return the world of some agents; until `put`, only it may be used."""
+        part = copy.copy(self)
+        part.agents = len(rows)
+        part.env = some.take(self.env, self._copies_of(rows))
+        part.tally = self.tally.take(rows)
+        part.observations = self.observations[rows]
+        part._parked = {}
+        return part
+
+    def put(self, rows: NDArray[np.int64], part: World) -> None:
+        """Take back what `take` returned, as it is now."""
+        some.put(self.env, self._copies_of(rows), part.env)
+        self.tally.put(rows, part.tally)
+        self.observations[rows] = part.observations
+
+    def _copies_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (rows[:, None] * self.copies + np.arange(self.copies)).reshape(-1)
 
     def _by_agent(self, array: Array) -> Array:
         """View [K * E, ...] as [K, E, ...]."""

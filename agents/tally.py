@@ -1,7 +1,8 @@
-"""Counting training episodes of K agents in E environment copies each."""
+"""Episodes in progress, and those that ended, of K agents in E environment copies each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -38,11 +39,18 @@ class Tally:
     copies: int
     sums: NDArray[np.float64] = field(init=False)
     lengths: NDArray[np.int64] = field(init=False)
+    moments: NDArray[np.int64] = field(init=False)
+    returns: list[list[float]] = field(init=False)
+    ended: list[list[int]] = field(init=False)
+    ends: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.sums = np.zeros((self.agents, self.copies))
         self.lengths = np.zeros((self.agents, self.copies), np.int64)
-        self._forget()
+        self.moments = np.zeros(self.agents, np.int64)
+        self.returns = [[] for _ in range(self.agents)]
+        self.ended = [[] for _ in range(self.agents)]
+        self.ends = [[] for _ in range(self.agents)]
 
     def add(self, rewards: Array, done: NDArray[np.bool_], live: NDArray[np.bool_] | None) -> None:
         """Count one step of every copy [K * E]; episodes of agents not live [K] do not end."""
@@ -61,22 +69,34 @@ class Tally:
         sums[done] = 0.0
         lengths[done] = 0
 
+    def take(self, rows: NDArray[np.int64]) -> Tally:
+        """Return some agents' tally: episodes that end are noted in the same lists."""
+        part = Tally(len(rows), self.copies)
+        part.sums, part.lengths = self.sums[rows], self.lengths[rows]
+        part.moments = self.moments[rows]
+        part.returns = [self.returns[k] for k in rows.tolist()]
+        part.ended = [self.ended[k] for k in rows.tolist()]
+        part.ends = [self.ends[k] for k in rows.tolist()]
+        return part
+
+    def put(self, rows: NDArray[np.int64], part: Tally) -> None:
+        """Take back what `take` returned, as it is now."""
+        self.sums[rows], self.lengths[rows] = part.sums, part.lengths
+        self.moments[rows] = part.moments
+
     def count(self) -> NDArray[np.int64]:
         """Return how many episodes of each agent have ended [K]."""
         return np.array([len(r) for r in self.returns], dtype=np.int64)
 
-    def harvest(self) -> Harvest:
-        """Return each agent's finished episodes, and forget them."""
+    def harvest(self, rows: Sequence[int] | None = None) -> Harvest:
+        """Return agents' finished episodes, and forget them."""
+        who = range(self.agents) if rows is None else rows
         out = Harvest(
-            [np.array(r, dtype=np.float64) for r in self.returns],
-            [np.array(n, dtype=np.int64) for n in self.ended],
-            [np.array(n, dtype=np.int64) for n in self.ends],
+            [np.array(self.returns[k], dtype=np.float64) for k in who],
+            [np.array(self.ended[k], dtype=np.int64) for k in who],
+            [np.array(self.ends[k], dtype=np.int64) for k in who],
         )
-        self._forget()
+        for k in who:
+            self.returns[k], self.ended[k], self.ends[k] = [], [], []
+            self.moments[k] = 0
         return out
-
-    def _forget(self) -> None:
-        self.moments = np.zeros(self.agents, np.int64)
-        self.returns: list[list[float]] = [[] for _ in range(self.agents)]
-        self.ended: list[list[int]] = [[] for _ in range(self.agents)]
-        self.ends: list[list[int]] = [[] for _ in range(self.agents)]

@@ -8,7 +8,7 @@ step is a few dozen NumPy calls of a fraction of a microsecond each.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -22,6 +22,10 @@ Floats = NDArray[np.float64]
 
 BLOCK = 16
 """Initial states drawn ahead per copy; the stream is the same as one draw at a time."""
+
+
+_MOVED = ("_ahead", "_cursor", "_steps")
+"""What a copy has besides its state and its stream."""
 
 
 class Vectorized:
@@ -47,6 +51,7 @@ class Vectorized:
         max_steps: int,
     ) -> None:
         self.count, self.max_steps = count, max_steps
+        self._params = params
         self._low, self._high = params["init_low"].tolist(), params["init_high"].tolist()
         self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
         self._ahead = np.zeros((count, BLOCK, self.draws))
@@ -105,6 +110,23 @@ class Vectorized:
         self._cursor[rows] += 1
         self._steps[rows] = 0
         self._observations[rows] = self._begin(rows, drawn)
+
+    def take(self, copies: NDArray[np.int64]) -> Self:
+        """Return some copies as a vector of their own; until `put`, only it may be used."""
+        params = {name: values[copies] for name, values in self._params.items()}
+        part = type(self)(len(copies), params, (), self.max_steps)
+        part._generators = [self._generators[i] for i in copies.tolist()]
+        for name in _MOVED:
+            setattr(part, name, getattr(self, name)[copies])
+        part._state[:] = self._state[:, copies]
+        part._started = self._started
+        return part
+
+    def put(self, copies: NDArray[np.int64], part: Self) -> None:
+        """Take back what `take` returned, as it is now."""
+        for name in _MOVED:
+            getattr(self, name)[copies] = getattr(part, name)
+        self._state[:, copies] = part._state
 
     def state(self) -> dict[str, Array]:
         """Return states, steps and streams, each with n as its first axis."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fdrl.config import Run, make_run
     from fdrl.errors import FdrlError
     from fdrl.federation import Federation
+    from fdrl.pack.train import train_packed
     from fdrl.records import Summary
     from fdrl.registry import register_agent, register_env, register_strategy
     from fdrl.training import train
@@ -41,6 +42,7 @@ _HOMES = {
     "register_env": "fdrl.registry",
     "register_strategy": "fdrl.registry",
     "train": "fdrl.training",
+    "train_packed": "fdrl.pack.train",
 }
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "register_env",
     "register_strategy",
     "train",
+    "train_packed",
 ]
 
 

@@ -7,7 +7,7 @@ of K agents equals K cohorts of one, to the bit (`fdrl.check_cohort` tests it).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -136,3 +136,25 @@ class Poolable(Protocol):
 
     def update(self, transitions: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
         """Learn from transitions [1, T, E', ...] with a cohort of one agent; return metrics [1]."""
+
+
+@runtime_checkable
+class Staggered(Protocol):
+    """A cohort whose agents may begin and end stretches of learning at different times.
+
+    ``learn(steps, episodes)`` equals, to the bit, `begin` for all agents, `advance` until nobody is
+    busy, and `result`. Between two calls of `advance` every other method may be called; what
+    it is told about busy agents is what they have come to so far.
+    """
+
+    def begin(self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: Episodes) -> None:
+        """Let agents `rows` [R], none of them busy, set out to learn as `learn` would."""
+
+    def advance(self, enough: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_]:
+        """Let all busy agents learn until `enough(busy [K])`, asked whenever one is through.
+
+        Returns who is still busy [K].
+        """
+
+    def result(self, rows: NDArray[np.int64]) -> Experience:
+        """Return the experience of agents `rows` [R], all of them through, and forget it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -24,6 +25,10 @@ class EnvFault(FdrlError):
     def __init__(self, kind: Fault, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+_LISTS = ("_labels", "_generators", "_envs", "_step_calls", "_seeds", "_played")
+"""What a loop has one of per copy."""
 
 
 class GymLoop:
@@ -55,6 +60,9 @@ class GymLoop:
         self._shape: tuple[int, ...] = first.observation_space.shape or ()
         self._first_action = int(getattr(first.action_space, "start", 0))
         self._check_spaces(first.observation_space, first.action_space)
+        self._make_room()
+
+    def _make_room(self) -> None:
         shape = (self.count, *self._shape)
         self._observations = np.zeros(shape, np.float32)
         self._next = np.zeros(shape, np.float32)
@@ -145,6 +153,23 @@ class GymLoop:
                 raise EnvFault("finite", f"{self._where(i)}: step gave the observation {seen}")
             if not np.isfinite(reward):
                 raise EnvFault("finite", f"{self._where(i)}: step gave the reward {reward}")
+
+    def take(self, copies: NDArray[np.int64]) -> GymLoop:
+        """Return some copies as a loop of their own; until `put`, only it may be used."""
+        part = copy.copy(self)
+        part.count = len(copies)
+        for name in _LISTS:
+            every = getattr(self, name)
+            setattr(part, name, [every[i] for i in copies.tolist()])
+        part._make_room()
+        part._observations[...] = self._observations[copies]
+        return part
+
+    def put(self, copies: NDArray[np.int64], part: GymLoop) -> None:
+        """Take back what `take` returned, as it is now."""
+        for k, i in enumerate(copies.tolist()):
+            self._seeds[i], self._played[i] = part._seeds[k], part._played[k]
+        self._observations[copies] = part._observations
 
     def state(self) -> dict[str, Array]:
         """Return each copy's random stream, its episode's seed and the actions since, padded."""

@@ -61,7 +61,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @dataclass
-class _StopFlag:
+class StopFlag:
     """Set by the first signal; the second one, or one while `at_once`, interrupts right there."""
 
     set: bool = False
@@ -77,10 +77,13 @@ class _StopFlag:
 
 
 @contextmanager
-def _signals() -> Iterator[_StopFlag]:
-    """Let Ctrl-C and SIGTERM ask for a stop between rounds (only the main thread may listen)."""
-    flag = _StopFlag()
-    if threading.current_thread() is not threading.main_thread():
+def _signals(given: StopFlag | None = None) -> Iterator[StopFlag]:
+    """Let Ctrl-C and SIGTERM ask for a stop between rounds (only the main thread may listen).
+
+    A `given` flag is set by its owner instead.
+    """
+    flag = given or StopFlag()
+    if given is not None or threading.current_thread() is not threading.main_thread():
         yield flag
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -110,7 +113,7 @@ class _Training:
     wall_seconds: float = 0.0
     saved: int = -1
 
-    def run(self, run: Run, checkpoint: Checkpoint | None, stop: _StopFlag) -> Summary:
+    def run(self, run: Run, checkpoint: Checkpoint | None, stop: StopFlag) -> Summary:
         """Start, run all rounds, and end, whatever happens in between."""
         try:
             self.start(run, checkpoint)
@@ -152,7 +155,7 @@ class _Training:
         if self.every and self.federation.rounds_done % self.every == 0:
             self.save()
 
-    def rounds(self, stop: _StopFlag) -> None:
+    def rounds(self, stop: StopFlag) -> None:
         """Run rounds until the budget is used up; raises `Stopped` between two of them."""
         while not self.federation.done:
             self.step()
@@ -234,6 +237,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     curves: bool = True,
     federation: Callable[[Run], Trainable] = _federation,
+    stop: StopFlag | None = None,
 ) -> Summary:
     """Train a federation and return its summary.
 
@@ -241,8 +245,8 @@ def train(
     `resume` the folder's run continues to the bit where its last checkpoint left it; a finished
     one only returns its summary. Ctrl-C or SIGTERM stop after the round in progress, with a
     checkpoint, and raise `Stopped`; a second one stops at once. `curves` draws learning curves
-    into the run folder. `federation` builds what is trained. Raises `FdrlError` for what the user
-    can mend.
+    into the run folder. `federation` builds what is trained. With a `stop` flag of the caller's,
+    that one is heeded instead of signals. Raises `FdrlError` for what the user can mend.
     """
     path = Path(out or run.out) if out or run.out else None
     if resume and path is None:
@@ -258,10 +262,10 @@ def train(
         if finished is not None:
             return finished
     everyone = _everyone(run, path, trackers)
-    with _signals() as stop:
+    with _signals(stop) as asked:
         learner, folder, checkpoint = _open(run, path, resume, federation)
         training = _Training(learner, folder, everyone, run.checkpoint_every, curves)
-        return training.run(run, checkpoint, stop)
+        return training.run(run, checkpoint, asked)
 
 
 def _draw(folder: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Event(msgspec.Struct, frozen=True):
     """What a worker says; ``gone`` is said for it when its process has ended."""
 
     event: str
+    cell: int = 0
+    """Which of the cells that it was ordered to train, from 0."""
     fraction: float = 0.0
     seconds: float = 0.0
     mean: float | None = None
@@ -40,7 +43,7 @@ Events = queue.SimpleQueue[tuple["Worker", Event]]
 
 
 class Worker:
-    """A process with one BLAS thread that trains cells one after another."""
+    """A process with one BLAS thread that trains packs of cells, one after another."""
 
     def __init__(self, events: Events, keep: int | None) -> None:
         """Start it; `keep` is a file descriptor that it holds open as long as it lives."""
@@ -72,12 +75,12 @@ class Worker:
         self._process.wait()
         events.put((self, Event(event="gone")))
 
-    def order(self, cell: Cell, out: Path) -> None:
-        """Let it train a cell; a worker that just died says so by its event."""
+    def order(self, cells: Sequence[Cell], out: Path) -> None:
+        """Let it train a pack of cells; a worker that just died says so by its event."""
         assert self._process.stdin is not None
         self._log.seek(0)
         self._log.truncate()
-        order = {"folder": str(out / cell.folder), "run": to_tables(cell.run)}
+        order = {"cells": [{"folder": str(out / c.folder), "run": to_tables(c.run)} for c in cells]}
         with suppress(OSError):
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
             self._process.stdin.flush()

@@ -21,13 +21,33 @@ from fdrl.progress import human_return, human_seconds
 
 @dataclass
 class Running:
-    """A cell that a worker trains."""
+    """A pack of cells that a worker trains."""
 
-    cell: Cell
+    cells: Sequence[Cell]
     since: float = field(default_factory=time.monotonic)
-    fraction: float = 0.0
     started: bool = False
     """Whether the worker has acknowledged it."""
+    open: dict[int, Cell] = field(init=False)
+    """The cells that have not ended, by their place."""
+    fractions: dict[int, float] = field(init=False)
+    """Share of each cell that is done."""
+
+    def __post_init__(self) -> None:
+        self.open = dict(enumerate(self.cells))
+        self.fractions = dict.fromkeys(self.open, 0.0)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the pack that is done."""
+        done = sum(self.fractions[i] if i in self.open else 1.0 for i in self.fractions)
+        return done / max(1, len(self.cells))
+
+    def __str__(self) -> str:
+        if len(self.cells) == 1:
+            return str(self.cells[0])
+        first = self.cells[0]
+        note = f", {first.note}" if first.note else ""
+        return f"{first.method} in {first.setting}{note}, {len(self.cells)} seeds"
 
 
 @dataclass
@@ -47,7 +67,8 @@ class Board:
     @property
     def fraction(self) -> float:
         """Share of the cells that are done, those that run counted by their share."""
-        done = self.finished + self.failed + sum(r.fraction for r in self.running.values())
+        done = float(self.finished + self.failed)
+        done += sum(r.fractions[i] for r in self.running.values() for i in r.open)
         return done / max(1, self.total)
 
     def _guess(self) -> Pace:
@@ -55,12 +76,12 @@ class Board:
         pace, now = Pace(), time.monotonic()
         for r in self.running.values():
             if r.fraction > 0.05:
-                pace.add(r.cell, (now - r.since) / r.fraction)
+                pace.add(r.cells[0], (now - r.since) / r.fraction / len(r.cells))
         return pace
 
     def facts(self) -> str:
         """Return the state in one line."""
-        shares = {r.cell: r.fraction for r in self.running.values()}
+        shares = {c: r.fractions[i] for r in self.running.values() for i, c in r.open.items()}
         pace = self.pace if self.pace else self._guess()
         left = pace.left(self.pending, shares, self.jobs)
         parts = [f"{self.finished} of {self.total} runs finished"]
@@ -106,7 +127,7 @@ def render(board: Board) -> RenderableType:
     for running in board.running.values():
         elapsed = human_seconds(time.monotonic() - running.since)
         bar = ProgressBar(total=1.0, completed=running.fraction, width=20)
-        grid.add_row(escape(str(running.cell)), bar, f"{running.fraction:4.0%}", elapsed)
+        grid.add_row(escape(str(running)), bar, f"{running.fraction:4.0%}", elapsed)
     total = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=1.0, completed=board.fraction, width=40)
     total.add_row(bar, f"{board.fraction:4.0%}")

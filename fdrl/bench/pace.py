@@ -51,9 +51,13 @@ class Pace:
                 return mean(self._rates[key]) * size(cell)
         return None
 
-    def longest_first(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Sort cells by expected time, the largest first; equal ones keep their order."""
-        return sorted(cells, key=lambda c: -(self.seconds(c) or size(c)))
+    def longest_packs_first(self, packs: Sequence[list[Cell]]) -> list[list[Cell]]:
+        """Sort packs by expected time, the largest first; equal ones keep their order."""
+
+        def total(pack: list[Cell]) -> float:
+            return sum(self.seconds(c) or size(c) for c in pack)
+
+        return sorted(packs, key=lambda p: -total(p))
 
     def left(
         self, pending: Iterable[Cell], running: Mapping[Cell, float], jobs: int

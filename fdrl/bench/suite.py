@@ -94,6 +94,9 @@ class Suite(_Table, frozen=True, kw_only=True):
     tuning_seeds: tuple[NotNegative, ...] | Range = ()
     """Seeds of ``--tune``; none of them may be an evaluation seed."""
     tuning: Tuning = Tuning()
+    pack: Positive = 1
+    """How many seeds of a method in a setting run as one batched program, which changes no number;
+    small networks with few environment copies then run many times faster."""
     grid: Grid = {}
     """Values to tune over, of methods without a grid of their own."""
     base: dict[str, Any] = {}

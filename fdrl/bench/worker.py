@@ -1,4 +1,4 @@
-"""A worker process: trains one cell after another, told by lines of JSON on its input.
+"""A worker process: trains one pack of cells after another, told by lines of JSON on its input.
 
 It says how far it is by lines of JSON on its output; what environments print goes to its error
 output. It ends when its input does, so nothing outlives a bench that was killed.
@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,9 +26,8 @@ from fdrl import config
 from fdrl.budget import spent
 from fdrl.config import Run
 from fdrl.errors import FdrlError
+from fdrl.pack.train import Order, Outcome, train_orders
 from fdrl.records import RoundRecord, Summary
-from fdrl.rundir import CONFIG
-from fdrl.training import Stopped, train
 
 EVERY = 0.25
 """Seconds between two reports of progress."""
@@ -58,24 +58,36 @@ class Reporter:
         """Nothing is open."""
 
 
-def play(folder: Path, run: Run, say: Say) -> None:
-    """Train one cell, or continue it from its last checkpoint, and say how it ended."""
+def play(orders: Sequence[Order], say: Say) -> None:
+    """Train a pack, or continue it from its last checkpoints, and say how each cell ended.
+
+    `orders` are numbered as the bench numbers its cells.
+    """
     start = time.monotonic()
-    try:
-        resume = (folder / CONFIG).is_file()
-        reporter = Reporter(say, run)
-        summary = train(run, out=folder, resume=resume, trackers=[reporter], curves=False)
-    except Stopped:
+    numbers = [o.number for o in orders]
+
+    def ended(place: int, outcome: Outcome) -> None:
+        seconds = (time.monotonic() - start) / len(numbers)
+        tell(partial(say, cell=numbers[place]), outcome, seconds)
+
+    for order in orders:
+        reporter = Reporter(partial(say, cell=order.number), order.run)
+        order.trackers = [reporter]
+    train_orders(orders, curves=False, ended=ended)
+
+
+def tell(say: Say, outcome: Outcome, seconds: float) -> None:
+    """Say how one cell ended; `seconds` is its share of the time so far."""
+    if isinstance(outcome, Summary):
+        returns = {"mean": _number(outcome.return_mean), "worst": _number(outcome.return_worst)}
+        say("finished", seconds=max(seconds, outcome.wall_seconds), **returns)
+    elif isinstance(outcome, KeyboardInterrupt):
         say("stopped")
-    except FdrlError as error:
-        say("failed", reason=str(error), trace="")
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        say("failed", reason=reason, trace=traceback.format_exc())
+    elif isinstance(outcome, FdrlError):
+        say("failed", reason=str(outcome), trace="")
     else:
-        seconds = max(time.monotonic() - start, summary.wall_seconds)
-        returns = {"mean": _number(summary.return_mean), "worst": _number(summary.return_worst)}
-        say("finished", seconds=seconds, **returns)
+        reason = f"{type(outcome).__name__}: {outcome}".splitlines()[0]
+        say("failed", reason=reason, trace="".join(traceback.format_exception(outcome)))
 
 
 def _number(value: float) -> float | None:
@@ -106,14 +118,19 @@ def main() -> int:
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
     say("ready")
     while True:
-        order = msgspec.json.decode(orders.get())
+        cells = msgspec.json.decode(orders.get())["cells"]
         say("started")
-        try:
-            run = config.parse(order["run"])
-        except FdrlError as error:
-            say("failed", reason=str(error), trace="")
-            continue
-        play(Path(order["folder"]), run, say)
+        read = (_read(number, cell, say) for number, cell in enumerate(cells))
+        play([order for order in read if order is not None], say)
+
+
+def _read(number: int, cell: dict[str, Any], say: Say) -> Order | None:
+    try:
+        run = config.parse(cell["run"])
+    except FdrlError as error:
+        say("failed", cell=number, reason=str(error), trace="")
+        return None
+    return Order(run, Path(cell["folder"]), number=number)
 
 
 if __name__ == "__main__":

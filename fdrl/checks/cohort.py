@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, CohortContext, Experience, Part
+from fdrl.cohort import Cohort, CohortContext, Experience, Part, Staggered
 from fdrl.distill import DistillSettings, kl
 from fdrl.environment import make_factory
 from fdrl.errors import FdrlError
@@ -39,6 +39,7 @@ def check_cohort(make: Make, env: str = "CartPole-v1") -> None:
         _check_distillation,
         _check_zero_weights,
         _check_independence,
+        _check_staggering,
         _check_resume,
         _check_evaluation,
         _check_anchor,
@@ -125,7 +126,7 @@ def _check_answers(make: Make, env: str) -> None:
     _require(answers.shape == (AGENTS, STATES, cohort.n_actions), "probs is [K, N, A]")
     _require_simplex(answers, "probs")
     own = cohort.probs(np.repeat(states[None], AGENTS, axis=0))
-    _require(np.allclose(answers, own, atol=1e-6), "probs takes one set of states per agent too")
+    _require((answers == own).all(), "probs takes one set of states per agent too, to the bit")
     cohort.close()
 
 
@@ -217,6 +218,33 @@ def _check_independence(make: Make, env: str) -> None:
         _require((alone.probs(states)[0] == answers[k]).all(), f"agent {k} answers alike alone")
         alone.close()
     together.close()
+
+
+def _check_staggering(make: Make, env: str) -> None:
+    one, other = make(_context(env)), make(_context(env))
+    if not isinstance(other, Staggered):
+        return
+    steps = _budget(one, 2) * np.array([1, 2, 3])
+    wanted, parts = one.learn(steps), []
+    # agent 0 is through first; agent 1 sets out only then, beside agent 2
+    other.begin(np.array([0, 2]), steps[[0, 2]], None)
+    busy = other.advance(lambda busy: not busy[0])
+    _require(not busy[0] and busy[2], "advance pauses when enough agents are through")
+    parts.append(other.result(np.array([0])))
+    other.begin(np.array([1]), steps[[1]], None)
+    _require(not other.advance(lambda busy: False).any(), "advance ends when nobody is busy")
+    parts.append(other.result(np.array([1, 2])))
+    _require((one.parameters() == other.parameters()).all(), "staggered agents learn the same")
+    rows = [(parts[0], 0), (parts[1], 0), (parts[1], 1)]
+    for k, (part, row) in enumerate(rows):
+        n = int(steps[k])
+        same = np.array_equal(part.observations[row, :n], wanted.observations[k, :n])
+        same &= np.array_equal(part.probs[row, :n], wanted.probs[k, :n])
+        same &= np.array_equal(part.returns[row], wanted.returns[k])
+        same &= all(part.metrics[m][row] == v[k] for m, v in wanted.metrics.items())
+        _require(same, f"agent {k} reports the same, whoever learned beside it")
+    one.close()
+    other.close()
 
 
 def _check_resume(make: Make, env: str) -> None:

@@ -220,7 +220,10 @@ def _play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int 
     jobs = max(1, min(request.jobs, len(left)))
     display.say(f"suite {name}: {len(chosen)} runs, {already} finished, {jobs} jobs, in {out}")
     try:
-        return run_cells(left, out, jobs, display, name=name, pace=pace, already=already, keep=lock)
+        return run_cells(
+            left, out, jobs, display, name=name, pace=pace, already=already, keep=lock,
+            pack=request.suite.pack,
+        )  # fmt: skip
     finally:
         display.close()
 

@@ -51,9 +51,9 @@ proxy = {{ type = "mix", size = 16, refresh = 2 }}
 FOLDERS = [f"same/{m}/seed-00{s}" for m in ("fd", "local") for s in (0, 1)]
 
 
-def write_suite(folder: Path, steps: int = 256, more: str = "") -> Path:
+def write_suite(folder: Path, steps: int = 256, more: str = "", pack: int = 1) -> Path:
     path = folder / "mini.toml"
-    path.write_text(SUITE.format(steps=steps) + more)
+    path.write_text(f"pack = {pack}" + SUITE.format(steps=steps) + more)
     return path
 
 
@@ -145,10 +145,11 @@ def wait_for_round(out: Path, rounds: int) -> None:
     raise AssertionError(f"no {rounds} rounds in {out}")
 
 
-def kill_often(tmp_path: Path, moments: list[int], steps: int) -> None:
+def kill_often(tmp_path: Path, moments: list[int], steps: int, pack: int = 1) -> None:
     suite = write_suite(tmp_path, steps=steps)
     quiet, torn = tmp_path / "quiet", tmp_path / "torn"
     assert bench(suite, quiet) == 0
+    suite = write_suite(tmp_path, steps=steps, pack=pack)
     for rounds in moments:
         process = start(suite, torn)
         wait_for_round(torn, rounds)
@@ -164,13 +165,18 @@ def test_killed_and_run_again_it_gives_the_same_numbers(tmp_path: Path) -> None:
     kill_often(tmp_path, [7, 30], steps=64 * 16)
 
 
+def test_packs_give_the_numbers_of_cells_also_when_killed(tmp_path: Path) -> None:
+    kill_often(tmp_path, [7, 30], steps=64 * 16, pack=2)
+
+
 @pytest.mark.slow
 def test_killed_at_many_moments_it_gives_the_same_numbers(tmp_path: Path) -> None:
     kill_often(tmp_path, [1, 5, 20, 40, 60, 90, 100, 115, 125], steps=64 * 32)
 
 
-def test_ctrl_c_leaves_everything_resumable(tmp_path: Path) -> None:
-    suite, out = write_suite(tmp_path, steps=64 * 60), tmp_path / "out"
+@pytest.mark.parametrize("pack", [1, 2])
+def test_ctrl_c_leaves_everything_resumable(tmp_path: Path, pack: int) -> None:
+    suite, out = write_suite(tmp_path, steps=64 * 60, pack=pack), tmp_path / "out"
     process = start(suite, out)
     wait_for_round(out, 3)
     process.send_signal(signal.SIGINT)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from fdrl.bench import grid, schedule
@@ -47,10 +52,11 @@ class Pretender:
         self.events = events
         events.put((self, READY))  # type: ignore[arg-type]
 
-    def order(self, cell: Cell, out: Path) -> None:
-        self.log.append(cell.folder)
-        scripts = self.script.get(cell.folder, [])
-        for event in scripts.pop(0) if scripts else [STARTED, DONE]:
+    def order(self, cells: Sequence[Cell], out: Path) -> None:
+        self.log.append(" ".join(cell.folder for cell in cells))
+        scripts = self.script.get(cells[0].folder, [])
+        done = [msgspec.structs.replace(DONE, cell=i) for i in range(len(cells))]
+        for event in scripts.pop(0) if scripts else [STARTED, *done]:
             self.events.put((self, event))  # type: ignore[arg-type]
 
     def last_words(self) -> tuple[str, str]:
@@ -73,11 +79,11 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> type[Pretender]:
     return Own
 
 
-def run(out: Path, jobs: int = 1) -> tuple[schedule.Outcome, str]:
+def run(out: Path, jobs: int = 1, pack: int = 1) -> tuple[schedule.Outcome, str]:
     text = io.StringIO()
     display = PlainBoard(Console(file=text, width=200))
     outcome = schedule.run_cells(
-        CELLS, out, jobs, display, name="tiny", pace=Pace(), already=0, keep=None
+        CELLS, out, jobs, display, name="tiny", pace=Pace(), already=0, keep=None, pack=pack
     )
     return outcome, text.getvalue()
 
@@ -152,7 +158,7 @@ def test_a_signal_stops_after_the_rounds_in_progress(
 
 
 def _first() -> str:
-    return Pace().longest_first(CELLS)[0].folder
+    return Pace().longest_packs_first([[c] for c in CELLS])[0][0].folder
 
 
 def test_an_old_failure_goes_when_the_cell_is_tried_again(
@@ -183,7 +189,8 @@ def test_pace_prefers_what_it_knows() -> None:
     assert pace.left([cell("long", "fd")], {cell("short", "fd"): 0.5}, 2) == pytest.approx(6.0)
     assert pace.left([cell("long", "fd")], {cell("short", "fd"): 0.5}, 1) == pytest.approx(8.0)
     assert pace.left([], {}, 2) == 0.0
-    ordered = pace.longest_first([cell("short", "local"), cell("long", "fd")])
+    packs = [[cell("short", "local")], [cell("long", "fd")]]
+    ordered = [c for pack in pace.longest_packs_first(packs) for c in pack]
     assert ordered[0].setting == "long"
 
 
@@ -196,7 +203,8 @@ def drawn(board: Board) -> str:
 def test_the_board_shows_cells_failures_and_time_left() -> None:
     pace = Pace()
     board = Board("tiny", 8, 2, pace, finished=3, failed=1, pending=CELLS[:1])
-    board.running = {7: Running(cell("long", "fd"), fraction=0.5)}
+    board.running = {7: Running([cell("long", "fd")])}
+    board.running[7].fractions[0] = 0.5
     assert "- left" in drawn(Board("tiny", 8, 2, pace, pending=CELLS[:1]))
     board.running[7].since -= 90.0
     # 90 s for half of 600 agent steps: 60 s pending beside 90 s running
@@ -237,3 +245,39 @@ def test_one_bench_at_a_time(tmp_path: Path) -> None:
             pass
     with locked(tmp_path, patience=0.0) as held:
         assert held is not None
+
+
+def sizes(packs: list[list[Cell]]) -> list[int]:
+    return [len(pack) for pack in packs]
+
+
+@given(pack=st.integers(1, 9), jobs=st.integers(1, 5), seeds=st.integers(1, 12))
+def test_packs_hold_every_cell_once_and_never_two_pairs(pack: int, jobs: int, seeds: int) -> None:
+    cells = [replace(c, seed=s) for c in CELLS[:4] for s in range(seeds)]
+    packs = schedule.cut(cells, pack, jobs)
+    assert sorted(map(id, (c for p in packs for c in p))) == sorted(map(id, cells))
+    assert all(1 <= len(p) <= pack for p in packs)
+    assert all(len({(c.setting, c.method) for c in p}) == 1 for p in packs)
+
+
+def test_packs_are_cut_so_that_no_worker_is_idle() -> None:
+    cells = [replace(CELLS[0], seed=s) for s in range(50)]
+    assert sizes(schedule.cut(cells, 50, 1)) == [50]
+    assert sizes(schedule.cut(cells, 50, 2)) == [25, 25]
+    assert sizes(schedule.cut(cells[:1], 50, 2)) == [1]
+    more = [replace(c, seed=s) for c in CELLS[:3] for s in range(10)]
+    assert sorted(sizes(schedule.cut(more, 10, 2))) == [5, 5, 10, 10]
+
+
+def test_the_cells_of_a_pack_end_one_by_one(tmp_path: Path, pretend: type[Pretender]) -> None:
+    fail = Event(event="failed", cell=0, reason="bad luck")
+    gone = Event(event="gone")
+    pretend.script["long/fd/seed-000"] = [[STARTED, fail, msgspec.structs.replace(DONE, cell=1)]]
+    pretend.script["long/local/seed-000"] = [[STARTED, msgspec.structs.replace(DONE, cell=1), gone]]
+    outcome, _ = run(tmp_path, pack=2)
+    assert len(pretend.log) == 4
+    assert {c.folder: f.reason for c, f in outcome.failed.items()} == {
+        "long/fd/seed-000": "bad luck",
+        "long/local/seed-000": "its worker process was killed",
+    }
+    assert len(outcome.finished) == 6
