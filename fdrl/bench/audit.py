@@ -104,6 +104,7 @@ def check_run(f: Finished) -> Iterator[str]:
         "env_steps": max(last.env_steps),
         "bytes_up": last.bytes_up,
         "bytes_down": last.bytes_down,
+        "sim_seconds": last.sim_seconds,
         "exchanges": sum(r.exchanged for r in f.records),
         "completed": last.completed,
     }
@@ -113,11 +114,14 @@ def check_run(f: Finished) -> Iterator[str]:
     if own:
         derived = {"return_mean": math.fsum(own) / len(own), "return_worst": min(own)}
         yield from _unequal(f.summary, derived, "its own returns")
-    rejected = sum(len(r.rejected) for r in f.records)
-    if rejected:
-        first = next(r for r in f.records if r.rejected)
-        agent, reason = first.rejected[0]
-        yield f"{rejected} messages were not used; first in round {first.round}: {agent} ({reason})"
+    # What a lossy channel lost is part of the experiment, and counted in the summary.
+    lost = f.summary.lost_up + f.summary.lost_down
+    unused = [(r.round, *told) for r in f.records for told in r.rejected]
+    if lost:
+        unused = [u for u in unused if not u[2].startswith("lost on the ")]
+    if unused:
+        number, agent, reason = unused[0]
+        yield f"{len(unused)} messages were not used; first in round {number}: {agent} ({reason})"
 
 
 def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str]:

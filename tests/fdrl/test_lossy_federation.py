@@ -6,6 +6,8 @@ import pytest
 
 import fdrl
 from fdrl import rundir
+from fdrl.bench.audit import Finished, check_run
+from fdrl.bench.grid import Cell
 from fdrl.channel import Delivery
 from fdrl.records import WALL_CLOCK, Summary
 from fdrl.registry import STRATEGIES
@@ -181,3 +183,24 @@ def test_a_summary_from_before_there_were_channels_is_read(tmp_path):
     old = rundir.read_summary(tmp_path / "run")
     assert isinstance(old, Summary)
     assert (old.sim_seconds, old.lost_up, old.lost_down) == (0.0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "lost", "told"),
+    [
+        ("lost on the uplink: 9 bytes were not through after 1 slots", 1, 0),
+        ("lost on the uplink", 0, 1),  # without a lossy channel nothing may be lost
+        ("expected 32 rows, got 31", 1, 1),
+    ],
+)
+def test_an_audit_takes_no_offense_at_what_a_lossy_channel_lost(tmp_path, reason, lost, told):
+    once = {"episodes": 1}
+    run = fdrl.make_run(strategy="local", agents=2, steps=256, agent=FAST, evaluation=once)
+    summary = train(run, out=tmp_path / "run", curves=False)
+    records = rundir.read_records(tmp_path / "run")
+    cell = Cell("s", "local", 0, "s/local/seed-000", run)
+    spoiled = [msgspec.structs.replace(records[0], rejected=[("agent-00", reason)])]
+    summary = msgspec.structs.replace(summary, lost_up=lost)
+    found = list(check_run(Finished(cell, run, summary, spoiled)))
+    assert len(found) == told
+    assert all(reason in text for text in found)
