@@ -125,7 +125,7 @@ def choose_types(
             if not isinstance(table, Mapping) or table.get("type") != new:
                 chosen[union] = {"type": new}
         elif name.partition(".")[0] in ("env_kwargs", "goal") and name != "env_kwargs":
-            table, _, key = flag.lstrip("-").partition(".")
+            table, key = name.partition(".")[0], flag.lstrip("-").partition(".")[2]
             given = {key or "mean": _table_value(_one(flag, values))}
             chosen[table] = {**chosen.get(table, {}), **given}
         else:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats as scipy_stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdrl import stats
@@ -53,6 +53,7 @@ def test_who_is_earlier_by_hand() -> None:
     assert stats.earlier([1, 2], [NEVER, NEVER]).value == 1.0
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 9).map(float) | st.just(NEVER), min_size=2, max_size=9),
     st.lists(st.integers(0, 9).map(float) | st.just(NEVER), min_size=2, max_size=9),
