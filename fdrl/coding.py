@@ -24,7 +24,8 @@ OCTAVE = 12
 def code_probs(probs: Array, coding: Coding) -> Array:
     """Code rows on the simplex [n, A] as [n, A-1] numbers; the last probability is what is left.
 
-    uint8 has an error of at most 1/255 an entry, float16 of 2**-12, float32 of rounding.
+    uint8 has an error of at most 1/255 an entry, float16 of 2**-10 (the
+    largest entry makes up for what the others were rounded up by), float32 of rounding.
     """
     p = np.asarray(probs, dtype=np.float64)
     total = p.sum(1, keepdims=True)

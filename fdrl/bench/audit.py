@@ -159,10 +159,13 @@ def check_suite(suite: Suite, cells: Sequence[Cell], tuned: Tuned | None) -> Ite
             yield f"seeds {', '.join(map(str, both))} were used for tuning and for evaluation"
         if {*tuned.seeds} != {*listed(suite.tuning_seeds)}:
             yield "the values were tuned on other seeds than the suite's tuning_seeds"
-        grids = {m.name: suite.grid_of(m) for m in suite.methods}
+        grids = {
+            (s.name, m.name): suite.grid_of(s, m) for s in suite.settings for m in suite.methods
+        }
         for best in tuned.best:
+            grid = grids.get((best.setting, best.method))
             for name, value in best.values.items():
-                if best.method in grids and value not in grids[best.method].get(name, ()):
+                if grid is not None and value not in grid.get(name, ()):
                     where = f"{best.method} in {best.setting}"
                     yield f"tuned {name} = {value} of {where} is not in the suite's grid"
     by_setting: dict[str, dict[str, Cell]] = defaultdict(dict)

@@ -89,7 +89,7 @@ def cells(suite: Suite, tuned: Tuned | None = None) -> list[Cell]:
     """Return all cells, seed by seed; every config that is wrong is reported at once."""
     runs, errors = [], []
     for setting, method in pairs(suite):
-        values = tuned.values(setting.name, method.name) if tuned else {}
+        values = tuned.values(setting.tuned_as or setting.name, method.name) if tuned else {}
         try:
             run = config.parse(tables(suite, setting, method, values))
         except FdrlError as error:
@@ -123,7 +123,7 @@ def points(suite: Suite) -> list[Point]:
     """Return every choice of values that is tuned over; raises if there is nothing to tune."""
     seeds, found, errors = listed(suite.tuning_seeds), [], []
     for setting, method in pairs(suite):
-        grid = suite.grid_of(method)
+        grid = suite.grid_of(setting, method)
         choices = itertools.product(*grid.values()) if grid else ()
         for number, choice in enumerate(choices):
             values = dict(zip(grid, choice, strict=True))

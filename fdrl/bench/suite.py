@@ -45,6 +45,10 @@ class Setting(_Table, frozen=True, kw_only=True):
     """Names the folder and the rows of the report."""
     label: str = ""
     """A few more words for the report."""
+    grid: Grid | None = None
+    """Values to tune over here, of methods without a grid of their own; unset: the suite's."""
+    tuned_as: str = ""
+    """Another setting, whose tuned values hold here too; nothing is tuned here."""
     tables: dict[str, Any] = {}
 
 
@@ -108,9 +112,12 @@ class Suite(_Table, frozen=True, kw_only=True):
         """The seeds as a list."""
         return listed(self.seeds)
 
-    def grid_of(self, method: Method) -> Grid:
-        """Return what is tuned for a method."""
-        return self.grid if method.grid is None else method.grid
+    def grid_of(self, setting: Setting, method: Method) -> Grid:
+        """Return what is tuned for a method in a setting; nothing where others' values hold."""
+        if setting.tuned_as:
+            return {}
+        own = setting.grid if method.grid is None else method.grid
+        return self.grid if own is None else own
 
 
 def listed(seeds: tuple[int, ...] | Range) -> tuple[int, ...]:
@@ -195,6 +202,11 @@ def _name_errors(suite: Suite) -> Iterable[str]:
             if name not in settings:
                 text = f"method {method.name!r}: unknown setting {name!r} in {where}"
                 yield text + nearest(name, settings)
+    sources = [s.name for s in suite.settings if not s.tuned_as]
+    for setting in suite.settings:
+        if setting.tuned_as and setting.tuned_as not in sources:
+            text = f"setting {setting.name!r}: tuned_as {setting.tuned_as!r} is no tuned setting"
+            yield text + nearest(setting.tuned_as, sources)
     known = [n for n, k in Summary.__annotations__.items() if k == "float"]
     for name in suite.tuning.score:
         if name not in known:

@@ -137,7 +137,7 @@ def _jobs(given: dict[str, str]) -> int:
 def _say_tuned(suite: Suite, source: str, tuned: Tuned | None, origin: str) -> None:
     if tuned is not None:
         print(f"tuned values of {len(tuned.best)} pairs from {origin}")
-    elif any(suite.grid_of(m) for m in suite.methods):
+    elif any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
         print(f"not tuned: the suite's own values are used (tune with: fdrl bench {source} --tune)")
 
 

@@ -235,6 +235,23 @@ def test_choose_takes_the_best_and_breaks_ties_by_area(
     assert find_tuned(suite, tmp_path, "") == (tuned, str(tmp_path / "tuned.toml"))
 
 
+def test_a_setting_may_have_its_own_grid_or_share_tuned_values() -> None:
+    """`same` tries two values of its own; `spread` takes what was found best for `same`."""
+    tables = raw(grid={"agent.learning_rate": [1e-3, 2e-3, 3e-3]})
+    tables["settings"][0]["grid"] = {"agent.learning_rate": [4e-3, 5e-3]}
+    tables["settings"][1]["tuned_as"] = "same"
+    suite = parse_suite(tables, "t")
+    found = [(p.setting, p.values) for p in grid.points(suite) if p.method == "fd"]
+    assert found == [("same", {"agent.learning_rate": v}) for v in (4e-3, 5e-3)]
+    best = Best(setting="same", method="fd", score=1.0, values={"agent.learning_rate": 5e-3})
+    tuned = Tuned(suite="tiny", seeds=(100,), score=("auc",), best=(best,))
+    runs = {(c.setting, c.method): c.run for c in grid.cells(suite, tuned)}
+    assert runs["spread", "fd"].agent.learning_rate == 5e-3
+    tables["settings"][1]["tuned_as"] = "sam"
+    with pytest.raises(FdrlError, match="tuned_as 'sam' is no tuned setting; did you mean 'same'"):
+        parse_suite(tables, "t")
+
+
 def test_tuned_values_are_laid_over_everything(tmp_path: Path) -> None:
     suite = parse_suite(raw(), "t")
     best = Best(setting="spread", method="fd", score=1.0, values={"strategy.visit_power": 0.5})
@@ -263,23 +280,25 @@ def test_every_shipped_suite_is_sound(name: str) -> None:
     assert len({c.folder for c in cells}) == len(cells)
     assert len({config.digest(c.run) for c in cells}) == len(cells)
     assert name not in config.presets()
-    if any(suite.grid_of(m) for m in suite.methods):
+    if any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
         assert len(grid.points(suite)) >= 2
 
 
 def test_the_headline_is_what_it_says() -> None:
-    suite = read_suite("headline-cartpole")
+    suite = read_suite("headline")
     cells = grid.cells(suite)
     assert len(suite.evaluation_seeds) >= 10
-    assert {c.run.steps for c in cells} == {40_960}
+    assert {c.run.env for c in cells} == {"CartPole-v1", "Acrobot-v1", "LunarLander-v3"}
+    for setting in suite.settings:
+        assert len({c.run.steps for c in cells if c.setting == setting.name}) == 1
     assert {c.run.agents for c in cells} == {10}
     assert {c.run.strategy_name for c in cells} == {
         "local", "self", "fedavg", "pd", "frd", "mixfrd", "fedhpd", "fd", "pooled",
     }  # fmt: skip
     starts = {c.run.same_init for c in cells if c.run.strategy_name == "fedavg"}
     assert starts == {True, False}
-    assert {a.setting for a in grid.absent(suite)} == {"networks"}
-    assert all(c.run.networks == "arch" for c in cells if c.setting == "networks")
+    assert {a.setting.partition("-")[2] for a in grid.absent(suite)} == {"networks"}
+    assert all((c.run.networks == "arch") == c.setting.endswith("networks") for c in cells)
 
 
 def test_reading_a_suite_that_is_not_there(tmp_path: Path) -> None:
