@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -69,6 +69,29 @@ def absent(suite: Suite) -> list[Absent]:
         for setting in suite.settings
         for method in suite.methods
         if setting.name in method.skip
+    ]
+
+
+class _Gap(Protocol):
+    @property
+    def setting(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def gap_lines(gaps: Iterable[_Gap]) -> list[str]:
+    """Return ``METHODS in SETTINGS: REASON``, a line for each reason and set of methods."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for gap in gaps:
+        where.setdefault((gap.reason, gap.method), []).append(gap.setting)
+    lines: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (reason, method), settings in where.items():
+        lines.setdefault((reason, tuple(settings)), []).append(method)
+    return [
+        f"{', '.join(methods)} in {', '.join(settings)}: {reason}"
+        for (reason, settings), methods in lines.items()
     ]
 
 

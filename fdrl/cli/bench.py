@@ -176,8 +176,7 @@ def _dry_run(request: Request, chosen: list[Cell], missing: list[Absent]) -> int
         each = "-" if seconds is None else estimate(seconds)
         rows.append((*pair, str(count), str(todo[pair]), each))
     print_table(("setting", "method", "runs", "to do", "time each"), rows)
-    for gap in missing:
-        print(f"not applicable: {gap.method} in {gap.setting}: {gap.reason}")
+    _say_gaps(missing)
     for error in errors:
         print(f"ERROR {error}")
     total = pace.left(left, {}, request.jobs)
@@ -186,12 +185,18 @@ def _dry_run(request: Request, chosen: list[Cell], missing: list[Absent]) -> int
     return 1 if errors else 0
 
 
+def _say_gaps(missing: list[Absent]) -> None:
+    from fdrl.bench.grid import gap_lines
+
+    for line in gap_lines(missing):
+        print(f"not applicable: {line}")
+
+
 def _bench(request: Request, cells: list[Cell], chosen: list[Cell], missing: list[Absent]) -> int:
     from fdrl.bench.ledger import locked, write_manifest
 
     out = request.out
-    for gap in missing:
-        print(f"not applicable: {gap.method} in {gap.setting}: {gap.reason}")
+    _say_gaps(missing)
     with locked(out) as lock:
         write_manifest(out, request.suite, cells, missing)
         try:

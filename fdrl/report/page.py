@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from fdrl.bench.grid import gap_lines
 from fdrl.config import to_toml
 from fdrl.report import completion, episodes, figures, look, style, tables, verdict
 from fdrl.report.collect import Manifest
@@ -220,15 +221,14 @@ def _left_out(groups: Groups) -> str:
 
 
 def _suites(suites: Sequence[Manifest]) -> str:
-    out = []
-    for suite in suites:
-        out.append(
-            f"<p>Suite {escape(suite.suite)}: {escape(suite.about)}</p>" if suite.about else ""
-        )
-        missing = [f"{c.method} in {c.setting}: {c.reason}" for c in suite.not_applicable]
-        if missing:
-            out.append(f"<p>Not applicable:</p>{_items(missing)}")
-    return "".join(out)
+    told = [s for s in suites if s.about]
+    return "".join(f"<p>Suite {escape(s.suite)}: {escape(s.about)}</p>" for s in told)
+
+
+def _limits(groups: Groups, suites: Sequence[Manifest]) -> str:
+    lines = [f"Not applicable: {g}" for s in suites for g in gap_lines(s.not_applicable)]
+    lines = [*verdict.caveats(groups), *lines]
+    return f"<h3>What limits this</h3>{_items(lines)}" if lines else ""
 
 
 def page(groups: Groups, parts: Sequence[Part], styles: Styles, suites: Sequence[Manifest]) -> str:
@@ -237,12 +237,11 @@ def page(groups: Groups, parts: Sequence[Part], styles: Styles, suites: Sequence
     links = "".join(
         f'<li><a href="#{anchor(p.setting)}">{escape(p.setting.title)}</a></li>' for p in told
     )
-    caveats = verdict.caveats(groups)
     body = [
         "<header><h1>Comparison of federated methods</h1>",
         f'<p class="lead">{escape(verdict.summary(groups))}</p>{_suites(suites)}</header>',
         f"<main><h2>Verdict</h2>{_verdicts(parts, styles)}" if parts else "<main>",
-        f"<h3>What limits this</h3>{_items(caveats)}" if caveats else "",
+        _limits(groups, suites),
         _overall(parts),
         f"<nav><h2>Settings</h2><ul>{links}</ul></nav>" if len(told) > 1 else "",
         *(_section(p, styles) for p in told),

@@ -332,3 +332,14 @@ def test_budgets_of_episodes_and_goals_are_checked_instead_of_steps() -> None:
     goal = make_run(agents=2, steps=100, agent="reinforce", goal={"mean": 1.0})
     assert found(goal, [80, 90], [9, 7], completed=2) == []
     assert len(found(goal, [80, 90], [9, 7], completed=1)) == 2
+
+
+def test_gaps_of_one_reason_share_a_line() -> None:
+    gaps = [
+        grid.Absent("nets", "fedavg", "no"),
+        grid.Absent("nets", "fedprox", "no"),
+        grid.Absent("nets", "pooled", "one only"),
+        grid.Absent("odd", "fedavg", "no"),
+        grid.Absent("odd", "fedprox", "no"),
+    ]
+    assert grid.gap_lines(gaps) == ["fedavg, fedprox in nets, odd: no", "pooled in nets: one only"]
