@@ -145,3 +145,25 @@ def test_packing_prints_a_ratio_for_each_kind_of_federation() -> None:
     lines = run("packing.py", "--quick").splitlines()
     assert [line[:3] for line in lines] == ["(a)", *["(b)"] * 4, "(c)"]
     assert all(line.endswith(" times") for line in lines)
+
+
+def test_tables_are_a_reports_numbers(tmp_path: Path) -> None:
+    from run_folders import write_run
+
+    from fdrl.report import write
+
+    for seed in range(6):
+        for strategy, final in (("fd", 400.0 + seed), ("local", 100.0 + seed)):
+            write_run(tmp_path / f"{strategy}-{seed}", strategy=strategy, seed=seed, final=final)
+    write([tmp_path], tmp_path / "report")
+    printed = run("tables.py", str(tmp_path / "report"))
+    assert "| fd | 402.5 [" in printed  # the mean of the middle four of 400..405 less 0
+    assert "| local | **+300.0 [" in printed
+    assert "solved" in printed
+
+
+def test_tables_need_a_report(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "tables.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds no report" in done.stderr
