@@ -42,7 +42,7 @@ class Recorder:
         self._probs = np.pad(self._probs, pad)
 
     def take(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.int64]]:
-        """Return what `result` would of some agents [R], and forget it."""
+        """Return and forget observations [R, M, O], probabilities [R, M, A], steps [R] of agents."""
         steps = self.steps[rows]
         m = int(steps.max(initial=0))
         observations, probs = self._observations[rows, :m], self._probs[rows, :m]
@@ -50,8 +50,3 @@ class Recorder:
             observations[i, n:], probs[i, n:] = 0, 0
         self.steps[rows] = 0
         return observations, probs, steps
-
-    def result(self) -> tuple[Floats, Floats, NDArray[np.int64]]:
-        """Return observations [K, M, O], probabilities [K, M, A] and steps [K]."""
-        m = int(self.steps.max(initial=0))
-        return self._observations[:, :m], self._probs[:, :m], self.steps.copy()

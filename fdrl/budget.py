@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from fdrl.errors import FdrlError
 from fdrl.registry import AGENTS, ENVS, load_object
 
 if TYPE_CHECKING:
@@ -38,15 +39,18 @@ def longest_episode(env: str, env_kwargs: Mapping[str, Any]) -> int:
     given = env_kwargs.get("max_episode_steps", 0)
     if isinstance(given, int) and given > 0:
         return given
-    known = ENVS.spec(env).max_steps if env in ENVS else _gym_limit(env)
+    known = ENVS.spec(env).max_steps if env in ENVS else _elsewhere_limit(env)
     return known or UNKNOWN_LENGTH
 
 
-def _gym_limit(env: str) -> int:
-    import gymnasium
+def _elsewhere_limit(env: str) -> int:
+    """Return the time limit of a Gymnasium id or of what a module holds; 0 if there is none."""
+    from fdrl.gymenv import find_env  # imports Gymnasium, which built-in environments do without
 
-    spec = gymnasium.registry.get(env)
-    return 0 if spec is None else spec.max_episode_steps or 0
+    try:
+        return find_env(env).max_steps
+    except FdrlError:  # said with more reason where the environment is built
+        return 0
 
 
 def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int:

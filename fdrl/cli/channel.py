@@ -74,7 +74,8 @@ def _print(settings: FadingChannel, agents: int, messages: list[tuple[str, int]]
     from fdrl import fading
     from fdrl.cli.listing import print_table
 
-    fading.Fading(settings, ["x"] * (len(settings.distances) or 1), seed=0)  # checks the reach
+    # As a run would: it checks the reach in each agent's share of the band, and the distances.
+    fading.Fading(settings, ["x"] * agents, seed=0)
     far = max(settings.distances, default=settings.distance)
     up, down = (fading.link(settings, way, agents, far) for way in ("up", "down"))
     rows = []

@@ -42,7 +42,7 @@ most used:
   --channel NAME       links to the server: ideal, fading (see fdrl channel)
   --steps N            environment steps per agent
   --episodes N         training episodes per agent; without --steps, the only budget
-  --goal MEAN          stop once each agent's last 10 episodes return more than that
+  --goal MEAN          stop once every agent has had 10 episodes in a row with a mean above that
   --seed N             root of all randomness
   --out DIR            run folder (default: runs/ENV-STRATEGY-SEED)
   --resume DIR         continue a stopped run, to the bit
@@ -127,7 +127,10 @@ def choose_types(
         elif name.partition(".")[0] in ("env_kwargs", "goal") and name != "env_kwargs":
             table, key = name.partition(".")[0], flag.lstrip("-").partition(".")[2]
             given = {key or "mean": _table_value(_one(flag, values))}
-            chosen[table] = {**chosen.get(table, {}), **given}
+            known = chosen.get(table, {})
+            if not isinstance(known, Mapping):
+                raise FdrlError(f"config: {table} must be a table: [{table}], not {known!r}")
+            chosen[table] = {**known, **given}
         else:
             rest.append((flag, values))
     if "cohorts" in chosen and any(_name(f) == "agent" for f in words if _is_flag(f)):

@@ -94,7 +94,8 @@ def cd_largest_step(kernel: ArrayLike, weight: float, workers: int = 0) -> float
     """Return the learning rate below which gradient descent is stable.
 
     2 / ((1 + b M / (M - 1)) lambda_max) for one kernel [N, N] shared by M = `workers`;
-    2 / lambda_max of blkdiag(K_i) (G x I) for kernels [M, N, N].
+    2 / lambda_max of blkdiag(K_i) (G x I) for kernels [M, N, N], which say themselves how many
+    workers there are. Raises `ValueError` for one kernel without `workers` of at least 2.
     """
     if np.ndim(kernel) == 3:
         return largest_step(cd_modes(kernel, weight).rates)

@@ -210,6 +210,7 @@ def test_mix_pairs() -> None:
 Combine = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 COMBINE: dict[str, Combine] = {
     "mean": lambda p, w: aggregate.weighted_mean(p, w)[0],
+    "log": lambda p, w: aggregate.log_pool(p, w)[0],
     "median": lambda p, w: aggregate.median(p),
     "trimmed": lambda p, w: aggregate.trimmed_mean(p, 0.2),
     "geometric": lambda p, w: aggregate.geometric_median(p, w),
@@ -239,7 +240,7 @@ def test_results_stay_on_the_simplex(
 
 
 # Weiszfeld may stop at different points of the segment between two equal medians.
-@pytest.mark.parametrize("name", ["mean", "median", "trimmed", "sharp"])
+@pytest.mark.parametrize("name", ["mean", "log", "median", "trimmed", "sharp"])
 @given(given_answers=answers(), random=st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_the_order_of_agents_is_rounding_only(
@@ -253,7 +254,7 @@ def test_the_order_of_agents_is_rounding_only(
     )
 
 
-@pytest.mark.parametrize("name", ["mean", "median", "trimmed", "geometric"])
+@pytest.mark.parametrize("name", ["mean", "log", "median", "trimmed", "geometric"])
 @given(given_answers=answers(), agents=st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_equal_answers_stay_as_they_are(
@@ -262,4 +263,7 @@ def test_equal_answers_stay_as_they_are(
     one = given_answers[0][0]
     probs = np.stack([one] * agents)
     result = COMBINE[name](probs, np.ones(probs.shape[:2]))
+    if name == "log":  # which takes no probability for less than that
+        one = np.maximum(one, aggregate.LOG_FLOOR)
+        one /= one.sum(-1, keepdims=True)
     np.testing.assert_allclose(result, one, atol=1e-12)

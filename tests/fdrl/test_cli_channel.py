@@ -2,7 +2,9 @@
 
 import pytest
 
-from fdrl import cli
+from fdrl import cli, make_run
+from fdrl.build import agent_ids
+from fdrl.channel import make_channel
 
 
 def printed(capsys, *argv):
@@ -36,6 +38,15 @@ def test_the_farthest_agent_decides(capsys):
     assert ["at", "2000", "m"] in printed(capsys, "10", *near)
 
 
+def test_reach_is_what_as_many_agents_would_train_with(capsys):
+    """One agent has ten times the band of ten, and so ten times the noise."""
+    far = ["--channel.distance", "2500"]
+    assert ["at", "2500", "m"] in printed(capsys, "10", *far)
+    make_channel(make_run(channel={"type": "fading", "distance": 2500.0}), agent_ids(10))
+    assert cli.main(["channel", "10", *far, "--agents", "1"]) == 2
+    assert "no message can meet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
@@ -44,6 +55,7 @@ def test_the_farthest_agent_decides(capsys):
         (["--channel", "ideal"], "an ideal channel has no link budget"),
         (["--channel.bandwith", "3"], "did you mean '--channel.bandwidth'"),
         (["--channel.distance", "1e6"], "no message can meet"),
+        (["--channel.distances", "500", "2000"], "2 distances for 10 agents"),
     ],
 )
 def test_mistakes_are_one_line(argv, text, capsys):
