@@ -53,7 +53,7 @@ class Curve:
     """[R] simulated seconds so far; all 0 (or empty) with an ideal channel."""
 
 
-def _carried(rows: Floats) -> Floats:
+def carried(rows: Floats) -> Floats:
     """Fill each gap of [R, K] with the value before it."""
     known = np.where(np.isnan(rows), 0, np.arange(len(rows))[:, None])
     last = np.maximum.accumulate(known, axis=0)
@@ -70,7 +70,7 @@ def curve(label: str, env: str, records: Sequence[RoundRecord], by_episodes: boo
             [r.episodes if by_episodes else r.env_steps for r in records], dtype=np.float64
         ),
         unit="episodes" if by_episodes else "environment steps",
-        returns=_carried(returns.astype(np.float64)),
+        returns=carried(returns.astype(np.float64)),
         bytes=np.array([r.bytes_up + r.bytes_down for r in records], dtype=np.float64),
         seconds=np.array([r.sim_seconds for r in records], dtype=np.float64),
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdrl.checkpoint import file_errors
 from fdrl.config import Run
-from fdrl.curves import mean_over_agents, smooth
+from fdrl.curves import carried, mean_over_agents, smooth
 from fdrl.errors import FdrlError
 from fdrl.records import Summary
 from fdrl.rundir import CONFIG, LOCK, METRICS, SUMMARY, read_run, read_summary
@@ -128,20 +128,13 @@ def _lines(folder: Path) -> list[_Line]:
     return lines
 
 
-def _carried(rows: Floats) -> Floats:
-    """Fill each gap of [M, K] with the value before it."""
-    known = np.where(np.isnan(rows), 0, np.arange(len(rows))[:, None])
-    last = np.maximum.accumulate(known, axis=0)
-    return np.asarray(np.take_along_axis(rows, last, axis=0), dtype=np.float64)
-
-
 def read_trace(folder: str | Path) -> Trace | None:
     """Read a run's learning curve; None before its first round."""
     lines = _lines(Path(folder))
     if not lines:
         return None
     returns = np.array([[np.nan if v is None else v for v in r.returns] for r in lines])
-    smoothed = smooth(_carried(returns.astype(np.float64)), max(1, len(lines) // 20))
+    smoothed = smooth(carried(returns.astype(np.float64)), max(1, len(lines) // 20))
     return Trace(
         steps=np.array([np.mean(r.env_steps) for r in lines], dtype=np.float64),
         episodes=np.array([np.mean(r.episodes) for r in lines], dtype=np.float64),

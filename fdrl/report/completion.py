@@ -50,7 +50,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method's time to completion of all agents against another's, in steps."""
+    """A method's time to completion of all agents against another's."""
 
     method: str
     other: str
@@ -59,6 +59,9 @@ class Comparison:
     earlier: Interval
     """How likely a run of the method completes before one of the other."""
     spread: SpreadRatio
+    unit: str = "steps"
+    """What the times are counted in: what ends runs that never complete, so that all of them are
+    watched equally long."""
 
     @property
     def lower_spread(self) -> bool | None:
@@ -98,11 +101,14 @@ def completions(setting: Setting) -> list[Completion]:
 
 
 def compare(a: Method, b: Method) -> Comparison:
-    """Compare two methods' times until all agents have completed."""
-    one, two = times(a, "all", "steps"), times(b, "all", "steps")
+    """Compare two methods' times until all agents have completed, in episodes if these are their
+    budget: by steps, whose episodes are short would be watched for less time.
+    """
+    unit = "episodes" if a.run.episodes else "steps"
+    one, two = times(a, "all", unit), times(b, "all", unit)
     seeds = min(len(one), len(two))
     return Comparison(
-        a.label, b.label, seeds, stats.earlier(one, two), stats.spread_ratio(one, two)
+        a.label, b.label, seeds, stats.earlier(one, two), stats.spread_ratio(one, two), unit
     )
 
 
@@ -140,7 +146,7 @@ def sentences(setting: Setting) -> list[str]:
         shown = f"ratio {number(ratio.value)} {_range(ratio, number)}".rstrip()
         text.append(
             f"{c.method} {verb[c.lower_spread]} the {kind} of the time to completion against "
-            f"{c.other}: {shown}, {c.seeds} seeds."
+            f"{c.other}: {shown} in {c.unit}, {c.seeds} seeds."
         )
     return text
 
@@ -193,7 +199,8 @@ def comparison_table(found: Sequence[Comparison], styles: dict[str, look.Style])
             bold = f"<b>{value}</b>" if c.lower_spread is not None else value
             spread = f"<span>{bold}</span> <small>{_range(ratio, number)}</small> {kind}"
         lines.append([swatch(c.method, styles), c.other, f"<span>{text}</span>{span}", spread])
-    headers = ["method", "against", "completes earlier", "spread ratio"]
+    unit = found[0].unit if found else ""
+    headers = ["method", "against", f"completes in fewer {unit}", "spread ratio"]
     return table(headers, lines, "cards") if lines else ""
 
 
@@ -214,13 +221,13 @@ def completion_csv(groups: Groups) -> bytes:
 def comparison_csv(found: Sequence[tuple[Setting, Sequence[Comparison]]]) -> bytes:
     """Return all comparisons of times to completion as one table."""
     rows = [
-        [s.title, c.method, c.other, c.seeds, *c.earlier, c.spread.kind,
+        [s.title, c.method, c.other, c.seeds, c.unit, *c.earlier, c.spread.kind,
          *map(_finite, c.spread.ratio)]
         for s, own in found
         for c in own
     ]  # fmt: skip
-    headers = ["setting", "method", "against", "seeds", "earlier", "earlier_low", "earlier_high"]
-    return to_csv([*headers, "spread_of", "ratio", "ratio_low", "ratio_high"], rows)
+    headers = ["setting", "method", "against", "seeds", "unit", "earlier", "earlier_low"]
+    return to_csv([*headers, "earlier_high", "spread_of", "ratio", "ratio_low", "ratio_high"], rows)
 
 
 def _finite(value: float) -> float:
@@ -234,9 +241,10 @@ EXPLAINED = (
     "where all did. \u201cnot reached\u201d: beyond what was watched."
 )
 COMPARED = (
-    "How likely a run of the method completes, all agents, before one of the other (Gehan's "
+    "How likely a run of the method completes, all agents, before one of the other, in steps, or "
+    "in episodes where these are the budget: all runs are watched equally long in it (Gehan's "
     "generalized Wilcoxon statistic: two that never complete are a tie; bold where the 95% "
     "interval excludes 0.5 on at least 6 seeds), and the ratio of the spread of both methods' "
-    "steps: of variances if all runs completed, else of interquartile ranges; below 1 the method "
+    "times: of variances if all runs completed, else of interquartile ranges; below 1 the method "
     "varies less (bold where the interval excludes 1)."
 )

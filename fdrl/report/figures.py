@@ -205,7 +205,7 @@ def completion_figure(setting: Setting, styles: Styles) -> Figure | None:
     axis.locator_params(axis="x", nbins=5)
     # Nothing is to be seen beyond the last completion, unless some run never got there.
     full = [float(c.x[c.band.value >= 1][0]) for c in curves if (c.band.value >= 1).any()]
-    end = max(full) if len(full) == len(curves) else float(setting.run.steps)
+    end = max(full) if len(full) == len(curves) else float(curves[0].x[-1])
     axis.set_xlim(0, 1.03 * end)
     axis.set_xlabel("environment steps per agent")
     axis.set_ylabel("runs completed, all agents")

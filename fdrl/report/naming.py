@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fdrl.channel_settings import IdealChannel
+from fdrl.channel_settings import FadingChannel, IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
 
@@ -95,10 +95,13 @@ def budget_words(run: Run) -> str:
 
 
 def channel_words(run: Run) -> list[str]:
-    """Say which channel messages travel over; nothing if it is the ideal one."""
+    """Say which channel messages travel over, by what is not its default; nothing if ideal."""
     if isinstance(run.channel, IdealChannel):
         return []
-    return ["symmetric fading channel" if run.channel.symmetric else "fading channel"]
+    own, usual = msgspec.structs.asdict(run.channel), msgspec.structs.asdict(FadingChannel())
+    changed = [f"{k}={_show(v)}" for k, v in own.items() if k != "symmetric" and v != usual[k]]
+    kind = "symmetric fading channel" if run.channel.symmetric else "fading channel"
+    return [f"{kind} ({', '.join(changed)})" if changed else kind]
 
 
 def setting_words(run: Run) -> str:

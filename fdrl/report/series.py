@@ -66,10 +66,16 @@ def against_steps(setting: Setting) -> list[Series]:
 
 
 def completed(setting: Setting) -> list[Series]:
-    """Return, per method, the fraction of runs of which all agents have completed the goal."""
+    """Return, per method, the fraction of runs of which all agents have completed the goal.
+
+    Against steps, as far as the longest run.
+    """
     if setting.run.goal is None:
         return []
-    at = np.linspace(0, setting.run.steps, 4 * POINTS + 1)
+    # A budget of steps that episodes or a goal end early would leave most of the axis empty.
+    last = [float(t.steps[-1]) for m in setting.compared for t in m.traces]
+    last += [s.all_steps for m in setting.compared for s in m.summaries if s.all_steps is not None]
+    at = np.linspace(0, max(last, default=float(setting.run.steps)), 4 * POINTS + 1)
     found = []
     for m in setting.compared:
         ends = [np.inf if s.all_steps is None else s.all_steps for s in m.summaries]

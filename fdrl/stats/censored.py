@@ -20,15 +20,19 @@ def censored_quantile(values: ArrayLike, q: float) -> float:
     seen = np.asarray(values, dtype=np.float64)
     if not seen.size:
         return math.nan
-    ordered = np.sort(np.where(np.isnan(seen), np.inf, seen))
-    place = q * (len(ordered) - 1)
-    below = math.floor(place)
-    part = place - below
-    if part < 1e-12:
-        value = float(ordered[below])
-    else:
-        value = float((1 - part) * ordered[below] + part * ordered[below + 1])
+    value = float(_quantile(np.sort(np.where(np.isnan(seen), np.inf, seen)), q))
     return value if math.isfinite(value) else math.nan
+
+
+def _quantile(ordered: Floats, q: float) -> Floats:
+    """Return the quantile [...] of ascending times [..., n]; inf where it was not reached."""
+    place = q * (ordered.shape[-1] - 1)
+    below, part = math.floor(place), place - math.floor(place)
+    low = ordered[..., below]
+    high = low if part < 1e-12 else ordered[..., below + 1]
+    with np.errstate(invalid="ignore"):
+        mixed = (1 - part) * low + part * high
+    return np.where(np.isinf(high), np.inf, mixed)
 
 
 class Reached(NamedTuple):
@@ -51,16 +55,7 @@ def reached(firsts: ArrayLike) -> Reached:
 def _median_and_quartiles(times: Floats) -> Floats:
     """Return [3, ...], the quantiles 1/4, 1/2, 3/4 of times [..., n]; inf where not reached."""
     ordered = np.sort(times, axis=-1)
-    found = []
-    for q in (0.25, 0.5, 0.75):
-        place = q * (ordered.shape[-1] - 1)
-        below, part = math.floor(place), place - math.floor(place)
-        low = ordered[..., below]
-        high = low if part < 1e-12 else ordered[..., below + 1]
-        with np.errstate(invalid="ignore"):
-            mixed = (1 - part) * low + part * high
-        found.append(np.where(np.isinf(high), np.inf, mixed))
-    return np.stack(found)
+    return np.stack([_quantile(ordered, q) for q in (0.25, 0.5, 0.75)])
 
 
 def _resampled(values: ArrayLike, draws: int, seed: int) -> Floats:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from run_folders import write_run
 
-from fdrl.report import completion, episodes, series, write
+from fdrl.report import completion, episodes, figures, look, series, write
 from fdrl.report.collect import find, read
 from fdrl.report.groups import Setting, group
 
@@ -25,7 +25,10 @@ MIXED: dict[str, list[int | None]] = {
 
 
 def write_goal(
-    folder: Path, times: dict[str, list[int | None]], goal: dict[str, Any] | None = None
+    folder: Path,
+    times: dict[str, list[int | None]],
+    goal: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> Path:
     for strategy, ends in times.items():
         for seed, end in enumerate(ends):
@@ -37,7 +40,7 @@ def write_goal(
                 "all_episodes": None if end is None else end // 10,
             }
             place = folder / f"{strategy}-{seed}"
-            write_run(place, strategy, seed, 480.0 + seed, goal=goal or GOAL, told=told)
+            write_run(place, strategy, seed, 480.0 + seed, goal=goal or GOAL, told=told, **fields)
     return folder
 
 
@@ -98,6 +101,40 @@ def test_the_curve_of_completion_counts_runs(setting: Setting) -> None:
     assert local[-1] == pytest.approx(3 / 7)
     assert curves["frd"].band.value[curves["frd"].x >= 1000][0] == pytest.approx(4 / 7)
     assert (np.diff(local) >= 0).all()
+
+
+def test_the_curve_of_completion_ends_with_the_longest_run(tmp_path: Path) -> None:
+    """A budget of episodes alone has a limit of steps that no run comes near."""
+    place = write_goal(tmp_path / "a", MIXED, episodes=200)
+    for path in place.glob("*/config.toml"):
+        path.write_text(path.read_text().replace("steps = 2000", "steps = 1_000_000"))
+    setting = only(place)
+    curves = series.completed(setting)
+    assert {c.x[-1] for c in curves} == {2000.0}
+    picture = figures.completion_figure(setting, look.styles([c.method for c in curves]))
+    assert picture is not None
+    assert picture.axes[0].get_xlim()[1] == pytest.approx(1.03 * 2000)
+
+
+def test_runs_with_a_budget_of_episodes_are_compared_in_episodes(tmp_path: Path) -> None:
+    """Both frd runs complete after fewer steps, both mixfrd runs after fewer episodes."""
+    for strategy, steps, ended in (("frd", 500, 90), ("mixfrd", 900, 60)):
+        for seed in range(2):
+            told = {"completed": 2, "first_steps": 1, "first_episodes": 1}
+            told |= {"all_steps": steps + seed, "all_episodes": ended + 3 * seed}
+            for name, budget in (("steps", {}), ("episodes", {"episodes": 100})):
+                place = tmp_path / name / f"{strategy}-{seed}"
+                write_run(place, strategy, seed, goal=GOAL, told=told, **budget)
+    (by_steps,) = completion.mixed(only(tmp_path / "steps"))
+    (by_episodes,) = completion.mixed(only(tmp_path / "episodes"))
+    assert (by_steps.unit, by_steps.earlier.value) == ("steps", 0.0)
+    assert (by_episodes.unit, by_episodes.earlier.value) == ("episodes", 1.0)
+    assert by_episodes.spread.ratio.value == pytest.approx(1.0)
+    table = completion.comparison_table([by_episodes], look.styles(["frd", "mixfrd"]))
+    assert "completes in fewer episodes" in table
+    assert b",episodes,1" in completion.comparison_csv(
+        [(only(tmp_path / "episodes"), [by_episodes])]
+    )
 
 
 def test_the_page_and_its_files_say_it(tmp_path: Path) -> None:

@@ -9,15 +9,17 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_folders import GOOD, write_many, write_run
 
 from fdrl.cli import main
 from fdrl.cli.train import read_command
-from fdrl.config import digest
+from fdrl.config import digest, make_run
 from fdrl.report import collect, write
 from fdrl.report.groups import group
+from fdrl.report.naming import channel_words
 from fdrl.report.verdict import mixed_budgets
 from fdrl.rundir import read_run
 
@@ -235,6 +237,20 @@ def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "report.html").is_file()
 
 
+def test_channels_are_named_by_what_is_not_their_default() -> None:
+    def words(**fields: Any) -> list[str]:
+        return channel_words(make_run(channel={"type": "fading", **fields}))
+
+    assert words() == ["fading channel"]
+    assert words(symmetric=True, deadline_slots=50) == [
+        "symmetric fading channel (deadline_slots=50)"
+    ]
+    assert words(threshold=1.5, distances=[5.0, 20.0]) == [
+        "fading channel (distances=[5 20], threshold=1.5)"
+    ]
+    assert channel_words(make_run()) == []
+
+
 def test_runs_over_a_channel_show_simulated_seconds_and_what_was_lost(tmp_path: Path) -> None:
     fading = {"channel": {"type": "fading"}}
     for seed, final in enumerate(GOOD):
@@ -243,7 +259,7 @@ def test_runs_over_a_channel_show_simulated_seconds_and_what_was_lost(tmp_path: 
         write_run(tmp_path / f"ideal-{seed}", "fd", seed, final)
     path, groups = write([tmp_path], tmp_path / "page")
     ideal, channel = sorted(groups.settings, key=lambda s: "fading" in s.title)
-    assert "fading channel" in channel.title
+    assert " · fading channel · " in channel.title
     assert "channel" not in ideal.title
     page = path.read_text()
     assert page.count("Learning curves against simulated seconds") == 2  # caption, and SVG title
