@@ -36,7 +36,8 @@ class A2C(
     critic_learning_rate: NotNegative | None = None
     """The value's own step size; none: the same."""
     lr_schedule: Literal["constant", "linear"] = "constant"
-    """Keep the learning rate, or let it fall to zero over the whole run's steps."""
+    """Keep the learning rate, or let it fall to zero over the run's steps, which must be its only
+    budget."""
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     """RMSprop (alpha 0.99) or Adam, both with epsilon 1e-5."""
     n_envs: Count = 8

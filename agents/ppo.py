@@ -38,7 +38,8 @@ class PPO(
     learning_rate: NotNegative = 3e-4
     """Adam's step size."""
     lr_schedule: Literal["constant", "linear"] = "constant"
-    """Keep the learning rate, or let it fall to zero over the whole run's steps."""
+    """Keep the learning rate, or let it fall to zero over the run's steps, which must be its only
+    budget."""
     n_envs: Count = 8
     """Copies of its environment that an agent steps together."""
     n_steps: Count = 32

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from fdrl.architectures import TEN
 from fdrl.client import CohortClient, round_steps
@@ -72,7 +74,17 @@ def environments(run: Run) -> EnvFactory:
 
 
 def check_budget(run: Run, group: Group) -> None:
-    """Raise if the steps of a run cannot be dealt evenly to the copies that an agent steps."""
+    """Raise for a budget that an agent cannot learn by.
+
+    Its steps must be dealt evenly to its environment copies, and a learning rate that falls over
+    the steps needs a run that takes them.
+    """
+    if run.episodes and getattr(group.settings, "lr_schedule", "constant") == "linear":
+        raise FdrlError(
+            f"config: the linear lr_schedule of agent {group.name!r} falls over the run's steps, "
+            "which a budget of episodes ends long before: use constant, or steps without episodes "
+            "(at agent.lr_schedule)"
+        )
     copies = int(getattr(group.settings, "n_envs", 1))
     if run.steps % copies:
         low = run.steps // copies * copies
@@ -132,6 +144,13 @@ def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = No
     envs = envs or environments(run)
     low, high = envs.proxy_box()
     ids, found = agent_ids(run.agents), groups(run)
+    visited = 0
+
+    def visit(steps: int) -> NDArray[np.float32]:
+        nonlocal visited
+        visited += steps
+        return envs.visit(steps)
+
     context = ServerContext(
         run=run,
         ids=ids,
@@ -141,11 +160,13 @@ def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = No
         groups=tuple(tuple(ids[a] for a in g.agents) for g in found),
         facts=tuple(facts),
         round_steps=max(round_steps(run, f.iteration_steps) for f in facts),
-        visit=envs.visit,
+        visit=visit,
         trainer=_trainer(run, found, envs),
     )
     half = load_object(STRATEGIES.spec(run.strategy_name).server)
-    return Server(half(context), ids)
+    server = Server(half(context), ids)
+    server.env_steps = visited
+    return server
 
 
 def _trainer(run: Run, found: list[Group], envs: EnvFactory) -> Callable[[int], Cohort]:

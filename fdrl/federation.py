@@ -15,7 +15,6 @@ from fdrl.channel import Channel, Delivery, Direction, make_channel
 from fdrl.client import CohortClient, Embedded, under
 from fdrl.clock import Clock
 from fdrl.config import Run, checked
-from fdrl.proxy import rollout_steps
 from fdrl.records import RoundRecord, Summary
 from fdrl.summarize import summarize
 from fdrl.tally import Tally
@@ -39,7 +38,6 @@ class Federation:
         self.ids = build.agent_ids(run.agents)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = build.environments(run)
-        self.proxy_steps = self.envs.proxy_box_steps + rollout_steps(run.proxy)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
         facts = [
             build.cohort_facts(client.cohort, group.settings)
@@ -55,6 +53,7 @@ class Federation:
         except BaseException:
             self.close()  # worker processes may be waiting already
             raise
+        self.proxy_steps = self.envs.proxy_box_steps + self.server.env_steps
         self.transport = Embedded(self.clients, self.ids)
         self.tally, self.clock = Tally(self.ids, run.goal), Clock(run.channel)
         self.rounds_done = 0

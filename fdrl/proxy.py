@@ -36,8 +36,8 @@ from fdrl.sobol import sobol
 __all__ = [
     "CellCounts", "File", "Grid", "GridCells", "Mix", "ProxySet", "ProxySettings", "Rollout",
     "Sobol", "Uniform", "Visited", "build", "from_update", "grid_of", "load_saved",
-    "most_visited", "nearest", "refresh", "refresh_every", "restore", "rollout_steps", "saved",
-    "to_update", "visit_counts",
+    "most_visited", "nearest", "refresh", "refresh_every", "restore", "saved", "to_update",
+    "visit_counts",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -74,11 +74,6 @@ def build(
             raise FdrlError("'rollout' proxies come from a server: use --proxy mix")
         return _given(settings, visit(settings.size), low, high, seed)
     return restore(settings, low, high, seed, None)
-
-
-def rollout_steps(settings: ProxySettings | None) -> int:
-    """Return the environment steps that making the set takes."""
-    return settings.size if isinstance(settings, Rollout) else 0
 
 
 def _given(settings: File | Rollout, states: Array, low: Array, high: Array, seed: int) -> ProxySet:

@@ -21,6 +21,8 @@ class Server:
     def __init__(self, half: ServerHalf, ids: tuple[str, ...]) -> None:
         self.half, self.ids = half, ids
         self.rejected: list[tuple[str, str]] = []
+        self.env_steps = 0
+        """Environment steps that building the half took: states it visited itself."""
 
     def opening(self) -> dict[str, bytes]:
         """Return what every agent must know before the first round, encoded."""

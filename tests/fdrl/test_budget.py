@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import msgspec
 import pytest
 
 import fdrl
 from fdrl import config
 from fdrl.budget import UNKNOWN_LENGTH, longest_episode, spent
+from fdrl.cli.flags import apply_flags
 from fdrl.cli.train import read_command
 from fdrl.errors import FdrlError
 from fdrl.records import RoundRecord, Summary
@@ -148,6 +150,30 @@ def test_steps_follow_from_episodes_if_they_are_not_given() -> None:
     assert fdrl.make_run(episodes=1, cohorts=cohorts).steps == 2001  # shared by 1 and by 3 copies
 
 
+def test_a_falling_learning_rate_needs_a_budget_of_steps_alone() -> None:
+    agent = {**A2C, "lr_schedule": "linear"}
+    for budget in ({"episodes": 3}, {"episodes": 3, "steps": 100}):
+        with pytest.raises(FdrlError, match=r"linear lr_schedule of agent 'a2c'.*lr_schedule\)"):
+            fdrl.Federation(small(agent=agent, **budget))
+    play(small(agent=agent, steps=20, strategy="local"))
+
+
+def test_limits_of_environments_that_modules_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        "from gymnasium.envs.registration import register",
+        "from fdrl.registry import EnvSpec",
+        "register('Short-v0', 'nowhere:Env', max_episode_steps=7)",
+        "spec = EnvSpec('short', gym_id='CartPole-v1', max_steps=9)",
+    ]
+    (tmp_path / "limits_of_envs.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert longest_episode("limits_of_envs:Short-v0", {}) == 7
+    assert longest_episode("limits_of_envs:spec", {}) == 9
+    gymnasium.registry.pop("Short-v0")
+
+
 def test_limits_of_environments() -> None:
     assert longest_episode("CliffWalking-v1", {}) == UNKNOWN_LENGTH
     assert longest_episode("Pendulum-v1", {}) == 200
@@ -175,6 +201,12 @@ def test_flags_of_a_goal() -> None:
     assert (run.goal.mean, run.goal.window, run.goal.stop) == (490.0, 5, False)
     with pytest.raises(FdrlError, match=r"unknown field 'meen'.*mean"):
         read_command(["--goal.meen", "490"])
+
+
+def test_a_goal_that_is_no_table_is_named_under_flags_too() -> None:
+    for words in (["--goal.window", "5"], []):
+        with pytest.raises(FdrlError, match=r"goal.*490"):
+            apply_flags({"goal": 490.0}, words)
 
 
 @pytest.mark.parametrize(

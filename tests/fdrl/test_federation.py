@@ -255,6 +255,16 @@ def test_no_worker_is_left_when_a_later_cohort_cannot_be_built():
     assert set(multiprocessing.active_children()) == before
 
 
+@pytest.mark.parametrize("strategy", ["local", "fedavg", "pd"])
+def test_methods_that_visit_no_states_count_none(strategy):
+    run = fdrl.make_run(
+        agents=2, steps=256, agent=FAST, strategy=strategy, proxy={"type": "rollout", "size": 32}
+    )
+    federation = fdrl.Federation(run)
+    assert federation.proxy_steps == 0
+    federation.close()
+
+
 def test_a_server_that_visits_states_counts_its_steps():
     run = fdrl.make_run(
         agents=2, steps=512, agent=FAST, proxy={"type": "rollout", "size": 32},
