@@ -42,7 +42,7 @@ class Recorder:
         self._probs = np.pad(self._probs, pad)
 
     def take(self, rows: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.int64]]:
-        """Return and forget observations [R, M, O], probabilities [R, M, A], steps [R] of agents."""
+        """Return and forget agents' observations [R, M, O], probabilities [R, M, A], steps [R]."""
         steps = self.steps[rows]
         m = int(steps.max(initial=0))
         observations, probs = self._observations[rows, :m], self._probs[rows, :m]

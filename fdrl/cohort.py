@@ -90,7 +90,8 @@ class Cohort(Protocol):
         """Move each policy toward `targets` [K, N, A] at `states` ([N, *O] or [K, N, *O]).
 
         `weights` [K, N] weigh the states in each agent's loss; an agent whose weights are all zero
-        is left exactly as it was, its optimizer too. Uses an optimizer of its own, which persists.
+        is left exactly as it was, its optimizer too. Steps with an optimizer of its own, which
+        persists, or with the one of local learning, as ``settings.optimizer`` says.
         Returns metrics [K], at least ``distill/loss``, ``distill/kl_before``, ``distill/kl_after``
         (KL(target || policy), weighted mean) and ``distill/gradient_steps``.
         """

@@ -34,7 +34,7 @@ class DistillSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Learning rate of the distillation's own Adam."""
     optimizer: Literal["own", "learner"] = "own"
     """Adam of the distillation's own, or the learner's optimizer at its present learning rate, as
-    FedHPD's published code has it (`lr` is ignored then)."""
+    FedHPD's published code has it (`lr` and a strategy's `lr_end` are ignored then)."""
     max_grad_norm: NotNegative = 0.5
     """Gradient norm at which a step is clipped, per agent."""
     kl_limit: NotNegative = 0.0

@@ -233,6 +233,25 @@ def closing_line(summary: Summary, folder: Path | None) -> str:
     )
 
 
+def _add_costs(table: Table, summary: Summary) -> None:
+    """Add what a run cost: bytes, simulated time if there is any, and time."""
+    table.add_row(
+        "sent per agent",
+        f"{human_bytes(summary.bytes_up)} up, {human_bytes(summary.bytes_down)} down "
+        f"in {summary.exchanges:,} exchanges",
+    )
+    if summary.sim_seconds:
+        table.add_row(
+            "simulated time",
+            f"{summary.sim_seconds:,.2f} s; {summary.lost_up:,} uploads and "
+            f"{summary.lost_down:,} downloads lost",
+        )
+    table.add_row(
+        "training time",
+        f"{human_seconds(summary.wall_seconds)}, {summary.steps_per_second:,.0f} steps/s",
+    )
+
+
 def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
     """Return the end of a run: what came out, what it cost, and where to look further."""
     table = Table.grid(padding=(0, 2))
@@ -254,21 +273,7 @@ def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
     alike = isinstance(run.hetero, Nothing) and not run.agent_kwargs
     others = "other seeds" if alike else "unseen environments"
     table.add_row(others, human_return(summary.return_held_out))
-    table.add_row(
-        "sent per agent",
-        f"{human_bytes(summary.bytes_up)} up, {human_bytes(summary.bytes_down)} down "
-        f"in {summary.exchanges:,} exchanges",
-    )
-    if summary.sim_seconds:
-        table.add_row(
-            "simulated time",
-            f"{summary.sim_seconds:,.2f} s; {summary.lost_up:,} uploads and "
-            f"{summary.lost_down:,} downloads lost",
-        )
-    table.add_row(
-        "training time",
-        f"{human_seconds(summary.wall_seconds)}, {summary.steps_per_second:,.0f} steps/s",
-    )
+    _add_costs(table, summary)
     if folder is not None:
         table.add_row("run folder", str(folder))
         table.add_row("learning curves", str(folder / "curves.png"))

@@ -42,6 +42,12 @@ def _check_round(message: Message, round: int) -> None:
     require(message.round == round, f"message of round {message.round} in round {round}")
 
 
+def _check_cells(table: ProbTable, below: int) -> None:
+    for name in ("cells", "seen", "next_cells"):
+        c = getattr(table, name)
+        require(c is None or len(c) == 0 or c[-1] < below, f"{name} outside the grid")
+
+
 def check_table(
     message: Message,
     *,
@@ -76,9 +82,7 @@ def check_table(
         "rows must be keyed by cells" if cells else "rows must not be keyed by cells",
     )
     if cells_below is not None:
-        for name in ("cells", "seen", "next_cells"):
-            c = getattr(message, name)
-            require(c is None or len(c) == 0 or c[-1] < cells_below, f"{name} outside the grid")
+        _check_cells(message, cells_below)
     got = None if message.states is None else message.states.shape[1:]
     require(got == observation_shape, f"expected states {observation_shape}, got {got}")
     require(not visits or message.visits is not None, "visit counts are missing")

@@ -38,6 +38,7 @@ def check_cohort(make: Make, env: str = "CartPole-v1") -> None:
         _check_initial_weights,
         _check_distillation,
         _check_zero_weights,
+        _check_borrowed_optimizer,
         _check_independence,
         _check_staggering,
         _check_resume,
@@ -179,6 +180,19 @@ def _check_distillation(make: Make, env: str) -> None:
         value = metrics.get(f"distill/{name}")
         _require(value is not None and value.shape == (AGENTS,), f"distill/{name} is [K]")
     _require((metrics["distill/kl_after"] < metrics["distill/kl_before"]).all(), "kl_after falls")
+    cohort.close()
+
+
+def _check_borrowed_optimizer(make: Make, env: str) -> None:
+    cohort = make(_context(env))
+    cohort.learn(_budget(cohort))
+    before, optimizer = cohort.parameters("policy"), cohort.parameters("optimizer")
+    cohort.distill(*_lesson(cohort), DistillSettings(steps=3, optimizer="learner"))
+    moved = (cohort.parameters("policy") != before).any(axis=1)
+    _require(moved.all(), "distill moves policies with the learner's optimizer too")
+    if optimizer.any():  # one that keeps nothing, as plain SGD, cannot show that it was used
+        used = (cohort.parameters("optimizer") != optimizer).any(axis=1)
+        _require(used.all(), 'distill steps with the learner\'s optimizer if that is "learner"')
     cohort.close()
 
 

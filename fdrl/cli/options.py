@@ -54,12 +54,7 @@ def read(
         if not word.startswith("--"):
             positional.append(word)
             continue
-        name, equals, value = word[2:].replace("_", "-").partition("=")
-        if equals:
-            value = word.partition("=")[2]
-        if name not in options:
-            near = nearest("--" + name, [f"--{n}" for n in options])
-            raise FdrlError(f"unknown flag {word.partition('=')[0]!r}{near}")
+        name, equals, value = _split(word, options)
         option = options[name]
         has_value = bool(words) and not words[0].startswith("--")
         if option.metavar == "?" and not equals and has_value:
@@ -76,6 +71,16 @@ def read(
     if len(positional) > most:
         raise FdrlError(f"unexpected argument {positional[most]!r}")
     return Words(positional, found)
+
+
+def _split(word: str, options: Mapping[str, Option]) -> tuple[str, str, str]:
+    """Return a known option's name, "=" if a value follows it in the same word, and that value."""
+    flag, equals, value = word.partition("=")
+    name = flag[2:].replace("_", "-")
+    if name not in options:
+        near = nearest("--" + name, [f"--{n}" for n in options])
+        raise FdrlError(f"unknown flag {flag!r}{near}")
+    return name, equals, value
 
 
 def whole_number(name: str, text: str) -> int:

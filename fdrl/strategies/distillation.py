@@ -47,5 +47,6 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pairs: Literal["random", "nearest"] = "random"
     """Which pairs `mixup` interpolates."""
     lr_end: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
-    """The distillation's learning rate moves linearly to this share of itself over the run."""
+    """The distillation's learning rate moves linearly to this share of itself over the run; ignored
+    with the learner's optimizer, which has its own rate."""
     distill: DistillSettings = DistillSettings()

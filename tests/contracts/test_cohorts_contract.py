@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from fdrl.agents.ppo import PPO, make
@@ -95,6 +96,12 @@ class SharedAdam(Liar):
         return self._good.distill(states, targets, weights, settings)
 
 
+class OwnAdam(Liar):
+    def distill(self, states: Any, targets: Any, weights: Any, settings: Any) -> Any:
+        own = msgspec.structs.replace(settings, optimizer="own")
+        return self._good.distill(states, targets, weights, own)
+
+
 @pytest.mark.parametrize(
     ("liar", "rule"),
     [
@@ -108,6 +115,7 @@ class SharedAdam(Liar):
         (Clones, "weights of their own"),
         (Logits, "not negative"),
         (SharedAdam, "leaves the optimizer"),
+        (OwnAdam, "steps with the learner's optimizer"),
     ],
 )
 def test_the_checker_names_the_broken_rule(liar: Any, rule: str) -> None:
