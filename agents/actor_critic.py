@@ -140,7 +140,6 @@ class ActorCritics(Policies):
         self._taken[crew.rows] += steps * copies
         return crew.world.act(
             crew.learner.network,
-            np.full(len(crew.rows), steps),
             uniforms.reshape(-1, steps, copies),
             self._fail_reward,
             keep_following,

@@ -28,12 +28,10 @@ Array = NDArray[Any]
 class Rollout:
     """What happened, [K, T, ...] views of workspace memory that lies in time order.
 
-    Agent k's first `length[k]` of T steps are filled. `truncated_values` is V(next observation)
-    where an episode was cut off, and 0 elsewhere; `following` is [K, T, E, O], kept on request;
-    `last` [K, E, O] is what to act on next.
+    `truncated_values` is V(next observation) where an episode was cut off, and 0 elsewhere;
+    `following` is [K, T, E, O], kept on request; `last` [K, E, O] is what to act on next.
     """
 
-    length: NDArray[np.int64]
     observations: Floats
     actions: NDArray[np.int64]
     rewards: Floats
@@ -59,7 +57,7 @@ class _Tape:
         self.values = SHARED.zeros("tape values", self.shape)
         self.following = take("tape following", (*self.shape, inputs)) if keep else None
 
-    def rollout(self, length: NDArray[np.int64], last: Floats) -> Rollout:
+    def rollout(self, last: Floats) -> Rollout:
         """View the memory agent by agent."""
 
         def agents_first(array: Array) -> Array:
@@ -69,7 +67,6 @@ class _Tape:
             return array.reshape(self.shape).swapaxes(0, 1)
 
         return Rollout(
-            length,
             agents_first(self.observations[:-1]),
             by_copy(self.actions),
             by_copy(self.rewards),
@@ -135,23 +132,17 @@ class World:
     def act(
         self,
         network: Network,
-        length: NDArray[np.int64],
         uniforms: Floats,
         fail_reward: float | None,
         keep_following: bool = False,
     ) -> Rollout:
-        """Let agent k act for `length[k]` steps; `uniforms` [K, T, E] choose the actions."""
-        steps = int(length.max())
+        """Let all agents act for T steps; `uniforms` [K, T, E] choose the actions."""
+        steps = uniforms.shape[1]
         tape = _Tape(steps, self.agents, self.copies, self.inputs, keep_following)
         shape = (self.agents, self.copies, self.inputs)
         chances = np.ascontiguousarray(uniforms.swapaxes(0, 1))
-        together = bool((length == length[0]).all())
         tape.observations[0] = self.observations
         for t in range(steps):
-            live = None if together else length > t
-            if live is not None:
-                self.observations[...] = tape.observations[t]
-                self.park(np.flatnonzero(~live))
             logits = network.policy(tape.observations[t])
             actions = sample(logits, chances[t]).reshape(-1)
             tape.actions[t] = actions
@@ -164,19 +155,12 @@ class World:
                 cut = (step.truncated & ~step.terminated).reshape(shape[:2])
                 following = step.next_observations.reshape(shape)
                 np.multiply(network.values(following), cut, out=tape.values[t])
-            self.tally.add(step.rewards, step.terminated | step.truncated, live)
+            self.tally.add(step.rewards, step.terminated | step.truncated, None)
             tape.observations[t + 1] = step.observations.reshape(shape)
         if fail_reward is not None:
             tape.rewards[tape.terminated] = fail_reward
         self.observations[...] = tape.observations[steps]
-        return tape.rollout(length, self._last())
-
-    def _last(self) -> Floats:
-        """Return what each agent acts on next, parked ones included [K, E, O]."""
-        last = self.observations.copy()
-        for k, saved in self._parked.items():
-            last[k] = saved["observations"]
-        return last
+        return tape.rollout(self.observations.copy())
 
     def park(self, rows: NDArray[np.int64]) -> None:
         """Remember these agents' copies as they are now; parked agents stay parked."""

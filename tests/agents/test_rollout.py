@@ -19,14 +19,13 @@ def network(agents: int = 1) -> NumpyNetwork:
     return NumpyNetwork(LAYOUT, rows)
 
 
-def act(world: World, steps: list[int], fail_reward: float | None = None) -> Rollout:
-    length = np.array(steps)
-    uniforms = np.full((len(steps), max(steps), world.copies), 0.7, np.float32)
-    return world.act(network(len(steps)), length, uniforms, fail_reward, keep_following=True)
+def act(world: World, steps: int, fail_reward: float | None = None) -> Rollout:
+    uniforms = np.full((world.agents, steps, world.copies), 0.7, np.float32)
+    return world.act(network(world.agents), uniforms, fail_reward, keep_following=True)
 
 
 def test_truncation_bootstraps_with_the_value_of_where_the_action_led() -> None:
-    out = act(World(Counter(2, length=2, truncates=True), 1, 2), [4])
+    out = act(World(Counter(2, length=2, truncates=True), 1, 2), 4)
     # copy 0 is cut off after steps 2 and 4 (V(2, 0) = 25), copy 1 after step 3 (V(3, 1) = 36)
     np.testing.assert_array_equal(out.truncated_values[0], [[0, 0], [25, 0], [0, 36], [25, 0]])
     np.testing.assert_array_equal(out.observations[0, :, 0, 0], [0, 1, 0, 1])
@@ -36,14 +35,14 @@ def test_truncation_bootstraps_with_the_value_of_where_the_action_led() -> None:
 
 
 def test_termination_does_not_bootstrap() -> None:
-    out = act(World(Counter(2, length=2, truncates=False), 1, 2), [4])
+    out = act(World(Counter(2, length=2, truncates=False), 1, 2), 4)
     assert not out.truncated_values.any()
     np.testing.assert_array_equal(out.terminated[0, :, 0], [0, 1, 0, 1])
 
 
 def test_the_learner_may_see_another_reward_on_failing() -> None:
     world = World(Counter(1, length=3, truncates=False), 1, 2)
-    out = act(world, [4], fail_reward=-100.0)
+    out = act(world, 4, fail_reward=-100.0)
     assert out.rewards[0, :, 0].tolist() == [1, 1, -100, 1]
     returns, lengths, _ = world.tally.harvest()
     assert returns[0].tolist() == [3.0]  # what is reported stays the true return
@@ -51,39 +50,43 @@ def test_the_learner_may_see_another_reward_on_failing() -> None:
 
 
 def test_fail_reward_does_not_touch_truncated_steps() -> None:
-    out = act(World(Counter(1, length=3, truncates=True), 1, 2), [4], fail_reward=-100.0)
+    out = act(World(Counter(1, length=3, truncates=True), 1, 2), 4, fail_reward=-100.0)
     assert out.rewards[0, :, 0].tolist() == [1, 1, 1, 1]
 
 
 def test_episodes_run_on_over_rollouts() -> None:
     world = World(Counter(1, length=5, truncates=True), 1, 2)
-    act(world, [3])
+    act(world, 3)
     assert world.tally.count().tolist() == [0]
-    act(world, [3])
+    act(world, 3)
     returns, _, _ = world.tally.harvest()
     assert returns[0].tolist() == [5.0]
     assert world.tally.sums.tolist() == [[1.0]]
     assert world.tally.harvest()[0][0].size == 0
 
 
-def test_an_agent_that_stops_early_is_put_back() -> None:
+def test_a_parked_agent_is_put_back() -> None:
     world = World(Counter(2, length=5, truncates=True), 2, 2)
-    out = act(world, [2, 4])
-    assert out.last[:, 0, 0].tolist() == [2, 4]
+    act(world, 2)
+    world.park(np.array([0]))
+    act(world, 2)
     world.wake()
     assert world.observations[:, 0, 0].tolist() == [2, 4]
     assert world.tally.lengths[:, 0].tolist() == [2, 4]
-    out = act(world, [1, 1])
+    out = act(world, 1)
     assert out.observations[:, 0, 0, 0].tolist() == [2, 4]
     assert out.last[:, 0, 0].tolist() == [3, 5]
 
 
-def test_episodes_of_a_stopped_agent_do_not_count() -> None:
-    world = World(Counter(2, length=2, truncates=False), 2, 2)
-    act(world, [1, 6])
-    returns, _, _ = world.tally.harvest()
+def test_episodes_of_an_agent_that_is_not_live_do_not_count() -> None:
+    tally = Tally(2, 1)
+    for step in range(6):
+        done = np.full(2, step % 3 == 2)
+        tally.add(np.ones(2), done, np.array([step < 1, True]))
+    returns, _, ends = tally.harvest()
     assert returns[0].size == 0
     assert returns[1].tolist() == [3.0, 3.0]
+    assert ends[1].tolist() == [3, 6]
 
 
 def test_sampling_follows_the_probabilities() -> None:
