@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from fdrl.errors import FdrlError
 from fdrl.registry import AGENTS, ENVS, load_object
 
 if TYPE_CHECKING:
@@ -38,15 +39,18 @@ def longest_episode(env: str, env_kwargs: Mapping[str, Any]) -> int:
     given = env_kwargs.get("max_episode_steps", 0)
     if isinstance(given, int) and given > 0:
         return given
-    known = ENVS.spec(env).max_steps if env in ENVS else _gym_limit(env)
-    return known or UNKNOWN_LENGTH
+    try:
+        return _known_length(env) or UNKNOWN_LENGTH
+    except FdrlError:  # whoever builds the environment says what is wrong with its name
+        return UNKNOWN_LENGTH
 
 
-def _gym_limit(env: str) -> int:
-    import gymnasium
+def _known_length(env: str) -> int:
+    if env in ENVS:
+        return ENVS.spec(env).max_steps
+    from fdrl.gymenv import find_env  # imports gymnasium, which our own environments do not need
 
-    spec = gymnasium.registry.get(env)
-    return 0 if spec is None else spec.max_episode_steps or 0
+    return find_env(env).max_steps
 
 
 def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int:
@@ -59,6 +63,18 @@ def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int
     longest = longest_episode(str(raw.get("env", "CartPole-v1")), raw.get("env_kwargs", {}))
     most, unit = (int(raw["episodes"]) + max(copies)) * longest, math.lcm(*copies)
     return -(-most // unit) * unit
+
+
+def chosen_steps(run: Run) -> int | None:
+    """Return a run's budget of steps; None if it but follows from the one of episodes.
+
+    Then it depends on how many copies the learner steps, and says nothing about what is learned.
+    """
+    if not run.episodes:
+        return run.steps
+    agents = [c.agent for c in run.cohorts] or [msgspec.to_builtins(run.agent)]
+    raw = {"env": run.env, "env_kwargs": run.env_kwargs, "episodes": run.episodes}
+    return None if run.steps == step_cap(raw, agents) else run.steps
 
 
 def _copies(agent: Mapping[str, Any]) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from fdrl.channel_settings import IdealChannel
+from fdrl.budget import chosen_steps
+from fdrl.channel_settings import FadingChannel, IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
 
@@ -37,6 +38,8 @@ def setting_fields(run: Run) -> Flat:
     """Return, by dotted name, what two runs must share to be compared."""
     tables = to_tables(run)
     chosen = {k: v for k, v in tables.items() if k in SETTING}
+    if chosen_steps(run) is None:
+        chosen["steps"] = "no limit"
     agent = tables.get("agent") or {}
     if not run.cohorts:
         chosen["agent"] = {k: v for k, v in agent.items() if k in LEARNER}
@@ -95,10 +98,13 @@ def budget_words(run: Run) -> str:
 
 
 def channel_words(run: Run) -> list[str]:
-    """Say which channel messages travel over; nothing if it is the ideal one."""
+    """Say which channel messages travel over, with what is not the default; an ideal one, not."""
     if isinstance(run.channel, IdealChannel):
         return []
-    return ["symmetric fading channel" if run.channel.symmetric else "fading channel"]
+    kind = "symmetric fading channel" if run.channel.symmetric else "fading channel"
+    usual = msgspec.to_builtins(FadingChannel(symmetric=run.channel.symmetric))
+    own = {k: v for k, v in msgspec.to_builtins(run.channel).items() if v != usual[k]}
+    return [" ".join([kind, *(f"{k}={_show(v)}" for k, v in own.items())])]
 
 
 def setting_words(run: Run) -> str:

@@ -152,6 +152,18 @@ def test_limits_of_environments() -> None:
     assert longest_episode("CliffWalking-v1", {}) == UNKNOWN_LENGTH
     assert longest_episode("Pendulum-v1", {}) == 200
     assert longest_episode("nowhere:Env", {}) == UNKNOWN_LENGTH
+    assert longest_episode("nowhere-v0", {}) == UNKNOWN_LENGTH
+
+
+def test_the_limit_of_an_environment_that_its_module_registers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_limit.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('OwnLimit-v0', 'own_limit:Env', max_episode_steps=37)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert longest_episode("own_limit:OwnLimit-v0", {}) == 37
 
 
 @pytest.mark.parametrize(
