@@ -419,10 +419,13 @@ strategy = { type = "pooled", every = 3 }
     suite, out = write_suite(tmp_path, more=more), tmp_path / "out"
     assert bench(suite, out, "--dry-run") == 1
     printed = capsys.readouterr().out
+    assert "unpacked" not in printed
     assert "not applicable: fd in same: it would not fit" in printed
     assert 'ERROR many in same: strategy "pooled" exchanges every iteration' in printed
     assert re.search(r"4 of 4 runs to do, (<1 s|about 0:0\d) with", printed)
     assert "0:00" not in printed
+    assert bench(write_suite(tmp_path, pack=2), out, "--dry-run") == 0
+    assert "with 2 jobs (timed unpacked, without pack = 2)" in capsys.readouterr().out
     assert not out.exists()
 
 
