@@ -65,6 +65,18 @@ def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int
     return -(-most // unit) * unit
 
 
+def chosen_steps(run: Run) -> int | None:
+    """Return a run's budget of steps; None if it but follows from the one of episodes.
+
+    Then it depends on how many copies the learner steps, and says nothing about what is learned.
+    """
+    if not run.episodes:
+        return run.steps
+    agents = [c.agent for c in run.cohorts] or [msgspec.to_builtins(run.agent)]
+    raw = {"env": run.env, "env_kwargs": run.env_kwargs, "episodes": run.episodes}
+    return None if run.steps == step_cap(raw, agents) else run.steps
+
+
 def _copies(agent: Mapping[str, Any]) -> int:
     """Return the environment copies that a learner steps together."""
     settings = load_object(AGENTS.spec(str(agent.get("type", "ppo"))).settings)

@@ -115,10 +115,6 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 LOCAL_FIELDS = ("out", "checkpoint_every", "threads", "tensorboard")
 """Fields that change no number, so runs that differ in them alone are the same run."""
 
-ADDED: dict[str, Any] = {"episodes": 0}
-"""Fields that came later, with the values at which they change nothing: a config that does not
-use them keeps the digest that its finished runs have."""
-
 DEFAULT_TYPES = {"agent": "ppo", "strategy": "fd"}
 
 
@@ -240,9 +236,6 @@ def digest(run: Run) -> str:
     tables = to_tables(run)
     for name in LOCAL_FIELDS:
         tables.pop(name, None)
-    for name, default in ADDED.items():
-        if tables.get(name) == default:
-            tables.pop(name)
     blob = msgspec.json.encode(tables, order="deterministic")
     return hashlib.sha256(blob).hexdigest()[:16]
 

@@ -144,8 +144,7 @@ class Tally:
             setattr(self, name, np.array(state[name]))
         start = "completion."
         inner = {k[len(start) :]: v for k, v in state.items() if k.startswith(start)}
-        if inner:  # checkpoints of earlier versions have none
-            self.completion.load_state(inner)
+        self.completion.load_state(inner)
         self.exchanges = int(state["exchanges"])
         self.seconds = float(state["seconds"])
 

@@ -14,6 +14,7 @@ from fdrl.bench.grid import Cell
 from fdrl.bench.ledger import read_failure
 from fdrl.bench.suite import Suite, listed
 from fdrl.bench.tuned import Tuned
+from fdrl.budget import chosen_steps
 from fdrl.config import Run
 from fdrl.errors import FdrlError
 from fdrl.records import RoundRecord, Summary
@@ -24,6 +25,8 @@ SAME = (
     "hetero", "channel", "evaluation",
 )  # fmt: skip
 """Fields in which the methods of a setting must not differ, or they are not comparable."""
+OUTDATED = ("rows are of proxy set ", "a table came before any proxy set")
+"""How the server refuses answers of agents that a proxy set did not reach."""
 
 
 @dataclass(frozen=True)
@@ -85,40 +88,52 @@ def check_run(f: Finished) -> Iterator[str]:
         yield f"config: {name} is not what the suite says"
     if f.summary.config != config.digest(f.run):
         yield "summary.json belongs to another config than config.toml"
-    expected: dict[str, Any] = {
-        "strategy": f.run.strategy_name,
-        "env": f.run.env,
-        "seed": f.run.seed,
-        "agents": f.run.agents,
-    }
-    yield from _unequal(f.summary, expected, "config.toml")
+    named = {"strategy": f.run.strategy_name, "env": f.run.env}
+    yield from _unequal(
+        f.summary, named | {"seed": f.run.seed, "agents": f.run.agents}, "config.toml"
+    )
     numbers = [r.round for r in f.records]
     if numbers != list(range(1, len(numbers) + 1)):
         yield "metrics.jsonl: rounds are missing or repeated"
     if not f.records:
         yield "metrics.jsonl is empty"
         return
-    last = f.records[-1]
+    yield from _check_totals(f.summary, f.records)
+    yield from _check_budget(f.run, f.summary, f.records[-1])
+    yield from _check_messages(f.summary, f.records)
+
+
+def _check_totals(summary: Summary, records: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yield where a summary does not follow from the log, or from itself."""
+    last = records[-1]
     logged = {
         "rounds": last.round,
         "env_steps": max(last.env_steps),
         "bytes_up": last.bytes_up,
         "bytes_down": last.bytes_down,
         "sim_seconds": last.sim_seconds,
-        "exchanges": sum(r.exchanged for r in f.records),
+        "exchanges": sum(r.exchanged for r in records),
         "completed": last.completed,
     }
-    yield from _unequal(f.summary, logged, "metrics.jsonl")
-    yield from _check_budget(f.run, f.summary, last)
-    own = f.summary.returns
+    yield from _unequal(summary, logged, "metrics.jsonl")
+    own = summary.returns
     if own:
         derived = {"return_mean": math.fsum(own) / len(own), "return_worst": min(own)}
-        yield from _unequal(f.summary, derived, "its own returns")
-    # What a lossy channel lost is part of the experiment, and counted in the summary.
-    lost = f.summary.lost_up + f.summary.lost_down
-    unused = [(r.round, *told) for r in f.records for told in r.rejected]
-    if lost:
-        unused = [u for u in unused if not u[2].startswith("lost on the ")]
+        yield from _unequal(summary, derived, "its own returns")
+
+
+def _check_messages(summary: Summary, records: Sequence[RoundRecord]) -> Iterator[str]:
+    """Yield how many messages were not used, unless a lossy channel is why.
+
+    What it lost is part of the experiment, and counted in the summary; and so is what an agent
+    then answers that missed a download.
+    """
+    excused = (
+        *(["lost on the "] if summary.lost_up or summary.lost_down else []),
+        *(OUTDATED if summary.lost_down else []),
+    )
+    told = [(r.round, *own) for r in records for own in r.rejected]
+    unused = [u for u in told if not u[2].startswith(excused)]
     if unused:
         number, agent, reason = unused[0]
         yield f"{len(unused)} messages were not used; first in round {number}: {agent} ({reason})"
@@ -136,7 +151,8 @@ def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str
         return
     budgets = f"the budget is {run.episodes:,} episodes, or {run.steps:,} steps"
     for agent, (steps, episodes) in enumerate(zip(last.env_steps, last.episodes, strict=True)):
-        if episodes > run.episodes or (episodes < run.episodes and steps < run.steps):
+        # More is no fault: rollouts and batches end with the iteration of the last episode.
+        if episodes < run.episodes and steps < run.steps:
             yield f"agent {agent} ended {episodes:,} episodes in {steps:,} steps, but {budgets}"
 
 
@@ -179,7 +195,8 @@ def check_suite(suite: Suite, cells: Sequence[Cell], tuned: Tuned | None) -> Ite
 def _field_differs(setting: str, name: str, methods: dict[str, Cell]) -> Iterator[str]:
     groups: dict[str, list[str]] = defaultdict(list)
     for method, cell in methods.items():
-        groups[repr(getattr(cell.run, name))].append(method)
+        value = chosen_steps(cell.run) if name == "steps" else getattr(cell.run, name)
+        groups[repr(value)].append(method)
     if len(groups) > 1:
         shown = (f"{value} ({', '.join(names)})" for value, names in sorted(groups.items()))
         yield f"in {setting}, methods differ in {name}: {', '.join(shown)}"

@@ -12,12 +12,21 @@ from fdrl.rundir import read_summary
 
 
 def size(cell: Cell) -> float:
-    """Return the agent steps of a cell: what its time is taken to be proportional to."""
-    return float(cell.run.steps * cell.run.agents)
+    """Return what a cell's time is taken to be proportional to: agent steps, or agent episodes.
+
+    Under a budget of episodes the steps are a limit that runs stay far below.
+    """
+    return float((cell.run.episodes or cell.run.steps) * cell.run.agents)
+
+
+def _keys(cell: Cell) -> tuple[tuple[str, ...], ...]:
+    """Return which cells are alike, the closest first: steps and episodes are never mixed."""
+    unit = "episodes" if cell.run.episodes else "steps"
+    return (unit, cell.method, cell.setting), (unit, cell.method), (unit,)
 
 
 class Pace:
-    """Seconds per agent step, by method and setting, by method, and overall."""
+    """Seconds per agent step (or episode), by method and setting, by method, and overall."""
 
     def __init__(self) -> None:
         self._rates: dict[tuple[str, ...], list[float]] = defaultdict(list)
@@ -34,7 +43,7 @@ class Pace:
 
     def add(self, cell: Cell, seconds: float) -> None:
         """Learn from a cell that took so long."""
-        for key in ((cell.method, cell.setting), (cell.method,), ()):
+        for key in _keys(cell):
             self._rates[key].append(seconds / size(cell))
 
     def __bool__(self) -> bool:
@@ -42,11 +51,11 @@ class Pace:
 
     def knows(self, cell: Cell) -> bool:
         """Say whether a cell of the same method and setting was timed."""
-        return (cell.method, cell.setting) in self._rates
+        return _keys(cell)[0] in self._rates
 
     def seconds(self, cell: Cell) -> float | None:
         """Return the expected time of a cell; None before anything was timed."""
-        for key in ((cell.method, cell.setting), (cell.method,), ()):
+        for key in _keys(cell):
             if key in self._rates:
                 return mean(self._rates[key]) * size(cell)
         return None

@@ -185,13 +185,19 @@ class _Sitting:
             self.pending.append([cell])
 
     def _lost(self, worker: Worker, running: Running) -> None:
-        """A worker died: its cells' fault, unless they had not begun or were asked to stop."""
+        """A worker died: its cell's fault, unless it had not begun or was asked to stop.
+
+        Whose fault of several cannot be told, so each is tried again alone, and the culprit fails.
+        """
         del self.busy[worker]
         reason, trace = worker.last_words()
         worker.close()
         left = list(running.open.values())
         if self.heard or (worker in self.ready and not running.started):
             self.pending.append(left)
+            return
+        if len(left) > 1:
+            self.pending += [[cell] for cell in left]
             return
         for cell in left:
             self._failed(cell, Failure(reason, trace))

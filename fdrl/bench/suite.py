@@ -207,10 +207,25 @@ def _name_errors(suite: Suite) -> Iterable[str]:
         if setting.tuned_as and setting.tuned_as not in sources:
             text = f"setting {setting.name!r}: tuned_as {setting.tuned_as!r} is no tuned setting"
             yield text + nearest(setting.tuned_as, sources)
+    yield from _untuned(suite)
     known = [n for n, k in Summary.__annotations__.items() if k == "float"]
     for name in suite.tuning.score:
         if name not in known:
             yield f"tuning.score: a summary has no number {name!r}{nearest(name, known)}"
+
+
+def _untuned(suite: Suite) -> Iterable[str]:
+    """Yield which methods would silently go without the tuned values that the others get."""
+    by_name = {s.name: s for s in suite.settings}
+    for setting in suite.settings:
+        source = by_name.get(setting.tuned_as)
+        for method in suite.methods if source is not None else ():
+            absent = setting.tuned_as in method.skip and setting.name not in method.skip
+            if source is not None and absent and suite.grid_of(source, method):
+                yield (
+                    f"method {method.name!r}: setting {setting.name!r} takes the values tuned in "
+                    f"{setting.tuned_as!r}, which it skips: skip both, or give it grid = {{}}"
+                )
 
 
 def _seed_errors(suite: Suite) -> Iterable[str]:

@@ -181,7 +181,9 @@ def _dry_run(request: Request, chosen: list[Cell], missing: list[Absent]) -> int
         print(f"ERROR {error}")
     total = pace.left(left, {}, request.jobs)
     forecast = "unknown" if total is None else about(total)
-    print(f"{len(left)} of {len(chosen)} runs to do, {forecast} with {request.jobs} jobs")
+    pack = request.suite.pack
+    unpacked = f" (timed unpacked, without pack = {pack})" if pack > 1 else ""
+    print(f"{len(left)} of {len(chosen)} runs to do, {forecast} with {request.jobs} jobs{unpacked}")
     return 1 if errors else 0
 
 

@@ -55,7 +55,9 @@ def joined_states(states: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     return out
 
 
-def joined_context(runs: Sequence[Run], groups: Sequence[Group], envs: Sequence[EnvFactory]) -> Any:
+def joined_context(
+    runs: Sequence[Run], groups: Sequence[Group], envs: Sequence[EnvFactory]
+) -> CohortContext:
     """Return the context of one group of every run; the state that is loaded holds the streams."""
     first = envs[0]
     if any(e.spec != first.spec or e.held_out != first.held_out for e in envs):

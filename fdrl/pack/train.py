@@ -152,6 +152,9 @@ def _train(orders: list[Order], curves: bool, note: Note) -> bool:
     collapsed = pack.run()
     if collapsed is None:
         return pack.stop.count == 0
+    if pack.stop.count:
+        _not_begun(pack.left, note)
+        return False
     if collapsed.alone:
         return _one_by_one(pack.left, curves, note)
     # Somebody's call failed: halving finds out whose, while most of the others stay together.
@@ -262,6 +265,10 @@ class _Pack:
         """Raise an error in every member that is left, so that each closes its folder."""
         self.stop.turn = True
         for member in live:
+            if member.call is None and not member.done:  # interrupted before its first turn
+                member.error = error
+                self._note(member)
+                continue
             while not member.done:
                 assert member.call is not None
                 member.call.error = error

@@ -228,8 +228,9 @@ def read(folder: str | Path) -> Entry:
         problems.append("its final return is not a number")
         summary = None
     if summary is None and not problems:
-        steps = int(trace.steps[-1]) if trace is not None else 0
+        unit = "episodes" if run.episodes else "steps"
+        done = 0 if trace is None else int(getattr(trace, unit)[-1])
         reason = _failure(path)
         how = f"failed ({reason})" if reason else "not finished (stopped, crashed or still running)"
-        problems.append(f"{how} at {steps:,} of {run.steps:,} steps")
+        problems.append(f"{how} at {done:,} of {run.episodes or run.steps:,} {unit}")
     return Entry(str(folder), run, summary, trace, "; ".join(problems), _given(path))

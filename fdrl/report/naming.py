@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from fdrl.budget import chosen_steps
 from fdrl.channel_settings import FadingChannel, IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
@@ -37,6 +38,8 @@ def setting_fields(run: Run) -> Flat:
     """Return, by dotted name, what two runs must share to be compared."""
     tables = to_tables(run)
     chosen = {k: v for k, v in tables.items() if k in SETTING}
+    if chosen_steps(run) is None:
+        chosen["steps"] = "no limit"
     agent = tables.get("agent") or {}
     if not run.cohorts:
         chosen["agent"] = {k: v for k, v in agent.items() if k in LEARNER}

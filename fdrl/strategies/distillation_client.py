@@ -126,7 +126,7 @@ class Client:
         """Continue from what `state` returned."""
         self.recent.load_state(state["recent"])
         self.trained = np.array(state["trained"], dtype=np.float64)
-        self.ended = np.array(state.get("ended", self.ended), dtype=np.float64)
+        self.ended = np.array(state["ended"], dtype=np.float64)
         unpack_generators(self.rngs, state["rngs"])
         inner = {k[8:]: v for k, v in state.items() if k.startswith("answers.")}
         self.answers.load_state(inner)

@@ -169,6 +169,34 @@ def test_packs_give_the_numbers_of_cells_also_when_killed(tmp_path: Path) -> Non
     kill_often(tmp_path, [7, 30], steps=64 * 16, pack=2)
 
 
+LOSSY = """
+[base.goal]
+mean = 500.0
+stop = false
+
+[base.channel]
+type = "fading"
+deadline_slots = 2
+down_deadline_slots = 1
+threshold = 15.0
+"""
+
+
+def test_audit_and_report_of_packed_lossy_runs_with_a_goal_and_episodes(tmp_path: Path) -> None:
+    """Rollouts of two copies may end more than twelve episodes; slots are often lost."""
+    suite, out = write_suite(tmp_path, more=LOSSY, pack=2), tmp_path / "out"
+    suite.write_text(suite.read_text().replace("steps = 256", "episodes = 12"))
+    assert main(["bench", str(suite), "--out", str(out), "--jobs", "1"]) == 0
+    told = numbers(out)
+    assert all(told[f][2]["completed"] == 0 for f in FOLDERS)
+    assert sum(told[f][2]["lost_up"] for f in FOLDERS) > 0
+    assert bench(suite, out, "--audit") == 0
+    page = next(out.rglob("report.html")).read_text()
+    assert "fading channel (threshold=15, deadline_slots=2, down_deadline_slots=1)" in page
+    assert "Training episodes" in page
+    assert "0 of 2" in page
+
+
 @pytest.mark.slow
 def test_killed_at_many_moments_it_gives_the_same_numbers(tmp_path: Path) -> None:
     kill_often(tmp_path, [1, 5, 20, 40, 60, 90, 100, 115, 125], steps=64 * 32)
@@ -419,10 +447,13 @@ strategy = { type = "pooled", every = 3 }
     suite, out = write_suite(tmp_path, more=more), tmp_path / "out"
     assert bench(suite, out, "--dry-run") == 1
     printed = capsys.readouterr().out
+    assert "unpacked" not in printed
     assert "not applicable: fd in same: it would not fit" in printed
     assert 'ERROR many in same: strategy "pooled" exchanges every iteration' in printed
     assert re.search(r"4 of 4 runs to do, (<1 s|about 0:0\d) with", printed)
     assert "0:00" not in printed
+    assert bench(write_suite(tmp_path, pack=2), out, "--dry-run") == 0
+    assert "with 2 jobs (timed unpacked, without pack = 2)" in capsys.readouterr().out
     assert not out.exists()
 
 

@@ -116,6 +116,19 @@ def test_a_cell_that_kills_its_worker_fails_and_the_others_go_on(
     assert kept.trace == "some words"
 
 
+def test_a_seed_that_kills_its_worker_fails_alone_not_with_its_pack(
+    tmp_path: Path, pretend: type[Pretender]
+) -> None:
+    """The pack of two dies; then its first seed dies again, by itself, and the second goes on."""
+    gone = [STARTED, Event(event="gone")]
+    pretend.script["long/fd/seed-000"] = [gone, gone]
+    outcome, _ = run(tmp_path, pack=2)
+    assert [c.folder for c in outcome.failed] == ["long/fd/seed-000"]
+    assert len(outcome.finished) == 7
+    assert "long/fd/seed-000 long/fd/seed-001" in pretend.log
+    assert {"long/fd/seed-000", "long/fd/seed-001"} < set(pretend.log)
+
+
 def test_a_worker_that_dies_before_its_cell_begins_is_not_the_cells_fault(
     tmp_path: Path, pretend: type[Pretender]
 ) -> None:
@@ -192,6 +205,18 @@ def test_pace_prefers_what_it_knows() -> None:
     packs = [[cell("short", "local")], [cell("long", "fd")]]
     ordered = [c for pack in pace.longest_packs_first(packs) for c in pack]
     assert ordered[0].setting == "long"
+
+
+def test_budgets_of_episodes_are_timed_by_episodes() -> None:
+    """Ten episodes of two agents take 4 s, so thirty take 12 s, whatever steps they may take."""
+    few, many = (
+        replace(c, run=msgspec.structs.replace(c.run, episodes=n, steps=s))
+        for c, n, s in ((CELLS[0], 10, 5500), (CELLS[0], 30, 11000))
+    )
+    pace = Pace()
+    pace.add(few, 4.0)
+    assert pace.seconds(many) == pytest.approx(12.0)
+    assert pace.seconds(CELLS[0]) is None  # nothing is known of steps
 
 
 def drawn(board: Board) -> str:

@@ -247,6 +247,11 @@ def test_a_setting_may_have_its_own_grid_or_share_tuned_values() -> None:
     tuned = Tuned(suite="tiny", seeds=(100,), score=("auc",), best=(best,))
     runs = {(c.setting, c.method): c.run for c in grid.cells(suite, tuned)}
     assert runs["spread", "fd"].agent.learning_rate == 5e-3
+    tables["methods"][1]["skip"] = {"same": "it would not fit"}
+    with pytest.raises(FdrlError, match=r"method 'fd': setting 'spread' takes .*'same'.* skips"):
+        parse_suite(tables, "t")
+    tables["methods"][1]["grid"] = {}
+    assert parse_suite(tables, "t")
     tables["settings"][1]["tuned_as"] = "sam"
     with pytest.raises(FdrlError, match="tuned_as 'sam' is no tuned setting; did you mean 'same'"):
         parse_suite(tables, "t")
@@ -282,6 +287,17 @@ def test_every_shipped_suite_is_sound(name: str) -> None:
     assert name not in config.presets()
     if any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
         assert len(grid.points(suite)) >= 2
+
+
+@pytest.mark.parametrize("name", ["fedhpd-cartpole", "fedhpd-lunarlander"])
+def test_methods_of_fedhpd_differ_in_their_interval_alone(name: str) -> None:
+    cells = [c for c in grid.cells(read_suite(name)) if c.seed == 0]
+    runs = {c.method: c.run for c in cells if c.run.strategy_name == "fedhpd"}
+    assert len(runs) >= 2
+    first = next(iter(runs.values()))
+    for method, run in runs.items():
+        assert set(config.differences(first, run)) <= {"strategy.every"}
+        assert run.strategy.every == int(method.removeprefix("fedhpd-d"))
 
 
 def test_the_headline_is_what_it_says() -> None:
@@ -328,10 +344,48 @@ def test_budgets_of_episodes_and_goals_are_checked_instead_of_steps() -> None:
     assert found(run, [80, 90], [9, 9]) == []
     assert found(run, [80, 100], [9, 7]) == []  # its steps were used up
     assert "agent 1 ended 7 episodes in 90 steps" in found(run, [80, 90], [9, 7])[0]
-    assert "agent 0 ended 11 episodes" in found(run, [80, 90], [11, 9])[0]
+    assert found(run, [80, 90], [11, 9]) == []  # all of its last iteration's count
     goal = make_run(agents=2, steps=100, agent="reinforce", goal={"mean": 1.0})
     assert found(goal, [80, 90], [9, 7], completed=2) == []
     assert len(found(goal, [80, 90], [9, 7], completed=1)) == 2
+
+
+def test_the_audit_passes_rollouts_that_end_beyond_their_last_episode() -> None:
+    """Eight copies end episodes in the iteration in which the third one ends."""
+    import fdrl
+    from fdrl.bench.audit import _check_budget
+
+    agent = {"type": "ppo", "n_envs": 8, "n_steps": 64, "hidden": (8,), "n_epochs": 1}
+    run = fdrl.make_run(
+        agents=2, episodes=3, agent=agent, strategy="local", evaluation={"episodes": 1}
+    )
+    federation = fdrl.Federation(run)
+    last = federation.round()
+    assert federation.done
+    assert min(last.episodes) > 3
+    assert [*_check_budget(run, federation.summary(), last)] == []
+    federation.close()
+
+
+def test_copies_do_not_make_another_budget() -> None:
+    """The steps that a budget of episodes allows follow from the copies; chosen ones do not."""
+    from fdrl.bench.audit import check_suite
+    from fdrl.report.naming import key, setting_fields
+
+    def suite(**more: Any) -> Any:
+        tables = raw(base={"episodes": 60, "agents": 2, "agent": {"type": "ppo", "n_envs": 8}})
+        del tables["settings"][1], tables["methods"][1]["overrides"]
+        tables["methods"][0] |= {"agent": {"type": "ppo", "n_envs": 4}} | more
+        return parse_suite(tables, "t")
+
+    cells = grid.cells(suite())
+    assert {c.run.steps for c in cells} == {68 * 500, 64 * 500}
+    assert [*check_suite(suite(), cells, None)] == []
+    assert len({key(setting_fields(c.run)) for c in cells}) == 1
+    cells = grid.cells(suite(steps=800))
+    (found,) = check_suite(suite(), cells, None)
+    assert "methods differ in steps: 800 (local), None (fd)" in found
+    assert len({key(setting_fields(c.run)) for c in cells}) == 2
 
 
 def test_gaps_of_one_reason_share_a_line() -> None:

@@ -185,6 +185,25 @@ def test_a_summary_from_before_there_were_channels_is_read(tmp_path):
     assert (old.sim_seconds, old.lost_up, old.lost_down) == (0.0, 0, 0)
 
 
+def test_an_audit_takes_no_offense_at_what_a_lost_download_causes(tmp_path):
+    """Agents that a new proxy set did not reach answer on the one before it."""
+    run = fdrl.make_run(
+        strategy="fd", agents=3, steps=256 * 24, agent=FAST, channel=LOSSY,
+        evaluation={"episodes": 1},
+    )  # fmt: skip
+    summary = train(run, out=tmp_path / "run", curves=False)
+    records = rundir.read_records(tmp_path / "run")
+    cell = Cell("s", "fd", 0, "s/fd/seed-000", run)
+    assert summary.lost_down > 0
+    assert list(check_run(Finished(cell, run, summary, records))) == []
+    outdated = sum(reason.startswith("rows are of") for r in records for _, reason in r.rejected)
+    assert outdated > 0
+    # had every download arrived, nothing would explain them
+    other = msgspec.structs.replace(summary, lost_down=0)
+    (told,) = check_run(Finished(cell, run, other, records))
+    assert told.startswith(f"{outdated} messages were not used")
+
+
 @pytest.mark.parametrize(
     ("reason", "lost", "told"),
     [

@@ -117,6 +117,30 @@ def test_budgets_networks_heterogeneity_and_environments_are_never_mixed(tmp_pat
     )
 
 
+def test_channels_say_what_is_not_the_default(tmp_path: Path) -> None:
+    channels = [
+        {"type": "fading"},
+        {"type": "fading", "deadline_slots": 5, "threshold": 15.0},
+        {"type": "fading", "symmetric": True, "distances": [500.0, 2000.0]},
+    ]
+    for i, channel in enumerate(channels):
+        write_run(tmp_path / str(i), channel=channel)
+    words = sorted(s.title.split(" · ")[2] for s in grouped(tmp_path).settings)
+    assert words == [
+        "fading channel",
+        "fading channel (threshold=15, deadline_slots=5)",
+        "symmetric fading channel distances=[500 2000]",
+    ]
+
+
+def test_unfinished_runs_say_how_far_they_are_in_their_own_budget(tmp_path: Path) -> None:
+    """Ten rounds of a hundred steps and one episode each."""
+    write_run(tmp_path / "a", rounds=10, finished=False)
+    write_run(tmp_path / "b", rounds=10, finished=False, episodes=40)
+    assert collect.read(tmp_path / "a").problem.endswith("at 1,000 of 2,000 steps")
+    assert collect.read(tmp_path / "b").problem.endswith("at 10 of 40 episodes")
+
+
 def test_methods_are_told_apart_by_the_settings_that_differ(tmp_path: Path) -> None:
     for seed in (1, 0):
         write_run(tmp_path / f"a{seed}", "fd", seed)

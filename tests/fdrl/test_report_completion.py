@@ -171,6 +171,39 @@ def test_one_run_is_shown_without_an_interval(tmp_path: Path) -> None:
     assert "1 of 1" in page.read_text()
 
 
+def test_goal_episodes_and_channel_go_into_one_report(tmp_path: Path) -> None:
+    goal = {"mean": 490.0, "window": 10, "stop": False}
+    for strategy, ends in {"fd": [900, 1000, 1100], "local": [1500, None, 1700]}.items():
+        for seed, end in enumerate(ends):
+            told = {"completed": 1 if end is None else 2, "first_steps": 100, "first_episodes": 5}
+            told |= {"all_steps": end, "all_episodes": end and end // 100}
+            told |= {
+                "episode_auc": 200.0,
+                "last_mean": 250.0,
+                "last_worst": 1.0,
+                "last_spread": 2.0,
+            }
+            write_run(
+                tmp_path / "runs" / f"{strategy}-{seed}", strategy, seed, told=told, seconds=0.5,
+                goal=goal, episodes=20, channel={"type": "fading", "deadline_slots": 7},
+            )  # fmt: skip
+    setting = only(tmp_path / "runs")
+    assert "fading channel deadline_slots=7" in setting.title
+    assert "20 episodes, goal a mean of 490 over 10 episodes" in setting.title
+    found = {(c.method, c.who): c for c in completion.completions(setting)}
+    assert found["fd", "all"].episodes.median.value == 10
+    assert (found["local", "all"].steps.reached.k, found["local", "all"].steps.reached.n) == (2, 3)
+    page, _ = write([tmp_path / "runs"], tmp_path / "report")
+    text = page.read_text()
+    for words in (
+        "Time to completion: all agents", "2 of 3", "Training episodes", "uploads lost",
+        "Learning curves against simulated seconds",
+    ):  # fmt: skip
+        assert words in text
+    names = {p.name for p in (page.parent / "data").iterdir()}
+    assert {"completion.csv", "episodes.csv", "verdict.csv"} <= names
+
+
 def test_budgets_of_episodes_are_drawn_and_measured_in_episodes(tmp_path: Path) -> None:
     for strategy, level in (("fd", 300.0), ("local", 200.0)):
         for seed in range(3):

@@ -14,6 +14,7 @@ from packs import assert_same_run, preset, seeded
 from fdrl import FdrlError, train
 from fdrl.config import make_run
 from fdrl.pack import joining
+from fdrl.pack.members import Collapsed
 from fdrl.pack.train import Order, packable, train_orders, train_packed
 from fdrl.records import Summary
 
@@ -167,6 +168,48 @@ def test_a_signal_lets_every_member_end_its_round_with_a_checkpoint(tmp_path):
     train_packed(runs, out=[o.out for o in orders], curves=False)
     train(runs[1], out=tmp_path / "alone", curves=False)
     assert_same_run(orders[1].out, tmp_path / "alone")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_signal_counts_also_if_the_pack_collapses_before_it_is_obeyed(alone, monkeypatch):
+    """Seeds that the collapse leaves do not begin again, neither alone nor in halves."""
+    begun = []
+
+    def collapse(live):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise Collapsed("two bad things at once", alone=alone)
+
+    def start(order, *args, **options):
+        begun.append(order)
+        return train_order(order, *args, **options)
+
+    train_order = Order.train
+    monkeypatch.setattr(Order, "train", start)
+    monkeypatch.setattr("fdrl.pack.train.serve", collapse)
+    outcomes = train_orders([Order(r) for r in seeded(FRD, 3)], curves=False)
+    assert all(isinstance(o, KeyboardInterrupt) for o in outcomes)
+    assert len(begun) == 3
+
+
+def test_two_signals_while_a_pack_is_built_end_it_at_once(tmp_path, monkeypatch):
+    """They come as the first member is built; the others have had no turn."""
+
+    def start(order, *args, **options):
+        # two of one kind could arrive as one
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return train_order(order, *args, **options)
+
+    train_order = Order.train
+    orders = [Order(r, tmp_path / f"{r.seed}") for r in seeded(FRD, 3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Order, "train", start)
+        outcomes = train_orders(orders, curves=False)
+    assert all(isinstance(o, KeyboardInterrupt) for o in outcomes)
+    assert not orders[1].out.exists()
+    train_packed([o.run for o in orders], out=[o.out for o in orders], curves=False)
+    train(orders[0].run, out=tmp_path / "alone", curves=False)
+    assert_same_run(orders[0].out, tmp_path / "alone")
 
 
 @pytest.mark.parametrize("floats", [1, 1_300, 10**9])

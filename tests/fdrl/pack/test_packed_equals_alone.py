@@ -13,6 +13,12 @@ EVALUATION = {"episodes": 3}
 TINY = {"type": "ppo", "hidden": [8], "n_envs": 2, "n_steps": 32, "batch_size": 16, "n_epochs": 2}
 A2C = {"type": "a2c", "hidden": [8], "n_envs": 2, "n_steps": 8}
 COMMON = {"steps": 192, "agents": 2, "evaluation": EVALUATION, "checkpoint_every": 2}
+UNLIMITED = {k: v for k, v in COMMON.items() if k != "steps"}
+FADING = {
+    "type": "fading", "deadline_slots": 2, "down_deadline_slots": 1, "threshold": 15.0,
+    "step_seconds": 1e-4,
+}  # fmt: skip
+"""A quarter of the slots is lost up."""
 RUNS = {
     "frd by episodes, an update a step": lambda: preset(
         "a2c-classic", steps=900, evaluation=EVALUATION, checkpoint_every=1,
@@ -58,6 +64,22 @@ RUNS = {
         agent={"type": "reinforce", "hidden": [8]},
         strategy={"type": "fedhpd", "every": 2, "unit": "episodes"},
         proxy={"type": "sobol", "size": 40}, **COMMON,
+    ),
+    "fd on fading links until a goal, by episodes": lambda: make_run(
+        agent=A2C | {"n_envs": 1}, strategy={"type": "fd", "every": 3, "unit": "episodes"},
+        episodes=14, goal={"mean": 18.0, "window": 3}, channel=FADING, **UNLIMITED,
+    ),
+    "reinforce with rollout proxies and its own optimizer": lambda: make_run(
+        agent={"type": "reinforce", "hidden": [8]}, episodes=7,
+        strategy={
+            "type": "fedhpd", "every": 2, "unit": "episodes",
+            "distill": {"passes": 2, "batch": 16, "optimizer": "learner"},
+        },
+        proxy={"type": "rollout", "size": 40}, **UNLIMITED,
+    ),
+    "fedavg on fading links until a goal": lambda: make_run(
+        agent=TINY, strategy={"type": "fedavg", "optimizer": "average"},
+        goal={"mean": 20.0, "window": 2}, channel=FADING, **COMMON | {"steps": 640},
     ),
     "ten reinforce networks": lambda: make_run(
         agent="reinforce", networks="fedhpd", agents=10, steps=150, evaluation=EVALUATION,
