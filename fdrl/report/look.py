@@ -42,9 +42,12 @@ class Style:
 
 
 def styles(labels: Sequence[str]) -> dict[str, Style]:
-    """Return a style for each method: ten colors, no two styles alike among the first 110."""
+    """Return a style for each method: ten colors, no two styles alike among the first 110.
+
+    The second ten have other dashes than those of the first ten whose colors they share.
+    """
     return {
-        label: Style(COLORS[i % 10][0], DASHES[i % 5], MARKERS[i % 11])
+        label: Style(COLORS[i % 10][0], DASHES[(i + 2 * (i // 10)) % 5], MARKERS[i % 11])
         for i, label in enumerate(labels)
     }
 

@@ -129,7 +129,7 @@ def test_channels_say_what_is_not_the_default(tmp_path: Path) -> None:
     assert words == [
         "fading channel",
         "fading channel (threshold=15, deadline_slots=5)",
-        "symmetric fading channel distances=[500 2000]",
+        "symmetric fading channel (distances=[500 2000])",
     ]
 
 

@@ -188,7 +188,7 @@ def test_goal_episodes_and_channel_go_into_one_report(tmp_path: Path) -> None:
                 goal=goal, episodes=20, channel={"type": "fading", "deadline_slots": 7},
             )  # fmt: skip
     setting = only(tmp_path / "runs")
-    assert "fading channel deadline_slots=7" in setting.title
+    assert "fading channel (deadline_slots=7)" in setting.title
     assert "20 episodes, goal a mean of 490 over 10 episodes" in setting.title
     found = {(c.method, c.who): c for c in completion.completions(setting)}
     assert found["fd", "all"].episodes.median.value == 10
