@@ -14,7 +14,8 @@ from fdrl.pack.view import View
 from fdrl.records import RoundRecord
 
 TILE_FLOATS = 400_000
-"""Parameters of the agents that make a stack: more fall out of the cache."""
+"""Parameters of the agents of a stack, at most: some forty agents of 64x64 units, which cost
+no more each than ten do; a thousand of 24 units. Not tuned any further."""
 
 
 class Packed(Federation):
