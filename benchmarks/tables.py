@@ -119,6 +119,8 @@ def main() -> None:
     if not (given.report / "data" / "verdict.csv").is_file():
         sys.exit(f"{given.report} holds no report: write one with fdrl report RUNS --out DIR")
     found = {kind: read(given.report, kind) for kind in (*KINDS, "differences")}
+    finished = [line for line in found["verdict"] if line["final_iqm"]]
+    found["verdict"] = finished  # a method without a finished run has nothing to show
     for setting in dict.fromkeys(line["setting"] for line in found["verdict"]):
         print(f"#### {setting}\n")
         for kind, (head, row) in KINDS.items():
