@@ -24,8 +24,7 @@ OCTAVE = 12
 def code_probs(probs: Array, coding: Coding) -> Array:
     """Code rows on the simplex [n, A] as [n, A-1] numbers; the last probability is what is left.
 
-    uint8 has an error of at most 1/255 an entry, float16 of 2**-10 (the
-    largest entry makes up for what the others were rounded up by), float32 of rounding.
+    uint8 has an error of at most 1/255 an entry, float16 of 2**-11, float32 of rounding.
     """
     p = np.asarray(probs, dtype=np.float64)
     total = p.sum(1, keepdims=True)
@@ -33,7 +32,7 @@ def code_probs(probs: Array, coding: Coding) -> Array:
     p = np.where(np.abs(total - 1) > 1e-6, p / total, p)
     if coding == "uint8":
         return _largest_remainder(p)[:, :-1].astype(np.uint8)
-    return _at_most_one(p[:, :-1].astype(np.float16 if coding == "float16" else np.float32))
+    return _at_most_one(p[:, :-1], np.float16 if coding == "float16" else np.float32)
 
 
 def uncode_probs(columns: Array) -> NDArray[np.float32]:
@@ -62,17 +61,19 @@ def _largest_remainder(p: Array) -> Array:
     return np.asarray(q + (rank < missing))
 
 
-def _at_most_one(columns: Array) -> Array:
-    """Lower the largest entry of rows whose rounded entries sum to more than 1."""
-    total = columns.sum(1, dtype=np.float64)
-    rows = np.flatnonzero(total > 1)
-    if len(rows):
-        top = columns[rows].argmax(1)
-        lowered = columns[rows, top].astype(np.float64) - (total[rows] - 1)
-        columns[rows, top] = np.maximum(lowered, 0)
+def _at_most_one(p: Array, dtype: type[np.floating[Any]]) -> Array:
+    """Round entries [n, A-1]; in rows that then sum to more than 1, lower what was rounded up most.
+
+    An entry that was rounded up and is lowered by one step is off by less than that step. Where
+    none was rounded up, the entries summed to more than 1 already: the largest gives way.
+    """
+    columns = p.astype(dtype)
+    rows = np.arange(len(columns))
     while len(rows := rows[columns[rows].sum(1, dtype=np.float64) > 1]):
-        top = columns[rows].argmax(1)
-        columns[rows, top] = np.nextafter(columns[rows, top], columns.dtype.type(0))
+        up = columns[rows].astype(np.float64) - p[rows]
+        largest = columns[rows].argmax(1)
+        top = np.where(up.max(1) > 0, up.argmax(1), largest)
+        columns[rows, top] = np.nextafter(columns[rows, top], dtype(0))
     return columns
 
 

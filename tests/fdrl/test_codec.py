@@ -33,7 +33,7 @@ from fdrl.message import (
     encode,
 )
 
-ERROR: dict[Coding, float] = {"uint8": 1 / 255, "float16": 2**-10, "float32": 1e-6}
+ERROR: dict[Coding, float] = {"uint8": 1 / 255, "float16": 2**-11, "float32": 1e-6}
 F32 = np.float32
 
 
