@@ -12,6 +12,7 @@ def register() -> None:
     _register_cartpole()
     _register_acrobot()
     _register_mountain_car()
+    _register_continuous()
     _register_lander()
 
 
@@ -80,6 +81,37 @@ def _register_mountain_car() -> None:
         init=(-0.6, -0.4, 0.2),
         max_steps=200,
         threshold=-110.0,
+        proxy_low=(-1.2, -0.07),
+        proxy_high=(0.6, 0.07),
+    )
+
+
+def _register_continuous() -> None:
+    register_env(
+        "Pendulum-v1",
+        summary="Swing a rod up with a weak motor and hold it (continuous torque); 200 steps.",
+        gym_id="Pendulum-v1",
+        vector="fdrl.envs.pendulum:Pendulum",
+        physics={
+            "l": Physics(1.0, low=0.1),
+            "m": Physics(1.0, low=0.1),
+            "g": _fixed(10.0),
+        },
+        init=(-1.0, 1.0, 0.5),
+        max_steps=200,
+        threshold=-200.0,
+        proxy_low=(-1.0, -1.0, -8.0),
+        proxy_high=(1.0, 1.0, 8.0),
+    )
+    register_env(
+        "MountainCarContinuous-v0",
+        summary="Rock a weak car out of a valley by continuous pushes; 999 steps at most.",
+        gym_id="MountainCarContinuous-v0",
+        vector="fdrl.envs.continuous_mountain_car:ContinuousMountainCar",
+        physics={"power": Physics(0.0015, low=0.0005), "goal_velocity": _fixed(0.0)},
+        init=(-0.6, -0.4, 0.2),
+        max_steps=999,
+        threshold=90.0,
         proxy_low=(-1.2, -0.07),
         proxy_high=(0.6, 0.07),
     )
