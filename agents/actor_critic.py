@@ -20,9 +20,9 @@ from . import optimizers
 from .advantages import bootstrap, gae
 from .chances import Chances
 from .crew import Crew, Crews
-from .learner import Batch, Generators, Learner
 from .gaussian import answers
 from .gaussian import log_probs as log_densities
+from .learner import Batch, Generators, Learner
 from .losses import chosen, log_softmax
 from .policies import Metrics, Networks, Policies
 from .recorder import Recorder

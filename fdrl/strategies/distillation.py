@@ -9,6 +9,7 @@ import msgspec
 
 from fdrl.config import Exchange
 from fdrl.distill import DistillSettings
+from fdrl.errors import FdrlError
 
 Combine = Literal["mean", "log", "median", "trimmed", "geometric"]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=0.5)]
@@ -37,7 +38,8 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Teach each agent by the others only."""
     combine: Combine = "mean"
     """Weighted mean of probabilities (mean) or of their logarithms (log), or a robust combination
-    that ignores the weights."""
+    that ignores the weights. Of Gaussians: the moments of their mixture (mean) or their product
+    (log)."""
     trim: Fraction = 0.2
     """Share of answers cut at each end by `trimmed`."""
     sharpen: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
@@ -50,3 +52,25 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The distillation's learning rate moves linearly to this share of itself over the run; ignored
     with the learner's optimizer, which has its own rate."""
     distill: DistillSettings = DistillSettings()
+
+
+def check_gaussian(settings: Distillation) -> None:
+    """Raise `FdrlError` for a setting that has no meaning for continuous actions."""
+    wrong = {
+        f"combine = {settings.combine!r}": (
+            settings.combine not in ("mean", "log"),
+            "Gaussian answers can be combined by mean (their mixture) or log (their product)",
+        ),
+        "confidence": (settings.confidence, "no Gaussian is uniform; leave it out"),
+        "mixup": (
+            settings.mixup > 0,
+            "it interpolates probabilities; use frd or fd, which do not mix up",
+        ),
+        f"distill.loss = {settings.distill.loss!r}": (
+            settings.distill.loss == "js",
+            "between Gaussians there is no closed form; use forward or reverse",
+        ),
+    }
+    for name, (used, instead) in wrong.items():
+        if used:
+            raise FdrlError(f"continuous actions do not go with {name}: {instead} (at strategy)")
