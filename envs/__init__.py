@@ -14,6 +14,7 @@ def register() -> None:
     _register_mountain_car()
     _register_continuous()
     _register_lander()
+    _register_cheetah()
 
 
 def _fixed(default: float, low: float = float("-inf")) -> Physics:
@@ -118,19 +119,32 @@ def _register_continuous() -> None:
 
 
 def _register_lander() -> None:
+    for name, engines in (("LunarLander-v3", ""), ("LunarLanderContinuous-v3", " by throttles")):
+        register_env(
+            name,
+            summary=f"Land softly between two flags{engines}; 1000 steps at most.",
+            gym_id="fdrl.envs.lander:fdrl/LunarLander-v3",
+            kwargs={"continuous": True} if engines else {},
+            physics={
+                # Gymnasium refuses gravity outside (-12, 0) and advises wind_power up to 20
+                "gravity": Physics(-10.0, low=-11.99, high=-0.5),
+                "wind_power": Physics(0.0, low=0.0, high=20.0),
+            },
+            max_steps=1000,
+            threshold=200.0,
+            # position, velocity, angle, spin, legs: where landings happen, inside the bounds
+            proxy_low=(-1.0, -0.3, -1.5, -1.5, -math.pi / 4, -1.5, 0.0, 0.0),
+            proxy_high=(1.0, 1.6, 1.5, 0.5, math.pi / 4, 1.5, 1.0, 1.0),
+            extra="box2d",
+        )
+
+
+def _register_cheetah() -> None:
     register_env(
-        "LunarLander-v3",
-        summary="Land softly between two flags; 1000 steps at most.",
-        gym_id="fdrl.envs.lander:fdrl/LunarLander-v3",
-        physics={
-            # Gymnasium refuses gravity outside (-12, 0) and advises wind_power up to 20
-            "gravity": Physics(-10.0, low=-11.99, high=-0.5),
-            "wind_power": Physics(0.0, low=0.0, high=20.0),
-        },
+        "HalfCheetah-v5",
+        summary="Run with six joints of two legs (MuJoCo, continuous torques); 1000 steps.",
+        gym_id="HalfCheetah-v5",
         max_steps=1000,
-        threshold=200.0,
-        # position, velocity, angle, spin, legs: where landings happen, inside the space's bounds
-        proxy_low=(-1.0, -0.3, -1.5, -1.5, -math.pi / 4, -1.5, 0.0, 0.0),
-        proxy_high=(1.0, 1.6, 1.5, 0.5, math.pi / 4, 1.5, 1.0, 1.0),
-        extra="box2d",
+        threshold=4800.0,
+        extra="mujoco",
     )
