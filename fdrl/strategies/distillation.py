@@ -38,8 +38,10 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Teach each agent by the others only."""
     combine: Combine = "mean"
     """Weighted mean of probabilities (mean) or of their logarithms (log), or a robust combination
-    that ignores the weights. Of Gaussians: the moments of their mixture (mean) or their product
-    (log)."""
+    that ignores the weights."""
+    gaussians: Literal["mixture", "product"] | None = None
+    """Continuous actions: combine answers by the moments of their mixture, or by their product,
+    whose precision is the mean of precisions; unset: mixture."""
     trim: Fraction = 0.2
     """Share of answers cut at each end by `trimmed`."""
     sharpen: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
@@ -54,23 +56,21 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     distill: DistillSettings = DistillSettings()
 
 
-def check_gaussian(settings: Distillation) -> None:
-    """Raise `FdrlError` for a setting that has no meaning for continuous actions."""
-    wrong = {
-        f"combine = {settings.combine!r}": (
-            settings.combine not in ("mean", "log"),
-            "Gaussian answers can be combined by mean (their mixture) or log (their product)",
-        ),
-        "confidence": (settings.confidence, "no Gaussian is uniform; leave it out"),
-        "mixup": (
-            settings.mixup > 0,
-            "it interpolates probabilities; use frd or fd, which do not mix up",
-        ),
-        f"distill.loss = {settings.distill.loss!r}": (
-            settings.distill.loss == "js",
-            "between Gaussians there is no closed form; use forward or reverse",
-        ),
-    }
-    for name, (used, instead) in wrong.items():
+def check_actions(settings: Distillation, gaussian: bool) -> None:
+    """Raise `FdrlError` for a setting that has no meaning for the kind of actions at hand."""
+    if not gaussian:
+        if settings.gaussians is not None:
+            raise FdrlError(
+                "gaussians is for continuous actions; these are discrete: use combine (at strategy)"
+            )
+        return
+    robust = settings.combine not in ("mean", "log")
+    wrong = (
+        (robust, f"combine = {settings.combine!r}", "use gaussians = 'mixture' or 'product'"),
+        (settings.confidence, "confidence", "no Gaussian is uniform: leave it out"),
+        (settings.mixup > 0, "mixup", "it interpolates probabilities: use frd or fd"),
+        (settings.distill.loss == "js", "distill.loss = 'js'", "use forward or reverse"),
+    )
+    for used, name, instead in wrong:
         if used:
             raise FdrlError(f"continuous actions do not go with {name}: {instead} (at strategy)")

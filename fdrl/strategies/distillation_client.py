@@ -16,7 +16,7 @@ from fdrl.errors import BadMessage
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers
-from fdrl.strategies.distillation import Distillation, check_gaussian
+from fdrl.strategies.distillation import Distillation, check_actions
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
@@ -29,8 +29,7 @@ class Client:
     def __init__(self, context: ClientContext) -> None:
         self.context = context
         self.settings: Distillation = context.run.strategy
-        if context.gaussian:
-            check_gaussian(self.settings)
+        check_actions(self.settings, context.gaussian)
         self.answers: answers.Answers = answers.KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
         self.rngs = [generator(context.run.seed, Purpose.CLIENT, a) for a in context.agents]

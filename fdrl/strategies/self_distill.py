@@ -39,8 +39,8 @@ class Client:
         self.settings: Self = context.run.strategy
         if context.gaussian and self.settings.distill.loss == "js":
             raise FdrlError(
-                "continuous actions do not go with distill.loss = 'js': between Gaussians there is "
-                "no closed form; use forward or reverse (at strategy)"
+                "continuous actions do not go with distill.loss = 'js': use forward or reverse "
+                "(at strategy)"
             )
         run = context.run
         if isinstance(run.proxy, proxies.Grid):

@@ -101,7 +101,7 @@ def known_scores(scores: Sequence[float | None]) -> Array:
 def combine(sheet: Sheet, weights: Array, settings: Distillation) -> Array:
     """Return the teacher [N, W]."""
     if sheet.gaussian:
-        pool = gauss.product if settings.combine == "log" else gauss.mixture
+        pool = gauss.product if settings.gaussians == "product" else gauss.mixture
         return gauss.sharpen(pool(sheet.answers, weights), settings.sharpen)
     if settings.combine == "log":
         teacher, _ = aggregate.log_pool(sheet.answers, weights)
