@@ -174,9 +174,10 @@ class NumpyNetwork:
     def _policy_head(self, h: Floats, logits: Floats) -> None:
         """Write the policy's outputs [K, A or 2D, B] from features [K, towers, B, F] of tower 0."""
         rows = np.matmul(h[:, 0], self._p.policy_w)
-        a = self.layout.n_actions
-        np.add(rows.swapaxes(1, 2), self._p.policy_b, out=logits[:, :a])
-        logits[:, a:] = self._p.log_std
+        if self.layout.gaussian:
+            logits[:, self.layout.n_actions :] = self._p.log_std
+            logits = logits[:, : self.layout.n_actions]
+        np.add(rows.swapaxes(1, 2), self._p.policy_b, out=logits)
 
     def _value_head(self, h: Floats, values: Floats) -> None:
         """Write values [K, 1, B] from the features of the last tower."""

@@ -100,7 +100,7 @@ def _register_continuous() -> None:
         },
         init=(-1.0, 1.0, 0.5),
         max_steps=200,
-        threshold=-200.0,
+        threshold=-250.0,
         proxy_low=(-1.0, -1.0, -8.0),
         proxy_high=(1.0, 1.0, 8.0),
     )
