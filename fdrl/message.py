@@ -9,10 +9,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from fdrl.codec import decode, encode
 from fdrl.errors import BadMessage
@@ -40,7 +37,6 @@ __all__ = [
     "validate",
 ]  # fmt: skip
 
-Array = NDArray[Any]
 LARGEST = 1e6
 """Beyond it a parameter is a fault of transmission, or meant to do harm."""
 NARROWEST = 1e-6
@@ -84,15 +80,11 @@ def check_table(
     _check_round(message, round)
     if version is not None and message.version != version:
         raise BadMessage(f"rows are of proxy set {message.version!r}, not of {version!r}")
-    n, a = message.answers.shape
+    n = len(message.answers)
     require(n > 0, "a table without rows")
     require(rows is None or n == rows, f"expected {rows} rows, got {n}")
     require(most_rows is None or n <= most_rows, f"expected at most {most_rows} rows, got {n}")
-    if isinstance(message, GaussTable):
-        require(a == 2 * n_actions, f"expected {n_actions} dimensions, got {a // 2}")
-        _check_moments(message.moments)
-    else:
-        require(a == n_actions, f"expected {n_actions} actions, got {a}")
+    _check_width(message, n_actions)
     require(
         cells is None or cells == (message.cells is not None),
         "rows must be keyed by cells" if cells else "rows must not be keyed by cells",
@@ -105,7 +97,13 @@ def check_table(
     return message
 
 
-def _check_moments(moments: Array) -> None:
+def _check_width(table: ProbTable | GaussTable, n_actions: int) -> None:
+    width = table.answers.shape[1]
+    if isinstance(table, ProbTable):
+        require(width == n_actions, f"expected {n_actions} actions, got {width}")
+        return
+    require(width == 2 * n_actions, f"expected {n_actions} dimensions, got {width // 2}")
+    moments = table.moments
     far = float(np.abs(moments).max(initial=0.0))
     require(far <= LARGEST, f"a mean or standard deviation of {far:g}: no policy has that")
     least = float(moments[:, moments.shape[1] // 2 :].min(initial=1.0))
