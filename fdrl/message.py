@@ -80,10 +80,7 @@ def check_table(
     _check_round(message, round)
     if version is not None and message.version != version:
         raise BadMessage(f"rows are of proxy set {message.version!r}, not of {version!r}")
-    n = len(message.answers)
-    require(n > 0, "a table without rows")
-    require(rows is None or n == rows, f"expected {rows} rows, got {n}")
-    require(most_rows is None or n <= most_rows, f"expected at most {most_rows} rows, got {n}")
+    _check_rows(len(message.answers), rows, most_rows)
     _check_width(message, n_actions)
     require(
         cells is None or cells == (message.cells is not None),
@@ -95,6 +92,12 @@ def check_table(
     require(got == observation_shape, f"expected states {observation_shape}, got {got}")
     require(not visits or message.visits is not None, "visit counts are missing")
     return message
+
+
+def _check_rows(n: int, rows: int | None, most: int | None) -> None:
+    require(n > 0, "a table without rows")
+    require(rows is None or n == rows, f"expected {rows} rows, got {n}")
+    require(most is None or n <= most, f"expected at most {most} rows, got {n}")
 
 
 def _check_width(table: ProbTable | GaussTable, n_actions: int) -> None:
