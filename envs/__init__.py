@@ -14,7 +14,6 @@ def register() -> None:
     _register_mountain_car()
     _register_continuous()
     _register_lander()
-    _register_cheetah()
 
 
 def _fixed(default: float, low: float = float("-inf")) -> Physics:
@@ -137,14 +136,3 @@ def _register_lander() -> None:
             proxy_high=(1.0, 1.6, 1.5, 0.5, math.pi / 4, 1.5, 1.0, 1.0),
             extra="box2d",
         )
-
-
-def _register_cheetah() -> None:
-    register_env(
-        "HalfCheetah-v5",
-        summary="Run with six joints of two legs (MuJoCo, continuous torques); 1000 steps.",
-        gym_id="HalfCheetah-v5",
-        max_steps=1000,
-        threshold=4800.0,
-        extra="mujoco",
-    )

@@ -49,6 +49,7 @@ def find_env(name: str) -> EnvSpec:
             gym_id=name,
             max_steps=made.max_episode_steps or 0,
             threshold=made.reward_threshold,
+            extra="mujoco" if ".mujoco" in str(made.entry_point) else "",
         )
     return EnvSpec(name=name, gym_id=name)
 
