@@ -10,6 +10,7 @@ import pytest
 
 import fdrl
 from fdrl.environment import EnvFactory, make_factory
+from fdrl.gymenv import find_env
 from fdrl.heterogeneity import Dynamics, Heterogeneity, Init, Nothing
 from fdrl.registry import load_object
 
@@ -160,3 +161,8 @@ def test_a_cheetah_runs() -> None:
     summary = fdrl.train(run)
     assert np.isfinite(summary.return_mean)
     assert summary.bytes_up > 0
+
+
+def test_what_mujoco_needs_is_named() -> None:
+    assert find_env("HalfCheetah-v5").extra == "mujoco"
+    assert find_env("CartPole-v0").extra == ""
