@@ -91,6 +91,8 @@ class GymLoop:
         terminated, truncated = self._terminated, self._truncated
         shape = self._shape
         moves = self._moves(actions)
+        # an environment may write into the array it is given
+        kept = self._moves(actions) if isinstance(self._actions, spaces.Box) else moves
         for i, (call, move) in enumerate(zip(self._step_calls, moves, strict=True)):
             try:
                 seen, rewards[i], terminated[i], truncated[i], _ = call(move)
@@ -99,7 +101,7 @@ class GymLoop:
             if getattr(seen, "shape", None) != shape:
                 raise self._misshapen(i, seen)
             following[i] = seen
-            self._played[i].append(move)
+            self._played[i].append(kept[i])
         if not (np.isfinite(following).all() and np.isfinite(rewards).all()):
             self._name_the_infinite()
         np.copyto(self._observations, following)
@@ -212,7 +214,7 @@ class GymLoop:
         self._restart(i, seed)
         for move in moves:
             try:
-                seen, _, terminated, truncated, _ = self._step_calls[i](move)
+                seen, _, terminated, truncated, _ = self._step_calls[i](copy.copy(move))
             except Exception as error:
                 raise self._raised(i, "step", error) from error
             self._show(i, seen)
