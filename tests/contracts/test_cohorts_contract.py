@@ -29,6 +29,12 @@ def test_other_environments(env: str) -> None:
     check_cohort(lambda context: make(SMALL, context), env)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_continuous_policies(backend: Any) -> None:
+    small = msgspec.structs.replace(SMALL, n_steps=200, backend=backend)
+    check_cohort(lambda context: make(small, context), "Pendulum-v1")
+
+
 class Liar:
     """A good cohort with one method replaced."""
 
