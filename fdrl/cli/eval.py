@@ -67,7 +67,7 @@ def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str,
     run, ids = federation.run, federation.ids
     chosen = list(range(len(ids)))
     if "agent" in given:
-        chosen = [_agent(given["agent"], ids, folder)]
+        chosen = [agent_index(given["agent"], ids, folder)]
     episodes = run.evaluation.episodes
     if "episodes" in given:
         episodes = options.whole_number("episodes", given["episodes"])
@@ -82,7 +82,7 @@ def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str,
         _videos(federation, sorted({order[0], order[-1]}), target, greedy)
 
 
-def _agent(name: str, ids: Sequence[str], folder: Path) -> int:
+def agent_index(name: str, ids: Sequence[str], folder: Path) -> int:
     """Return the index of an agent that is named by its id or its number."""
     if name in ids:
         return ids.index(name)
