@@ -20,6 +20,7 @@ from fdrl.errors import FdrlError
 from fdrl.seeding import Purpose, leaf
 
 from .distilling import Distiller
+from .gaussian import bounds_of
 from .learner import Learner
 from .losses import softmax
 from .optimizers import BETA1, BETA2
@@ -47,7 +48,13 @@ class SB3Cohort(Policies):
         self.settings = settings
         self.ids, self.agents, self._context = context.ids, context.agents, context
         envs = context.envs
+        if envs.gaussian:
+            raise FdrlError(
+                "agent 'sb3' supports discrete actions only, and environment "
+                f"{envs.spec.name!r} has continuous ones: use ppo or a2c"
+            )
         self.observation_shape, self.n_actions = envs.observation_shape, envs.n_actions
+        self.gaussian, self._bounds = False, bounds_of(envs)
         self._inputs = math.prod(self.observation_shape)
         self.models = [self._driven(row) for row in range(len(self.ids))]
         policies = [driven.model.policy for driven in self.models]

@@ -56,6 +56,8 @@ def export(settings: Any, row: Floats, envs: EnvFactory) -> Any:
         )
     from stable_baselines3 import A2C, PPO
 
+    if envs.gaussian:
+        raise FdrlError("agents with continuous actions cannot be exported yet: only discrete ones")
     hidden = list(settings.hidden)
     model = (PPO if kind == "ppo" else A2C)(
         "MlpPolicy",

@@ -38,6 +38,12 @@ class SB3Layout:
     n_actions: int
     policy_size: int
     size: int
+    gaussian: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """A: an answer is a probability for each action."""
+        return self.n_actions
 
 
 def ordered(module: torch.nn.Module) -> tuple[list[torch.nn.Parameter], int]:

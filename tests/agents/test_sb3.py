@@ -7,6 +7,7 @@ import pytest
 import stable_baselines3
 import torch
 from fdrl.agents.classifier import Classifier
+from fdrl.agents.ppo import PPO as PPOSettings
 from fdrl.agents.sb3 import SB3, make
 from fdrl.agents.sb3_export import export, load_weights
 from sb3_models import Counts
@@ -192,3 +193,13 @@ def test_a_mixed_federation_of_batched_and_stable_baselines_agents():
     assert records[-1].env_steps == [512] * 4
     for federation in (whole, first, second):
         federation.close()
+
+
+@pytest.mark.parametrize("agent", ["sb3", "ppo"])
+def test_continuous_actions_are_refused_in_one_line(agent):
+    envs = context(1, "Pendulum-v1")
+    with pytest.raises(fdrl.FdrlError, match="continuous"):
+        if agent == "sb3":
+            make(PPO, envs)
+        else:
+            export(PPOSettings(), np.zeros(3, np.float32), envs.envs)
