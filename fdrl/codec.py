@@ -8,7 +8,7 @@ numbers and every name is sent again in every round.
     p  ProbTable     v version, s score, d next_version         p probs, pv probs and visits,
                                                                 n visits, c cells, x states,
                                                                 s seen, w seen_visits, d next_cells
-    w  Parameters    a part, n steps, s score                   w values, o optimizer
+    w  Parameters    a part, n steps, s score, d next_version   w values, o optimizer, d next_cells
     t  Transitions                                              the arrays, by name
     u  ProxyUpdate   v version, r recipe                        c cells, x states
 """
@@ -66,6 +66,7 @@ def encode(message: Message) -> bytes:
         tensors: dict[str, Array] = {"w": _float32(message.values)}
         if message.optimizer is not None:
             tensors["o"] = _float32(message.optimizer)
+        _put_next(metadata, tensors, message)
         return wire.pack(metadata, tensors)
     if isinstance(message, Transitions):
         return wire.pack({"t": str(message.round)}, message.arrays)
@@ -166,10 +167,16 @@ def _encode_table(table: ProbTable) -> bytes:
     if table.seen_visits is not None:
         seen = table.seen_visits
         tensors["w"] = code_visits(seen) if one_byte else _float32(seen)
-    if table.next_cells is not None:
-        metadata["d"] = table.next_version
-        tensors["d"] = code_cells(table.next_cells)
+    _put_next(metadata, tensors, table)
     return wire.pack(metadata, tensors)
+
+
+def _put_next(
+    metadata: dict[str, str], tensors: dict[str, Array], message: ProbTable | Parameters
+) -> None:
+    if message.next_cells is not None:
+        metadata["d"] = message.next_version
+        tensors["d"] = code_cells(message.next_cells)
 
 
 def _decode_table(fields: _Fields) -> ProbTable:
@@ -211,7 +218,9 @@ def _decode_parameters(fields: _Fields) -> Parameters:
         raise BadMessage("parameters without " + ("a known part" if part is None else "values"))
     steps = fields.integer("n", "0")
     score, optimizer = fields.score(), fields.tensor("o", "float32")
-    return Parameters(fields.integer("w"), values, part, steps, score, optimizer)
+    cells, version = fields.cells("d"), fields.text("d")
+    round = fields.integer("w")
+    return Parameters(round, values, part, steps, score, optimizer, cells, version)
 
 
 def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:

@@ -96,8 +96,12 @@ def check_parameters(
     size: int | None = None,
     part: Part | None = None,
     optimizer: int | None = None,
+    announces: bool = False,
 ) -> Parameters:
-    """Return the message as `Parameters` of `size` values (and optimizer state), or raise."""
+    """Return the message as `Parameters` of `size` values (and optimizer state), or raise.
+
+    `announces` says whether the message may announce the next proxy set.
+    """
     require(isinstance(message, Parameters), f"expected Parameters, got {type(message).__name__}")
     assert isinstance(message, Parameters)
     _check_round(message, round)
@@ -108,6 +112,7 @@ def check_parameters(
     require(largest <= LARGEST, f"a parameter of {largest:g}: no network has that")
     q = 0 if message.optimizer is None else len(message.optimizer)
     require(optimizer is None or q == optimizer, f"expected {optimizer} optimizer values, got {q}")
+    require(announces or message.next_cells is None, "parameters with a proxy set nobody asked for")
     return message
 
 

@@ -69,6 +69,10 @@ class Parameters:
     score: float | None = None
     optimizer: Array | None = None
     """The optimizer's state [Q], if it travels along."""
+    next_cells: NDArray[np.int64] | None = None
+    """On the way down, where agents answer proxy states: cells [m] of the next proxy set."""
+    next_version: str = ""
+    """The hash of the next proxy set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +117,7 @@ def validate(message: Message) -> None:
         _check_floats("values", message.values, (None,))
         if message.optimizer is not None:
             _check_floats("optimizer", message.optimizer, (None,))
+        _check_next(message)
     elif isinstance(message, Transitions):
         for name, array in message.arrays.items():
             require(bool(_ARRAY_NAME.fullmatch(name)), f"bad array name {name[:40]!r}")
@@ -126,7 +131,6 @@ def _validate_table(table: ProbTable) -> None:
     require(table.coding in CODINGS, f"unknown coding {table.coding!r}")
     require(table.visit_coding in ("uint8", "float32"), f"unknown coding {table.visit_coding!r}")
     _check_version(table.version)
-    _check_version(table.next_version)
     _check_score(table.score)
     check_simplex(table.probs)
     n = len(table.probs)
@@ -141,12 +145,17 @@ def _validate_table(table: ProbTable) -> None:
     if table.seen_visits is not None:
         require(table.seen is not None, "seen_visits without seen")
         _check_counts("seen_visits", table.seen_visits, len(table.seen))  # type: ignore[arg-type]
+    _check_next(table)
+
+
+def _check_next(message: ProbTable | Parameters) -> None:
+    _check_version(message.next_version)
     require(
-        (table.next_cells is None) == (not table.next_version),
+        (message.next_cells is None) == (not message.next_version),
         "next_cells and next_version belong together",
     )
-    if table.next_cells is not None:
-        _check_cells("next_cells", table.next_cells)
+    if message.next_cells is not None:
+        _check_cells("next_cells", message.next_cells)
 
 
 def _validate_proxy_update(update: ProxyUpdate) -> None:

@@ -28,6 +28,7 @@ _HALVES = {
     "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
     "fedavg": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "pooled": ("fdrl.strategies.pooled:Client", "fdrl.strategies.pooled:Server"),
+    "fld": ("fdrl.strategies.fld_policies:Client", "fdrl.strategies.fld_policies:Server"),
 }
 
 _TABLE = (
@@ -87,5 +88,12 @@ _TABLE = (
         "FD",
         "one byte a proxy state and action",
         "federated distillation weighted by who has been where (the default)",
+    ),
+    (
+        "fld",
+        "fld",
+        "FLD",
+        "probabilities up, policy parameters down",
+        "the server distills the agents' answers into its own network and sends that",
     ),
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Experience
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import ProbTable, ProxyUpdate, check_table
+from fdrl.message import Parameters, ProbTable, ProxyUpdate, check_table
 from fdrl.proxy import GridCells, ProxySet
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategies.seen import SeenCells
@@ -39,8 +39,11 @@ class Answers(Protocol):
     def states(self, table: ProbTable) -> Array:
         """Return the states [N, *O] that the rows of a checked table are about."""
 
-    def advance(self, agent: int, table: ProbTable) -> None:
-        """Let agent k move to the next proxy set, if the table announces one."""
+    def check_next(self, agent: int, message: ProbTable | Parameters) -> None:
+        """Raise `BadMessage` unless agent k can rebuild the proxy set that a message announces."""
+
+    def advance(self, agent: int, message: ProbTable | Parameters) -> None:
+        """Let agent k move to the next proxy set, if the message announces one."""
 
     def state(self) -> dict[str, Array]:
         """Everything needed to resume."""
@@ -130,11 +133,15 @@ class Current:
         rows = len(self.sets[have].states)
         actions = self.context.n_actions
         check_table(table, round=round, n_actions=actions, version=have, rows=rows, cells=False)
-        if table.next_cells is not None and table.next_version not in self.sets:
-            made = self._made_of(table.next_cells)
-            if made.version != table.next_version:
+        self.check_next(agent, table)
+
+    def check_next(self, agent: int, message: ProbTable | Parameters) -> None:
+        """Refuse a next set that this agent cannot rebuild."""
+        if message.next_cells is not None and message.next_version not in self.sets:
+            made = self._made_of(message.next_cells)
+            if made.version != message.next_version:
                 raise BadMessage(
-                    f"proxy set {table.next_version!r} was rebuilt as {made.version!r}"
+                    f"proxy set {message.next_version!r} was rebuilt as {made.version!r}"
                 )
             self.sets[made.version] = made
 
@@ -142,10 +149,10 @@ class Current:
         """Return the proxy states."""
         return self.sets[table.version].states
 
-    def advance(self, agent: int, table: ProbTable) -> None:
+    def advance(self, agent: int, message: ProbTable | Parameters) -> None:
         """Switch to the announced set."""
-        if table.next_cells is not None:
-            self._use(agent, self.sets[table.next_version])
+        if message.next_cells is not None:
+            self._use(agent, self.sets[message.next_version])
 
     def _made_of(self, cells: Array | None) -> ProxySet:
         context = self.context
@@ -230,7 +237,10 @@ class Cells:
         assert table.cells is not None
         return self.cells.centers(table.cells)
 
-    def advance(self, agent: int, table: ProbTable) -> None:
+    def check_next(self, agent: int, message: ProbTable | Parameters) -> None:
+        """The grid never changes."""
+
+    def advance(self, agent: int, message: ProbTable | Parameters) -> None:
         """The grid never changes."""
 
     def state(self) -> dict[str, Array]:
