@@ -130,6 +130,8 @@ class Server(distillation_server.Server):
             for key, value in report.items():
                 found.setdefault(key.replace("distill/", "convert/"), []).append(float(value[0]))
         self._metrics |= {key: float(np.mean(values)) for key, values in found.items()}
+        steps = found["convert/gradient_steps"]
+        self._metrics["convert/gradient_steps"] = float(sum(steps))  # one network after another
 
     def state(self) -> dict[str, Array]:
         """Return the proxy set and the state of every network."""

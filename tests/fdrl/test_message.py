@@ -56,6 +56,7 @@ MESSAGES: list[Message] = [
     PARAMETERS,
     Parameters(2, np.zeros(0, F32), part="all"),
     Parameters(2, np.ones(2, F32), part="optimizer", optimizer=np.full(5, 1e-30, F32)),
+    replace(PARAMETERS, next_cells=CELLS, next_version="00000000"),
     TRANSITIONS,
     Transitions(0),
     UPDATE,
@@ -262,6 +263,12 @@ def test_the_other_checks() -> None:
         (lambda: check_parameters(PARAMETERS, round=2, size=3), "expected 3 parameters, got 2"),
         (lambda: check_parameters(PARAMETERS, round=2, part="all"), "'all', got 'policy'"),
         (lambda: check_parameters(PARAMETERS, round=2, optimizer=4), "expected 4 optimizer"),
+        (
+            lambda: check_parameters(
+                replace(PARAMETERS, next_cells=CELLS, next_version="0"), round=2
+            ),
+            "nobody asked for",
+        ),
         (lambda: check_transitions(TABLE, round=7, **SIZES), "expected Transitions"),
         (lambda: check_transitions(TRANSITIONS, round=1, **SIZES), "expected arrays"),
         (
