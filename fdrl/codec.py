@@ -7,8 +7,10 @@ numbers and every name is sent again in every round.
     kind             metadata                                   tensors
     p  ProbTable     v version, s score, d next_version         p probs, pv probs and visits,
                                                                 n visits, c cells, x states,
-                                                                s seen, w seen_visits, d next_cells
-    w  Parameters    a part, n steps, s score, d next_version   w values, o optimizer, d next_cells
+                                                                s seen, w seen_visits, d next_cells,
+                                                                i seeds, l seed_labels
+    w  Parameters    a part, n steps, s score, d next_version   w values, o optimizer, d next_cells,
+                                                                m wanted
     t  Transitions                                              the arrays, by name
     u  ProxyUpdate   v version, r recipe                        c cells, x states
 """
@@ -67,6 +69,8 @@ def encode(message: Message) -> bytes:
         if message.optimizer is not None:
             tensors["o"] = _float32(message.optimizer)
         _put_next(metadata, tensors, message)
+        if message.wanted is not None:
+            tensors["m"] = code_cells(message.wanted)
         return wire.pack(metadata, tensors)
     if isinstance(message, Transitions):
         return wire.pack({"t": str(message.round)}, message.arrays)
@@ -168,6 +172,8 @@ def _encode_table(table: ProbTable) -> bytes:
         seen = table.seen_visits
         tensors["w"] = code_visits(seen) if one_byte else _float32(seen)
     _put_next(metadata, tensors, table)
+    if table.seeds is not None and table.seed_labels is not None:
+        tensors |= {"i": table.seeds, "l": table.seed_labels}
     return wire.pack(metadata, tensors)
 
 
@@ -207,6 +213,8 @@ def _decode_table(fields: _Fields) -> ProbTable:
         seen_visits=_read_visits(seen_visits),
         next_cells=fields.cells("d"),
         next_version=fields.text("d"),
+        seeds=fields.tensor("i", "uint8", "float32"),
+        seed_labels=fields.tensor("l", "uint8"),
     )
 
 
@@ -219,8 +227,8 @@ def _decode_parameters(fields: _Fields) -> Parameters:
     steps = fields.integer("n", "0")
     score, optimizer = fields.score(), fields.tensor("o", "float32")
     cells, version = fields.cells("d"), fields.text("d")
-    round = fields.integer("w")
-    return Parameters(round, values, part, steps, score, optimizer, cells, version)
+    round, wanted = fields.integer("w"), fields.cells("m")
+    return Parameters(round, values, part, steps, score, optimizer, cells, version, wanted)
 
 
 def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:

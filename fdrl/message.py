@@ -60,12 +60,13 @@ def check_table(
     cells_below: int | None = None,
     visits: bool = False,
     most_rows: int | None = None,
+    seeds: bool = False,
 ) -> ProbTable:
     """Return the message as the `ProbTable` that was asked for, or raise `BadMessage`.
 
     None means not checked. `observation_shape` asks for raw states of that shape, and without it
     there must be none; `cells` says whether rows must be (or must not be) keyed by grid cells;
-    `cells_below` bounds every cell, `most_rows` the number of rows.
+    `cells_below` bounds every cell, `most_rows` the number of rows; `seeds` allows seed samples.
     """
     require(isinstance(message, ProbTable), f"expected ProbTable, got {type(message).__name__}")
     assert isinstance(message, ProbTable)
@@ -86,6 +87,7 @@ def check_table(
     got = None if message.states is None else message.states.shape[1:]
     require(got == observation_shape, f"expected states {observation_shape}, got {got}")
     require(not visits or message.visits is not None, "visit counts are missing")
+    require(seeds or message.seeds is None, "seed samples that nobody asked for")
     return message
 
 

@@ -55,6 +55,10 @@ class ProbTable:
     next_cells: NDArray[np.int64] | None = None
     """On the way down: cells [m] of the next proxy set, whose hash is `next_version`."""
     next_version: str = ""
+    seeds: Array | None = None
+    """Samples [S, *O] on which a server may train: uint8 pixels 0..255, or float32 as they are."""
+    seed_labels: NDArray[np.uint8] | None = None
+    """Their labels [S, N], N mixed into each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,8 @@ class Parameters:
     """On the way down, where agents answer proxy states: cells [m] of the next proxy set."""
     next_version: str = ""
     """The hash of the next proxy set."""
+    wanted: NDArray[np.int64] | None = None
+    """Agents [m], by number, whose seed samples have not arrived."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +124,8 @@ def validate(message: Message) -> None:
         if message.optimizer is not None:
             _check_floats("optimizer", message.optimizer, (None,))
         _check_next(message)
+        if message.wanted is not None:
+            _check_cells("wanted", message.wanted)
     elif isinstance(message, Transitions):
         for name, array in message.arrays.items():
             require(bool(_ARRAY_NAME.fullmatch(name)), f"bad array name {name[:40]!r}")
@@ -146,6 +154,19 @@ def _validate_table(table: ProbTable) -> None:
         require(table.seen is not None, "seen_visits without seen")
         _check_counts("seen_visits", table.seen_visits, len(table.seen))  # type: ignore[arg-type]
     _check_next(table)
+    _check_seeds(table)
+
+
+def _check_seeds(table: ProbTable) -> None:
+    seeds, labels = table.seeds, table.seed_labels
+    require((seeds is None) == (labels is None), "seeds and seed_labels belong together")
+    if seeds is None or labels is None:
+        return
+    require(seeds.ndim >= 2, f"seeds must be [s, *O], got {list(seeds.shape)}")
+    require(seeds.dtype in (np.uint8, np.float32), f"seeds have dtype {seeds.dtype}")
+    require(np.isfinite(seeds).all(), "seeds contain NaN or infinity")
+    ok = labels.ndim == 2 and len(labels) == len(seeds) and labels.dtype == np.uint8
+    require(ok, f"seed_labels must be uint8 [{len(seeds)}, n], got {list(labels.shape)}")
 
 
 def _check_next(message: ProbTable | Parameters) -> None:
