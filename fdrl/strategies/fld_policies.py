@@ -17,6 +17,7 @@ from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, Parameters, ProbTable, check_parameters
 from fdrl.strategies import distillation_client, distillation_server, teacher
 from fdrl.strategies.fld import FLD
+from fdrl.strategies.load import load_policies
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -62,19 +63,9 @@ class Client(distillation_client.Client):
     def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's policy; value networks stay the agents' own."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
-        if not received:
-            return {}
-        before = cohort.parameters("policy")
-        rows, moments = before.copy(), cohort.parameters("optimizer")
         for name, message in received.items():
-            k = self.context.ids.index(name)
-            rows[k] = message.values
-            moments[k] = 0.0
-            self.answers.advance(k, message)
-        cohort.load_parameters(rows, "policy")
-        if self.settings.optimizer == "reset":
-            cohort.load_parameters(moments, "optimizer")
-        return {"fld/drift": np.sqrt(((rows - before).astype(np.float64) ** 2).sum(1))}
+            self.answers.advance(self.context.ids.index(name), message)
+        return load_policies(cohort, self.context.ids, received, self.settings.optimizer)
 
 
 class Server(distillation_server.Server):

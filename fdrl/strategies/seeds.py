@@ -19,6 +19,8 @@ from fdrl.errors import FdrlError
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+Mix = Literal["none", "up", "inverse"]
+"""Seeds travel as they are, mixed up at the agent, or so and are inversely mixed by the server."""
 
 
 class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -26,8 +28,6 @@ class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     count: Count = 50
     """Seed samples that each agent uploads with its first answer."""
-    mix: Literal["none", "up", "inverse"] = "none"
-    """As they are (none), mixed up at the agent (up), or inversely mixed by the server as well."""
     lam: float = 0.1
     """Share of the first label in a mixture; the rest is shared evenly by the others."""
     labels: Annotated[int, msgspec.Meta(ge=2)] = 2
@@ -38,14 +38,14 @@ class Seeds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One byte a pixel, or four."""
 
 
-def check_settings(seeds: Seeds, labels: int, agents: int) -> None:
+def check_settings(seeds: Seeds, mix: Mix, labels: int, agents: int) -> None:
     """Raise `FdrlError` for seeds that cannot be made, or that no server could use."""
     if seeds.count == 0:
         raise FdrlError(
             "config: without seed samples the server cannot turn outputs into parameters: use at "
             "least 1 (at strategy.seeds.count), or --strategy fd"
         )
-    if seeds.mix == "none":
+    if mix == "none":
         return
     weights = mixup.mixing_weights(seeds.lam, seeds.labels)
     if seeds.labels > labels:
@@ -53,7 +53,7 @@ def check_settings(seeds: Seeds, labels: int, agents: int) -> None:
             f"config: {seeds.labels} labels cannot be mixed where there are {labels} "
             "(at strategy.seeds.labels)"
         )
-    if seeds.mix == "inverse":
+    if mix == "inverse":
         mixup.inverse_ratios(weights)
         if agents < seeds.labels:
             raise FdrlError(
@@ -75,6 +75,7 @@ def choose(
     images: Array,
     labels: Array,
     seeds: Seeds,
+    mix: Mix,
     agreed: NDArray[np.int64],
     device: int,
     rng: np.random.Generator,
@@ -86,7 +87,7 @@ def choose(
     out. A sample is used again only when a label's samples are used up.
     """
     x, y = np.asarray(images, dtype=np.float32), np.asarray(labels, dtype=np.int64)
-    if seeds.mix == "none":
+    if mix == "none":
         rows = rng.permutation(len(y))[: seeds.count]
         return Chosen(x[rows], y[rows][:, None], x[rows][:, None])
     owned = set(y.tolist())
@@ -121,7 +122,11 @@ class Usable:
 
 
 def usable(
-    uploads: Mapping[int, tuple[Array, Array]], seeds: Seeds, count: int, rng: np.random.Generator
+    uploads: Mapping[int, tuple[Array, Array]],
+    seeds: Seeds,
+    mix: Mix,
+    count: int,
+    rng: np.random.Generator,
 ) -> Usable:
     """Return what all uploads, (samples [S, *O], labels [S, N]) by device, are good for.
 
@@ -131,10 +136,10 @@ def usable(
     order = sorted(uploads)
     samples = np.concatenate([uploads[d][0] for d in order])
     labels = np.concatenate([uploads[d][1] for d in order]).astype(np.int64)
-    if seeds.mix == "none":
+    if mix == "none":
         return _made(samples, np.eye(count)[labels[:, 0]], np.zeros((0, 1), np.int64))
     weights = mixup.mixing_weights(seeds.lam, seeds.labels)
-    if seeds.mix == "up":
+    if mix == "up":
         soft = mixup.soft_labels(labels, weights, count)
         return _made(samples, soft, np.zeros((0, 1), np.int64))
     devices = np.repeat(order, [len(uploads[d][0]) for d in order])
@@ -147,6 +152,24 @@ def usable(
 
 def _made(samples: Array, labels: Array, groups: NDArray[np.int64]) -> Usable:
     return Usable(samples.astype(np.float32), labels.astype(np.float32), groups)
+
+
+def nothing(shape: tuple[int, ...], count: int) -> Usable:
+    """Return what no uploads at all are good for."""
+    return _made(np.zeros((0, *shape)), np.zeros((0, count)), np.zeros((0, 1), np.int64))
+
+
+def coded(samples: Array, coding: Literal["uint8", "float32"]) -> Array:
+    """Return pixels as they travel: one byte each, 0..255 for [0, 1], or four."""
+    if coding == "float32":
+        return np.asarray(samples, dtype=np.float32)
+    return np.rint(np.clip(samples, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def decoded(seeds: Array) -> Floats:
+    """Return pixels from what `coded` made of them."""
+    scale = 255.0 if seeds.dtype == np.uint8 else 1.0
+    return np.asarray(seeds / np.float32(scale), dtype=np.float32)
 
 
 def conversion_targets(labels: Array, table: Array, known: Array, weight: float) -> Floats:
