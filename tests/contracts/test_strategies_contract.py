@@ -5,7 +5,15 @@ import pytest
 import fdrl
 from fdrl.registry import STRATEGIES
 
-SMALL = {"fedhpd": {"proxy": {"type": "uniform", "size": 64}}}
+BY_LABEL = {
+    "env": "fdrl/Digits-v0",
+    "agent": {"type": "classifier", "batch_size": 16, "local_steps": 16},
+}
+SMALL = {
+    "fedhpd": {"proxy": {"type": "uniform", "size": 64}},
+    "mixfld": BY_LABEL,
+    "mix2fld": BY_LABEL,
+}
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())

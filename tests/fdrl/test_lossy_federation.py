@@ -15,7 +15,15 @@ from fdrl.seeding import Purpose, generator
 from fdrl.training import train
 
 FAST = {"type": "ppo", "n_epochs": 2, "hidden": (16,)}
-SMALL = {"fedhpd": {"proxy": {"type": "uniform", "size": 32}}}
+BY_LABEL = {
+    "env": "fdrl/Digits-v0",
+    "agent": {"type": "classifier", "batch_size": 16, "local_steps": 16},
+}
+SMALL = {
+    "fedhpd": {"proxy": {"type": "uniform", "size": 32}},
+    "mixfld": BY_LABEL,
+    "mix2fld": BY_LABEL,
+}
 LOSSY = {
     "type": "fading", "deadline_slots": 2, "down_deadline_slots": 1, "threshold": 15.0,
     "step_seconds": 1e-4,
@@ -42,7 +50,8 @@ def said(federation):
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_survives_losses_in_both_directions(name):
-    run = fdrl.make_run(strategy=name, agents=3, steps=256 * 12, agent=FAST, **SMALL.get(name, {}))
+    fields = {"agent": FAST} | SMALL.get(name, {})
+    run = fdrl.make_run(strategy=name, agents=3, steps=256 * 12, **fields)
     federation = fdrl.Federation(run, Coin())
     found = said(federation)
     silent = name in ("local", "self")
