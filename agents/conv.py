@@ -26,6 +26,7 @@ from fdrl.errors import FdrlError
 
 from .layout import linear_default
 from .losses import Objective
+from .memory import keep_memory
 from .torch_network import distill_loss
 
 Floats = NDArray[np.float32]
@@ -121,6 +122,7 @@ class ConvNetwork:
     def __init__(self, layout: ConvLayout, params: Floats, device: str = "cpu") -> None:
         self.layout, self.params = layout, params
         self.grad = np.zeros_like(params)
+        keep_memory()
         try:
             self._device = torch.device(device)
         except RuntimeError as error:
@@ -188,11 +190,9 @@ class ConvNetwork:
 
     @staticmethod
     def _convolve(z: Tensor, w: Tensor, b: Tensor | None, layer: Convolution) -> Tensor:
-        # channels_last takes a quarter less time on a CPU
-        w = w.contiguous(memory_format=torch.channels_last)
-        z = z.contiguous(memory_format=torch.channels_last)
-        z = functional.relu(functional.conv2d(z, w, b, padding=int(layer.same)))
-        return functional.max_pool2d(z, 2) if layer.pool else z
+        z = functional.conv2d(z, w, b, padding=int(layer.same))
+        # the largest of four, then ReLU, is what the other order gives, at a quarter of its cost
+        return functional.relu(functional.max_pool2d(z, 2) if layer.pool else z)
 
     def values(self, x: Floats) -> NoReturn:
         """Raise: there is no value network."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,16 +131,22 @@ def make_digits(render_mode: str | None = None) -> ImageLabels:
     return ImageLabels(digits(), render_mode)
 
 
+def published(data_dir: str, folder: str, name: str) -> Samples:
+    """Return samples from `data_dir`, else from ``$FDRL_DATA/folder``, else by a download."""
+    common = os.environ.get("FDRL_DATA", "")
+    if data_dir or common:
+        return from_folder(Path(data_dir or Path(common, folder)))
+    return fetch(name)
+
+
 def make_mnist(data_dir: str = "", render_mode: str | None = None) -> ImageLabels:
     """Build ``fdrl/MNIST-v0`` from a folder of IDX files, else by a download."""
-    samples = from_folder(Path(data_dir)) if data_dir else fetch("mnist_784")
-    return ImageLabels(samples, render_mode)
+    return ImageLabels(published(data_dir, "mnist", "mnist_784"), render_mode)
 
 
 def make_fashion(data_dir: str = "", render_mode: str | None = None) -> ImageLabels:
     """Build ``fdrl/FashionMNIST-v0`` from a folder of IDX files, else by a download."""
-    samples = from_folder(Path(data_dir)) if data_dir else fetch("Fashion-MNIST")
-    return ImageLabels(samples, render_mode)
+    return ImageLabels(published(data_dir, "fashion", "Fashion-MNIST"), render_mode)
 
 
 MAKERS = {"Digits": make_digits, "MNIST": make_mnist, "FashionMNIST": make_fashion}
