@@ -1,19 +1,10 @@
 """The public checker over every registered strategy, and over deliberately broken ones."""
 
 import pytest
+from by_label import SMALL
 
 import fdrl
 from fdrl.registry import STRATEGIES
-
-BY_LABEL = {
-    "env": "fdrl/Digits-v0",
-    "agent": {"type": "classifier", "batch_size": 16, "local_steps": 16},
-}
-SMALL = {
-    "fedhpd": {"proxy": {"type": "uniform", "size": 64}},
-    "mixfld": BY_LABEL,
-    "mix2fld": BY_LABEL,
-}
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())

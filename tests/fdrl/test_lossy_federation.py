@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from by_label import SMALL
 
 import fdrl
 from fdrl import rundir
@@ -15,15 +16,6 @@ from fdrl.seeding import Purpose, generator
 from fdrl.training import train
 
 FAST = {"type": "ppo", "n_epochs": 2, "hidden": (16,)}
-BY_LABEL = {
-    "env": "fdrl/Digits-v0",
-    "agent": {"type": "classifier", "batch_size": 16, "local_steps": 16},
-}
-SMALL = {
-    "fedhpd": {"proxy": {"type": "uniform", "size": 32}},
-    "mixfld": BY_LABEL,
-    "mix2fld": BY_LABEL,
-}
 LOSSY = {
     "type": "fading", "deadline_slots": 2, "down_deadline_slots": 1, "threshold": 15.0,
     "step_seconds": 1e-4,
