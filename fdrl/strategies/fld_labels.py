@@ -203,9 +203,21 @@ class Server:
             report = trainer.distill(usable.samples, targets[None], ones, self.settings.convert)
             for key, value in report.items():
                 found.setdefault(key.replace("distill/", "convert/"), []).append(float(value[0]))
+            self._check_sane(trainer, usable)
         self._metrics = {key: float(np.mean(values)) for key, values in found.items()}
         self._metrics["convert/gradient_steps"] = sum(found["convert/gradient_steps"])
         self._metrics["convert/seeds"] = float(len(targets))
+
+    def _check_sane(self, trainer: Cohort, usable: seeds.Usable) -> None:
+        """Raise for a model that has become infinite: inverse mixup near an even one magnifies."""
+        if np.isfinite(trainer.parameters("policy")).all():
+            return
+        largest = float(np.abs(usable.samples).max())
+        raise FdrlError(
+            f"strategy {self.context.run.strategy_name!r}: the server's training on seeds of size "
+            f"{largest:.3g} diverged: move lam away from an even mixture (at strategy.seeds.lam), "
+            "or lower agent.learning_rate"
+        )
 
     def metrics(self) -> dict[str, float]:
         """Return how the last conversion went."""

@@ -260,6 +260,13 @@ def test_real_agents_learn_digits(strategy):
     assert per_round[0] - per_round[1] > 40 * 64  # seeds travel once
 
 
+def test_a_conversion_that_diverges_is_one_clear_line():
+    client, server, trainer, cohort = halves()
+    trainer.rows["policy"] = np.array([[np.inf, 0.0]], np.float32)
+    with pytest.raises(FdrlError, match=r"on seeds of size 0\.6 diverged.*strategy\.seeds\.lam"):
+        server.aggregate(1, uploads(client, server, cohort))
+
+
 def test_a_deadline_that_seeds_miss_is_tried_again_and_said():
     channel = {"type": "fading", "deadline_slots": 1, "bandwidth": 1e5}
     run = fdrl.make_run(strategy="mix2fld", steps=600, channel=channel, **DIGITS)
