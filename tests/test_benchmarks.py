@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -174,4 +175,4 @@ def test_mixup_privacy_prints_a_row_a_lam() -> None:
     assert printed[0].startswith("| lam |")
     rows = [[float(c) for c in line.strip("| ").split(" | ")] for line in printed[2:]]
     assert [r[0] for r in rows] == [0.05, 0.1, 0.2, 0.3, 0.4, 0.45, 0.499]
-    assert all(a[1] < b[1] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a[1] < b[1] for a, b in pairwise(rows))
