@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.channel import Delivery, Direction
-from fdrl.channel_settings import ChannelSettings, FadingChannel
+from fdrl.channel_settings import ChannelSettings, IdealChannel
 from fdrl.client import LocalReport
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, settings: ChannelSettings) -> None:
         self.step_seconds = self.gradient_seconds = 0.0
-        if isinstance(settings, FadingChannel):
+        if not isinstance(settings, IdealChannel):
             self.step_seconds = settings.step_seconds
             self.gradient_seconds = settings.gradient_seconds
         self.seconds = 0.0
