@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fdrl.cohort import CohortContext, Episodes, Experience, LabelTable
 from fdrl.errors import FdrlError
 from fdrl.gymenv import open_env
-from fdrl.seeding import Purpose, generator
+from fdrl.seeding import Purpose
 
 from . import partition
 from .activations import Name as ActivationName
@@ -57,7 +57,7 @@ class Classifier(
     """Samples in a minibatch, drawn with replacement."""
     local_steps: Positive = 50
     """Minibatches in one local iteration."""
-    max_grad_norm: NotNegative = 0.0
+    max_grad_norm: NotNegative = 10.0
     """Gradient norm at which a step is clipped, per agent; 0: never."""
     partition: Literal["iid", "thinned", "scarce", "dirichlet"] = "iid"
     """How samples are dealt: evenly; some labels thinned (FD); some labels scarce, the others
@@ -271,6 +271,3 @@ def _means(sums: Doubles, counts: Doubles) -> Floats:
     length = sums.shape[-1]
     mean = sums / np.maximum(counts, 1.0)[:, :, None]
     return np.where(counts[:, :, None] > 0, mean, 1.0 / length).astype(np.float32)
-
-
-__all__ = ["Classifier", "Classifiers", "deal", "generator", "make"]

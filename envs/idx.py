@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from fdrl.errors import FdrlError
 
 UNSIGNED_BYTE = 0x08
-LARGEST = 2**31
-"""More values than any set of images in this format has."""
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -35,12 +33,12 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     if len(data) < 4 or data[0] or data[1] or data[2] != UNSIGNED_BYTE or not data[3]:
         raise FdrlError(f"IDX file {path}: starts with {data[:4].hex(' ')}, not with 00 00 08")
     start = 4 + 4 * data[3]
-    shape = tuple(np.frombuffer(data[4:start], ">u4").tolist())
-    size = math.prod(shape)
-    if len(shape) != data[3] or size > LARGEST or len(data) - start != size:
+    axes = data[4:start]
+    shape = [int.from_bytes(axes[i : i + 4], "big") for i in range(0, len(axes), 4)]
+    if len(axes) != 4 * data[3] or len(data) - start != math.prod(shape):
         raise FdrlError(
-            f"IDX file {path}: its header promises {list(shape)} values, but {len(data) - start} "
-            "follow: the file is damaged, fetch it again"
+            f"IDX file {path}: its header promises {shape} values, but {len(data) - start} follow: "
+            "the file is damaged, fetch it again"
         )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 

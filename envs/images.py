@@ -151,8 +151,4 @@ def make_fashion(data_dir: str = "", render_mode: str | None = None) -> ImageLab
 
 MAKERS = {"Digits": make_digits, "MNIST": make_mnist, "FashionMNIST": make_fashion}
 for _name, _make in MAKERS.items():
-    gymnasium.register(
-        f"fdrl/{_name}-v0",
-        entry_point=f"fdrl.envs.images:{_make.__name__}",
-        max_episode_steps=1,
-    )
+    gymnasium.register(f"fdrl/{_name}-v0", entry_point=f"fdrl.envs.images:{_make.__name__}")

@@ -32,8 +32,8 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     optimizer: Literal["keep", "reset", "average"] = "keep"
     """What becomes of the optimizer's moments when the weights under them change."""
     weights: Literal["uniform", "steps", "return", "samples"] = "uniform"
-    """Weigh agents alike, by environment steps since the last exchange, by recent return, or, for
-    agents that own labeled samples, by how many."""
+    """Weigh agents alike, by environment steps since the last exchange, by recent return, or by
+    the labeled samples that they own (agents without any: by steps)."""
     beta: float = 1.0
     """Strength of return weights: softmax(beta * z-score)."""
     prox: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
@@ -67,7 +67,9 @@ class Client:
         average = self.settings.optimizer == "average"
         moments = cohort.parameters("optimizer") if average else None
         by_return = self.settings.weights == "return"
-        weight = self._samples(cohort) if self.settings.weights == "samples" else experience.steps
+        weight = experience.steps
+        if self.settings.weights == "samples" and isinstance(cohort, Labeled):
+            weight = cohort.histogram().sum(1)
         return {
             name: Parameters(
                 round=round,
@@ -79,15 +81,6 @@ class Client:
             )
             for k, name in enumerate(self.context.ids)
         }
-
-    def _samples(self, cohort: Cohort) -> Array:
-        """Return how many samples each agent owns [K]."""
-        if not isinstance(cohort, Labeled):
-            raise FdrlError(
-                'strategy.weights = "samples" needs agents with labeled samples: use --agent '
-                "classifier, or weights = 'steps'"
-            )
-        return cohort.histogram().sum(1)
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""

@@ -11,5 +11,5 @@ class FL(FedAvg, tag="fl", tag_field="type", frozen=True, kw_only=True):
     """`fedavg` whose weights are the numbers of samples that agents own."""
 
     weights: Literal["uniform", "steps", "return", "samples"] = "samples"
-    """Weigh agents alike, by environment steps since the last exchange, by recent return, or, for
-    agents that own labeled samples, by how many."""
+    """Weigh agents alike, by environment steps since the last exchange, by recent return, or by
+    the labeled samples that they own (agents without any: by steps)."""
