@@ -19,9 +19,9 @@ from fdrl.channel import Delivery
 from fdrl.channel_settings import MacAnalog
 from fdrl.errors import FdrlError
 from fdrl.mac import inversion, sparse
-from fdrl.mac.sums import Summed, check_strategy, lay, read
+from fdrl.mac.sums import Summed, check_strategy, lay, unlay
 from fdrl.mac.uplink import CHOICE, NOISE, Uplink
-from fdrl.message import Message, Parameters, ProbTable, decode, encode
+from fdrl.message import Message, Parameters, ProbTable, ProxyUpdate, decode, encode
 
 if TYPE_CHECKING:
     from fdrl.config import Run
@@ -55,7 +55,9 @@ class Analog(Uplink):
 
     def combine(self, messages: Mapping[str, bytes], round: int) -> dict[str, Delivery]:
         """Add all uploads of a round; senders in a deep fade stay silent."""
-        found = {a: decode(m) for a, m in messages.items()}
+        read = {a: decode(m) for a, m in messages.items()}
+        early = {a: m for a, m in read.items() if isinstance(m, ProxyUpdate)}
+        found = {a: m for a, m in read.items() if a not in early}
         gains = np.array([self.gain(a, round) for a in found])
         on = inversion.transmitters(gains, 1e-300)
         senders = [a for a, ok in zip(found, on, strict=True) if ok]
@@ -66,7 +68,8 @@ class Analog(Uplink):
             arrived = self._tables(heard, gains[on], round)
         else:
             arrived = self._parameters(found, senders, gains[on], round)
-        return out | dict(zip(senders, arrived, strict=True))
+        out |= dict(zip(senders, arrived, strict=True))
+        return out | {a: self.offline(messages[a]) for a in early}
 
     def _add(self, vectors: Array, gains: Array, round: int) -> NDArray[np.float64]:
         """Return the received sum [d] of vectors [U, d]."""
@@ -91,7 +94,7 @@ class Analog(Uplink):
             reason = f"not sent: {width:,} values do not fit in {self.dimensions:,} real dimensions"
             return [Delivery(None, self.seconds, reason, size=0)] * len(heard)
         total = Summed(self._add(laid.vectors, gains, round), laid)
-        made = read(total, len(heard), self.run.strategy)
+        made = unlay(total, len(heard), self.run.strategy)
         if made is None:
             reason = "lost: no row's weight stood out of the noise"
             return [Delivery(None, self.seconds, reason, size=REAL_BYTES * width)] * len(heard)

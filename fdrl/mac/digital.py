@@ -21,7 +21,7 @@ from fdrl.channel_settings import MacDigital
 from fdrl.errors import FdrlError
 from fdrl.mac import budget, quantize, sparse
 from fdrl.mac.uplink import CHOICE, DITHER, Uplink
-from fdrl.message import Parameters, ProbTable, decode, encode
+from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
 
 if TYPE_CHECKING:
     from fdrl.config import Run
@@ -59,6 +59,8 @@ class Digital(Uplink):
         self._metrics = {"channel/bits": self.bits()}
         if isinstance(found, Parameters):
             return self._parameters(found, agent, round, limit)
+        if isinstance(found, ProxyUpdate):
+            return self.offline(message)
         if not gain:
             return self.faded()
         if isinstance(found, ProbTable):

@@ -118,7 +118,7 @@ def _centered(probs: Array, combine: str) -> NDArray[np.float64]:
     return np.asarray(p[:, :-1] - 1.0 / p.shape[1])
 
 
-def read(summed: Summed, agents: int, settings: Any) -> Mean | None:
+def unlay(summed: Summed, agents: int, settings: Any) -> Mean | None:
     """Return the mean that a received sum stands for; None if no row can be told from noise.
 
     A row whose weight is lost in noise, where rows cannot be left out, says nothing: uniform.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fdrl.channel import Delivery, Direction
 from fdrl.channel_settings import MacAnalog, MacDigital
 from fdrl.errors import BadMessage, FdrlError
+from fdrl.mac import budget
 from fdrl.mac.memory import Memory
 from fdrl.message import Message, Parameters, decode
 from fdrl.seeding import Purpose, generator
@@ -58,6 +59,16 @@ class Uplink:
         """Return what becomes of a message in a deep fade: it is not sent."""
         reason = f"not sent: the gain was below channel.outage = {self.settings.outage:g}"
         return Delivery(None, self.seconds, reason, size=0)
+
+    def offline(self, message: bytes) -> Delivery:
+        """Carry what is exchanged once, before answers are (`hfd`'s mean samples), whole.
+
+        The papers leave that phase out of a round's budget; it takes as many rounds' time as the
+        agent's share of the rate needs [choice].
+        """
+        uses = self.settings.channel_uses
+        share = budget.uplink_bits(uses, self.snr, len(self.ids))
+        return Delivery(message, 8 * len(message) / share * self.seconds)
 
     def down(self, message: bytes, agent: str) -> Delivery:
         """Carry a message to an agent, and note the parameters that it now has."""
