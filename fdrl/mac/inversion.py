@@ -25,7 +25,7 @@ def common_scale(energies: Array, gains: Array, budget: float) -> float:
     sum would be no mean; the weakest decides [choice]. 1 if nobody has anything to say.
     """
     cost = float((np.asarray(energies) / np.asarray(gains)).max(initial=0.0))
-    return float(np.sqrt(budget / cost)) if cost > 0.0 else 1.0
+    return float(np.sqrt(budget / cost)) if cost > 1e-200 else 1.0
 
 
 def over_the_air(vectors: Array, scale: float, noise: Array) -> NDArray[np.float64]:
