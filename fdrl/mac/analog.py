@@ -91,12 +91,13 @@ class Analog(Uplink):
         laid = lay([m for m in heard if isinstance(m, ProbTable)], self.run.strategy)
         width = laid.vectors.shape[1]
         if width > self.dimensions:
-            reason = f"not sent: {width:,} values do not fit in {self.dimensions:,} real dimensions"
+            room = f"{self.dimensions:,} real dimensions"
+            reason = f"lost on the uplink: {width:,} values do not fit in {room}"
             return [Delivery(None, self.seconds, reason, size=0)] * len(heard)
         total = Summed(self._add(laid.vectors, gains, round), laid)
         made = unlay(total, len(heard), self.run.strategy)
         if made is None:
-            reason = "lost: no row's weight stood out of the noise"
+            reason = "lost on the uplink: no row's weight stood out of the noise"
             return [Delivery(None, self.seconds, reason, size=REAL_BYTES * width)] * len(heard)
         out = []
         for message in heard:

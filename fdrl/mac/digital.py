@@ -72,7 +72,8 @@ class Digital(Uplink):
         return Delivery(message, self.seconds, size=math.ceil(bits / 8))
 
     def _lost(self, needed: float, limit: float) -> Delivery:
-        reason = f"not sent: it needs {needed:,.0f} bits at least, and {limit:,.0f} fit in a round"
+        short = f"needs {needed:,.0f} bits at least, and {limit:,.0f} fit in a round"
+        reason = f"lost on the uplink: it {short}"
         return Delivery(None, self.seconds, reason, size=0)
 
     def _table(

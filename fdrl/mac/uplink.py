@@ -57,7 +57,7 @@ class Uplink:
 
     def faded(self) -> Delivery:
         """Return what becomes of a message in a deep fade: it is not sent."""
-        reason = f"not sent: the gain was below channel.outage = {self.settings.outage:g}"
+        reason = f"lost on the uplink: gain below channel.outage = {self.settings.outage:g}"
         return Delivery(None, self.seconds, reason, size=0)
 
     def offline(self, message: bytes) -> Delivery:

@@ -26,9 +26,9 @@ from fdrl.distill import DistillSettings
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, ProxyUpdate
 from fdrl.proxy import Rollout
-from fdrl.strategies import distillation_client, distillation_server
+from fdrl.strategies import answers, distillation_client, distillation_server
 from fdrl.strategies.distillation import Distillation
-from fdrl.strategy import ServerContext
+from fdrl.strategy import ClientContext, ServerContext
 from fdrl.wire import require
 
 Array = NDArray[Any]
@@ -37,7 +37,7 @@ Array = NDArray[Any]
 class HFD(Distillation, tag="hfd", tag_field="type", frozen=True, kw_only=True):
     """Distill the others' average answers on the mean sample of each label."""
 
-    default_proxy: ClassVar[Mapping[str, Any]] = {"type": "rollout", "size": 10}
+    default_proxy: ClassVar[Mapping[str, Any]] = {"type": "rollout"}
 
     answer: Literal["current", "cells", "raw", "labels"] = "current"
     """What agents upload: the current model on the mean samples; nothing else works here."""
@@ -53,38 +53,71 @@ def mean_samples(x: Array, y: Array) -> tuple[NDArray[np.int64], NDArray[np.floa
     return labels.astype(np.int64), np.stack(rows).astype(np.float32)
 
 
+def mean_states(states: Array, probs: Array) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return actions [m] and the mean of states [M, *O] weighted by their probability [M, A].
+
+    What stands for labels in reinforcement learning [choice]: where an agent takes an action, on
+    average. Actions that were never likely are left out.
+    """
+    p = np.asarray(probs, np.float64)
+    total = p.sum(0)
+    actions = np.flatnonzero(total > 1e-6)
+    flat = np.asarray(states, np.float64).reshape(len(p), -1)
+    rows = (p[:, actions].T @ flat) / total[actions][:, None]
+    shape = (len(actions), *np.shape(states)[1:])
+    return actions.astype(np.int64), rows.reshape(shape).astype(np.float32)
+
+
 def average(uploads: Sequence[tuple[Array, Array]], length: int) -> NDArray[np.float32]:
-    """Return the mean over owners of each label's samples [L, O], from (labels, samples) pairs."""
-    width = uploads[0][1].shape[1]
-    total, owners = np.zeros((length, width)), np.zeros(length)
+    """Return the mean over owners of each label's samples [L, *O], from (labels, samples) pairs."""
+    shape = uploads[0][1].shape[1:]
+    total, owners = np.zeros((length, int(np.prod(shape)))), np.zeros(length)
     for labels, rows in uploads:
-        total[labels] += rows
+        total[labels] += rows.reshape(len(rows), -1)
         owners[labels] += 1
     mean = total / np.maximum(owners, 1.0)[:, None]
     mean[owners == 0] = mean[owners > 0].mean(0)
-    return mean.astype(np.float32)
+    return mean.reshape(length, *shape).astype(np.float32)
+
+
+class MeanSamples(answers.Current):
+    """Answers about the mean samples; their number is that of the labels, not `proxy.size`."""
+
+    def open(self, agent: int, update: ProxyUpdate) -> None:
+        """Take the set as it comes; `BadMessage` if its hash differs."""
+        context, shape = self.context, self.context.low.shape
+        if update.states is None or update.states.shape != (context.n_actions, *shape):
+            raise BadMessage(f"expected {context.n_actions} mean samples of shape {shape}")
+        run = context.run
+        made = proxies.given(run.proxy, update.states, context.low, context.high, run.seed)
+        if made.version != update.version:
+            raise BadMessage(f"proxy set {update.version!r} was rebuilt as {made.version!r}")
+        self._use(agent, made)
 
 
 class Client(distillation_client.Client):
     """Uploads mean samples until it has the set of all of them, then answers."""
+
+    def __init__(self, context: ClientContext) -> None:
+        super().__init__(context)
+        self.answers = MeanSamples(self.settings, context)
 
     def client_message(
         self, cohort: Cohort, experience: Experience, round: int
     ) -> dict[str, Message]:
         """Return each agent's table, or its mean samples if it knows no set yet."""
         messages = super().client_message(cohort, experience, round)
-        if len(messages) == len(self.context.ids):
-            return messages
-        if not isinstance(cohort, Labeled):
-            raise FdrlError(
-                "strategy 'hfd' needs agents with labeled samples: use --agent classifier (and "
-                "--env fdrl/Digits-v0), or strategy fd"
-            )
-        for name, (x, y) in zip(self.context.ids, cohort.samples(), strict=True):
-            if name not in messages:
-                labels, rows = mean_samples(x, y)
+        for k, name in enumerate(self.context.ids):
+            if name not in messages and experience.steps[k]:
+                labels, rows = self._means(cohort, experience, k)
                 messages[name] = ProxyUpdate(round, "", {}, labels, rows)
         return messages
+
+    def _means(self, cohort: Cohort, experience: Experience, k: int) -> tuple[Array, Array]:
+        if isinstance(cohort, Labeled):
+            return mean_samples(*cohort.samples()[k])
+        steps = int(experience.steps[k])
+        return mean_states(answers.visited(experience, k), experience.probs[k, :steps])
 
 
 class Server(distillation_server.Server):
@@ -101,11 +134,6 @@ class Server(distillation_server.Server):
         if self.settings.answer != "current" or not isinstance(settings, Rollout):
             raise FdrlError(
                 "strategy 'hfd' answers about mean samples: leave strategy.answer and proxy.type"
-            )
-        if settings.size != context.n_actions:
-            raise FdrlError(
-                f"strategy 'hfd' has a mean sample for each of {context.n_actions} labels: use "
-                f"--proxy.size {context.n_actions}, not {settings.size}"
             )
 
     def check(self, message: Message, agent: str, round: int) -> None:
@@ -137,7 +165,7 @@ class Server(distillation_server.Server):
 
     def _set(self, rows: Array) -> None:
         c = self.context
-        self.proxies = proxies.build(c.run.proxy, c.low, c.high, c.run.seed, lambda n: rows[:n])
+        self.proxies = proxies.given(c.run.proxy, rows, c.low, c.high, c.run.seed)
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Rebuild the set of mean samples, if there was one."""

@@ -93,7 +93,7 @@ def rate(s: Theory, p: Problem, q: LabelProblem) -> float:
 def work(s: Theory, p: Problem, q: LabelProblem) -> float:
     """Return the units of work: steps of one network of width 1 on as many samples as KD's."""
     share = len(q.target) * q.target.shape[1] / len(p.inputs)
-    return len(MISSING) * s.seeds * p.steps * sum(s.widths) * share
+    return float(len(MISSING) * s.seeds * p.steps * sum(s.widths) * share)
 
 
 def compare(s: Theory, p: Problem, q: LabelProblem) -> LabelGaps:
