@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.channel import Delivery, Direction
-from fdrl.channel_settings import ChannelSettings, FadingChannel
+from fdrl.channel_settings import ChannelSettings, IdealChannel
 from fdrl.client import LocalReport
 
 Array = NDArray[Any]
@@ -25,11 +25,12 @@ class Clock:
 
     def __init__(self, settings: ChannelSettings) -> None:
         self.step_seconds = self.gradient_seconds = self.server_seconds = 0.0
-        if isinstance(settings, FadingChannel):
+        if not isinstance(settings, IdealChannel):
             self.step_seconds = settings.step_seconds
             self.gradient_seconds = self.server_seconds = settings.gradient_seconds
-            if settings.server_gradient_seconds is not None:
-                self.server_seconds = settings.server_gradient_seconds
+            own = getattr(settings, "server_gradient_seconds", None)
+            if own is not None:
+                self.server_seconds = own
         self.seconds = 0.0
         self.lost: dict[Direction, int] = {"up": 0, "down": 0}
 

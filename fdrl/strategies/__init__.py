@@ -29,6 +29,7 @@ _HALVES = {
     "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
     "fedavg": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "fl": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
+    "hfd": ("fdrl.strategies.hfd:Client", "fdrl.strategies.hfd:Server"),
     "pooled": ("fdrl.strategies.pooled:Client", "fdrl.strategies.pooled:Server"),
     "fld": _FLD,
     "mixfld": _FLD,
@@ -64,6 +65,13 @@ _TABLE = (
         "CD",
         "probabilities on public states",
         "co-distillation: each agent is taught by the mean of the others",
+    ),
+    (
+        "hfd",
+        "hfd",
+        "HFD",
+        "mean samples once, then probabilities on them",
+        "hybrid federated distillation: answers about each label's mean sample",
     ),
     (
         "pooled",

@@ -69,7 +69,8 @@ class Labels:
             if name in tables:
                 table = tables[name]
                 targets[row, table.cells], weights[row, table.cells] = table.answers, 1.0
-        cohort.teach(targets, weights, self.settings.label_weight)
+        own = self.settings.label_weight
+        cohort.teach(targets, weights, 1.0 if own is None else own)
         return {"distill/labels_taught": weights.sum(1).astype(np.float64)}
 
     def states(self, table: AnyTable) -> Array:
