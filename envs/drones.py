@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from fdrl.vector import Array
 from . import drawing
 from .worlds import Bools, Floats, OneWorld, Worlds
 
+ID = "fdrl/DroneCorridor-v0"
 DRONES, LENGTH, HALF_WIDTH = 4, 10.0, 2.0
 DT, THRUST, DRAG, TURBULENCE = 0.2, 1.5, 0.5, 0.2
 LANDING, CRASH, MARGIN = 0.4, 0.3, 0.5
@@ -171,3 +173,7 @@ def heuristic(seen: NDArray[np.float32]) -> NDArray[np.int64]:
     along = np.abs(want[..., 0]) > np.abs(want[..., 1])
     x, y = np.where(want[..., 0] > 0, 1, 2), np.where(want[..., 1] > 0, 3, 4)
     return np.where(along, x, y)
+
+
+if ID not in pettingzoo.parallel_registry:
+    pettingzoo.register("parallel", ID, "fdrl.envs.drones:DroneCorridor")

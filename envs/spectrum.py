@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from fdrl.vector import Array
 from . import drawing
 from .worlds import Bools, Floats, OneWorld, Worlds
 
+ID = "fdrl/SpectrumAccess-v0"
 RADIOS, CHANNELS, QUEUE = 4, 3, 8
 SLOTS = 100
 _SEEN = 1 + (CHANNELS + 1) + CHANNELS + 1
@@ -190,3 +192,7 @@ def heuristic(seen: NDArray[np.float32]) -> NDArray[np.int64]:
     sends = good[..., last, :].any(axis=-1) & backlog[..., last] & rested
     actions[..., last] = np.where(sends, first, 0)
     return actions
+
+
+if ID not in pettingzoo.parallel_registry:
+    pettingzoo.register("parallel", ID, "fdrl.envs.spectrum:SpectrumAccess")

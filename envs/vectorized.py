@@ -58,8 +58,8 @@ class Vectorized:
         self._cursor = np.full(count, BLOCK)
         self._steps = np.zeros(count, np.int64)
         shape = (count, *self.observation_space.shape)
-        self._observations = np.zeros(shape, np.float32)
-        self._next = np.zeros(shape, np.float32)
+        self._observations = np.zeros(shape, self.observation_space.dtype)
+        self._next = np.zeros(shape, self.observation_space.dtype)
         self._rewards = np.zeros(count)
         self._terminated, self._truncated, self._finished = np.zeros((3, count), np.bool_)
         self._started = False
@@ -69,7 +69,7 @@ class Vectorized:
         """Move `_state`, and fill `_next`, `_rewards` and `_terminated`."""
         raise NotImplementedError
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
+    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> Array:
         """Set the state of `rows` [m] from numbers [m, draws]; return observations [m, *O]."""
         raise NotImplementedError
 

@@ -1,0 +1,146 @@
+"""Pixel grid: find the goal in a picture of 7 x 7 cells, 3 pixels each.
+
+`PixelGridEnv` is the environment as one would write it for Gymnasium, `PixelGrid` many copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from fdrl.vector import Array
+
+from .vectorized import Floats, Vectorized
+
+ID = "fdrl/PixelGrid-v0"
+CELLS, PIXELS = 7, 3
+SIZE = CELLS * PIXELS
+STEPS = 40
+MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
+"""Up, down, left, right, as changes of (row, column)."""
+WALKER, GOAL = 0, 1
+"""The channels of the walker (red) and the goal (green)."""
+
+
+class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], int]):
+    """Walk to the goal: up (0), down (1), left (2), right (3); walls hold.
+
+    Observations [3, 21, 21], uint8: the walker's cell is 255 in channel 0, the goal's in channel
+    1. Each step costs `step_cost`; the goal pays 1 and ends the episode. Walker and goal are
+    drawn; if they are drawn into one cell, the goal moves on by one.
+
+    >>> env = PixelGridEnv()
+    >>> env.reset(seed=0)[0].sum() == 2 * 9 * 255
+    True
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 8}
+
+    def __init__(self, render_mode: str | None = None, step_cost: float = 0.02) -> None:
+        self.render_mode, self.step_cost = render_mode, step_cost
+        self.observation_space = spaces.Box(0, 255, (3, SIZE, SIZE), np.uint8)
+        self.action_space = spaces.Discrete(len(MOVES))
+        self.walker, self.goal = 0, 1
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Draw the cells of the walker and of the goal."""
+        super().reset(seed=seed)
+        given = options or {}
+        drawn = self.np_random.uniform(given.get("low", 0.0), given.get("high", 1.0), 2)
+        last = CELLS * CELLS - 1
+        self.walker, self.goal = (min(max(int(d * CELLS * CELLS), 0), last) for d in drawn)
+        if self.goal == self.walker:
+            self.goal = (self.goal + 1) % (CELLS * CELLS)
+        return self._look(), {}
+
+    def _look(self) -> NDArray[np.uint8]:
+        picture = np.zeros(self.observation_space.shape or (), np.uint8)
+        for channel, cell in ((WALKER, self.walker), (GOAL, self.goal)):
+            top, left = PIXELS * (cell // CELLS), PIXELS * (cell % CELLS)
+            picture[channel, top : top + PIXELS, left : left + PIXELS] = 255
+        return picture
+
+    def step(self, action: int) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        """Move by one cell."""
+        down, right = MOVES[action].tolist()
+        row = min(max(self.walker // CELLS + down, 0), CELLS - 1)
+        column = min(max(self.walker % CELLS + right, 0), CELLS - 1)
+        self.walker = row * CELLS + column
+        found = self.walker == self.goal
+        return self._look(), float(found) - self.step_cost, found, False, {}
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return the observation, [210, 210, 3]."""
+        return self._look().transpose(1, 2, 0).repeat(10, 0).repeat(10, 1)
+
+
+class PixelGrid(Vectorized):
+    """Many copies of `PixelGridEnv`, equal to the bit. Parameter per copy: step_cost."""
+
+    observation_space: ClassVar[spaces.Box] = spaces.Box(0, 255, (3, SIZE, SIZE), np.uint8)
+    action_space: ClassVar[spaces.Discrete] = spaces.Discrete(len(MOVES))
+    size: ClassVar[int] = 3
+    draws: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        count: int,
+        params: Mapping[str, Floats],
+        seeds: Sequence[np.random.SeedSequence],
+        max_steps: int,
+    ) -> None:
+        super().__init__(count, params, seeds, max_steps)
+        self._cost = params["step_cost"]
+        self._down, self._right = MOVES.T.astype(np.float64).copy()
+        self._every = np.arange(count)
+        # the same pixels as [n, channel, cell row, pixel row, cell column, pixel column]
+        cells = (count, 3, CELLS, PIXELS, CELLS, PIXELS)
+        self._cells = self._next.reshape(cells).transpose(0, 1, 2, 4, 3, 5)
+        self._drawn: NDArray[np.intp] = np.zeros((3, count), np.intp)
+
+    def _advance(self, actions: Array) -> None:
+        row, column, goal = self._state
+        row += self._down[actions]
+        column += self._right[actions]
+        np.clip(self._state[:2], 0, CELLS - 1, out=self._state[:2])
+        np.equal(row * CELLS + column, goal, out=self._terminated)
+        np.subtract(self._terminated, self._cost, out=self._rewards)
+        self._draw(self._every)
+
+    def _draw(self, rows: NDArray[np.intp]) -> None:
+        """Rub out in `_next` what was drawn of copies `rows`, and draw their state."""
+        old, new = self._drawn[:, rows], self._state[:, rows].astype(np.intp)
+        self._cells[rows, WALKER, old[0], old[1]] = 0
+        self._cells[rows, GOAL, old[2] // CELLS, old[2] % CELLS] = 0
+        self._cells[rows, WALKER, new[0], new[1]] = 255
+        self._cells[rows, GOAL, new[2] // CELLS, new[2] % CELLS] = 255
+        self._drawn[:, rows] = new
+
+    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> Array:
+        count = CELLS * CELLS
+        walker, goal = np.clip(np.trunc(drawn * count), 0, count - 1).T
+        goal = np.where(goal == walker, (goal + 1) % count, goal)
+        self._state[:, rows] = walker // CELLS, walker % CELLS, goal
+        picture = np.zeros((len(rows), *self.observation_space.shape), np.uint8)
+        some = np.arange(len(rows))
+        cells = picture.reshape(-1, 3, CELLS, PIXELS, CELLS, PIXELS).transpose(0, 1, 2, 4, 3, 5)
+        row, column, at = self._state[:, rows].astype(np.intp)
+        cells[some, WALKER, row, column] = 255
+        cells[some, GOAL, at // CELLS, at % CELLS] = 255
+        return picture
+
+
+if ID not in gymnasium.registry:
+    gymnasium.register(
+        ID,
+        entry_point="fdrl.envs.pixelgrid:PixelGridEnv",
+        max_episode_steps=STEPS,
+        reward_threshold=0.9,
+    )
