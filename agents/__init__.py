@@ -23,3 +23,9 @@ def register() -> None:
         factory="fdrl.agents.reinforce:make",
         summary="REINFORCE with normalized returns, an update an episode, no value network.",
     )
+    register_agent(
+        "classifier",
+        settings="fdrl.agents.classifier:Classifier",
+        factory="fdrl.agents.classifier:make",
+        summary="Supervised learning from labeled samples that each agent owns.",
+    )

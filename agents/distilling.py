@@ -105,7 +105,7 @@ def _distill(
     before = np.ascontiguousarray(softmax(network.policy(states)).swapaxes(1, 2))
     live = np.ones(k, np.bool_)
     loss, taken = np.zeros(k), np.zeros(k)
-    step = optimizers.adam if distiller.kind == "adam" else optimizers.rmsprop
+    step = optimizers.STEPS[distiller.kind]
     size = distiller.moments.shape[2]
     for rows in _minibatches(distiller.generators, live, n, settings):
         x = _gather(states, rows)

@@ -107,7 +107,7 @@ class Learner:
         if self.anchor is not None:
             self.anchor.pull(self.network)
         optimizers.clip_rows(grad, max_grad_norm)
-        step = optimizers.adam if self.kind == "adam" else optimizers.rmsprop
+        step = optimizers.STEPS[self.kind]
         step_rows(step, self.network.params, grad, self.moments, self.count, lr, live)
 
 

@@ -154,7 +154,8 @@ class Policies:
         if part == "optimizer":
             moments[...] = rows[:, :-1].reshape(moments.shape)
             # Rows may come from elsewhere: a negative mean of squares would turn weights into NaN.
-            np.maximum(moments[:, -1], 0.0, out=moments[:, -1])
+            if moments.shape[1]:
+                np.maximum(moments[:, -1], 0.0, out=moments[:, -1])
             self.learner.count[...] = np.rint(np.maximum(rows[:, -1], 0.0))
         else:
             params[:, : sizes[part]] = rows
@@ -170,6 +171,11 @@ class Policies:
 
     def state(self) -> dict[str, Array]:
         """Everything needed for a bit-exact resume; the first axis of every array is K."""
+        world = {f"world/{name}": array for name, array in self.world.state().items()}
+        return self._learning_state() | world
+
+    def _learning_state(self) -> dict[str, Array]:
+        """Return the state of everything but the environments."""
         out: dict[str, Array] = {
             "parameters": self.learner.network.params.copy(),
             "optimizer/moments": self.learner.moments.copy(),
@@ -179,7 +185,6 @@ class Policies:
             "steps": self._taken.copy(),
         }
         out |= {f"rng/{name}": pack_generators(rngs) for name, rngs in self._streams().items()}
-        out |= {f"world/{name}": array for name, array in self.world.state().items()}
         if self.learner.anchor is not None:
             out["anchor/rows"] = self.learner.anchor.rows.copy()
             out["anchor/strength"] = np.full(len(self.ids), self.learner.anchor.strength)
@@ -194,6 +199,11 @@ class Policies:
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from what `state` returned."""
+        self._load_learning_state(state)
+        world = {n.removeprefix("world/"): a for n, a in state.items() if n.startswith("world/")}
+        self.world.load_state(world)
+
+    def _load_learning_state(self, state: Mapping[str, Array]) -> None:
         self.load_parameters(state["parameters"])
         self.learner.moments[...] = state["optimizer/moments"]
         self.learner.count[...] = state["optimizer/count"]
@@ -202,8 +212,6 @@ class Policies:
         self._taken[...] = state["steps"]
         for name, rngs in self._streams().items():
             unpack_generators(rngs, state[f"rng/{name}"])
-        world = {n.removeprefix("world/"): a for n, a in state.items() if n.startswith("world/")}
-        self.world.load_state(world)
         rows = state.get("anchor/rows")
         self.anchor(rows, 0.0 if rows is None else float(state["anchor/strength"][0]))
 

@@ -14,6 +14,7 @@ def register() -> None:
     _register_mountain_car()
     _register_lander()
     _register_conflict()
+    _register_images()
 
 
 def _fixed(default: float, low: float = float("-inf")) -> Physics:
@@ -121,3 +122,18 @@ def _register_conflict() -> None:
         proxy_low=(-1.0, -1.0),
         proxy_high=(1.0, 1.0),
     )
+
+
+def _register_images() -> None:
+    for name, summary in (
+        ("Digits", "Name the digit in an 8 x 8 image; 1,437 images, embedded."),
+        ("MNIST", "Name the digit in a 28 x 28 image; IDX files from env_kwargs.data_dir."),
+        ("FashionMNIST", "Name the garment in a 28 x 28 image; IDX files, likewise."),
+    ):
+        register_env(
+            f"fdrl/{name}-v0",
+            summary=summary,
+            gym_id=f"fdrl.envs.images:fdrl/{name}-v0",
+            max_steps=1,
+            threshold=0.9,
+        )

@@ -84,9 +84,13 @@ class ConflictEnv(gymnasium.Env[NDArray[np.float32], int]):
         image = drawing.canvas(ROWS * size + 1, COLUMNS * size + 1)
         for row in range(ROWS):
             for column in range(COLUMNS):
-                drawing.box(image, row * size + 1, column * size + 1, size - 1, size - 1, (232,) * 3)
+                drawing.box(
+                    image, row * size + 1, column * size + 1, size - 1, size - 1, (232,) * 3
+                )
         for column, worth in ((0, (1 - self.side) / 2), (COLUMNS - 1, (1 + self.side) / 2)):
-            mix = [round(p + worth * (g - p)) for p, g in zip((255,) * 3, drawing.GREEN, strict=True)]
+            mix = [
+                round(p + worth * (g - p)) for p, g in zip((255,) * 3, drawing.GREEN, strict=True)
+            ]
             top, color = MIDDLE * size, (mix[0], mix[1], mix[2])
             drawing.box(image, top, column * size, size + 1, size + 1, drawing.GREEN)
             drawing.box(image, top + 2, column * size + 2, size - 3, size - 3, color)

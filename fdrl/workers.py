@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from fdrl.cohort import Cohort, Poolable
+from fdrl.cohort import Cohort, Labeled, Poolable
 from fdrl.errors import FdrlError
 from fdrl.threads import THREAD_VARIABLES
 
@@ -46,7 +46,8 @@ class Piece(Protocol):
 def _info(cohort: Cohort) -> dict[str, Any]:
     names = ("ids", "observation_shape", "n_actions", "iteration_steps")
     return {name: getattr(cohort, name) for name in names} | {
-        "poolable": isinstance(cohort, Poolable)
+        "poolable": isinstance(cohort, Poolable),
+        "labeled": isinstance(cohort, Labeled),
     }
 
 

@@ -91,8 +91,9 @@ def _check_learning(make: Make, env: str) -> None:
     _require((got.steps == wanted).all(), f"learn takes exactly {wanted} steps, not {got.steps}")
     m = got.observations.shape[1]
     _require(
-        got.observations.shape == (k, m, *cohort.observation_shape) and m >= wanted.max(),
-        "Experience.observations is [K, M, *O] with room for every step",
+        got.observations.shape == (k, m, *cohort.observation_shape)
+        and (m >= wanted.max() or (m == 0 and got.labels is not None)),
+        "Experience.observations is [K, M, *O] with room for every step (or, with labels, none)",
     )
     _require(got.probs.shape == (k, m, a), "Experience.probs is [K, M, A]")
     _require(got.observations.dtype == np.float32, "Experience.observations is float32")

@@ -27,6 +27,7 @@ _HALVES = {
     "local": (f"{_LOCAL}:Client", f"{_LOCAL}:Server"),
     "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
     "fedavg": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
+    "fl": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "pooled": ("fdrl.strategies.pooled:Client", "fdrl.strategies.pooled:Server"),
 }
 
@@ -45,6 +46,20 @@ _TABLE = (
         "FedAvg",
         "parameters, both ways",
         "average the agents' parameters (FedAvg-RL, FedProx with prox > 0)",
+    ),
+    (
+        "fl",
+        "fl",
+        "FL",
+        "parameters, both ways",
+        "fedavg weighted by the samples that agents own, for classification",
+    ),
+    (
+        "cd",
+        "cd",
+        "CD",
+        "probabilities on public states",
+        "co-distillation: each agent is taught by the mean of the others",
     ),
     (
         "pooled",

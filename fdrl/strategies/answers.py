@@ -18,6 +18,7 @@ from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import ProbTable, ProxyUpdate, check_table
 from fdrl.proxy import GridCells, ProxySet
 from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.seen import SeenCells
 from fdrl.strategy import ClientContext
 
@@ -207,6 +208,11 @@ class Cells:
 
     def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[ProbTable | None]:
         """Average the policy over the visits to each cell."""
+        if experience.observations.shape[1] < int(experience.steps.max(initial=0)):
+            raise FdrlError(
+                f"strategy {self.context.run.strategy_name!r} sends what agents have visited, but "
+                f"agent {self.context.run.agent_name!r} keeps no states: use fd or fedavg"
+            )
         return [self._table(experience, k, round) for k in range(len(self.context.ids))]
 
     def _table(self, experience: Experience, agent: int, round: int) -> ProbTable | None:
@@ -269,8 +275,9 @@ class Raw(Cells):
         check_table(table, round=round, n_actions=actions, cells=False, observation_shape=shape)
 
 
-KINDS: dict[str, type[Current] | type[Cells] | type[Raw]] = {
+KINDS: dict[str, type[Current] | type[Cells] | type[Raw] | type[Labels]] = {
     "current": Current,
     "cells": Cells,
     "raw": Raw,
+    "labels": Labels,
 }

@@ -20,9 +20,12 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "mix"}
     default_same_init: ClassVar[bool] = False
 
-    answer: Literal["current", "cells", "raw"] = "current"
+    answer: Literal["current", "cells", "raw", "labels"] = "current"
     """What agents upload: the current policy on the proxy states (current), the mean of the policy
-    at visit time per visited grid cell (cells), or every visited state with it (raw)."""
+    at visit time per visited grid cell (cells), every visited state with it (raw), or the mean
+    answer per label while training (labels, for classifiers)."""
+    label_weight: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
+    """With labels: weight of the teacher's cross-entropy beside the label's own."""
     coding: Literal["float32", "float16", "uint8"] = "float32"
     """How probabilities travel."""
     visit_power: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0

@@ -17,6 +17,7 @@ from fdrl.message import Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers
 from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
@@ -70,6 +71,8 @@ class Client:
         tables = {n: m for n, m in messages.items() if isinstance(m, ProbTable)}
         if not tables:
             return {}
+        if isinstance(self.answers, Labels):
+            return self.answers.teach(cohort, tables)
         metrics = self._distill(cohort, tables)
         for name, table in tables.items():
             self.answers.advance(self.context.ids.index(name), table)

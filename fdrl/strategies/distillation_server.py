@@ -35,8 +35,7 @@ class Server:
             )
         elif self.settings.answer == "raw" and self.settings.leave_self_out:
             raise FdrlError("leave_self_out needs answers about common states, not raw ones")
-        grid = proxies.grid_of(context.run.proxy, context.low, context.high)
-        self.cells_below = None if grid is None else grid.count
+        self.cells_below = _cells_below(self.settings, context)
         self.stale: set[str] = set()
         self.heard: set[str] = set()
         self._metrics: dict[str, float] = {}
@@ -65,7 +64,7 @@ class Server:
             version=current.version if current else None,
             rows=len(current.states) if current else None,
             observation_shape=self.context.low.shape if kind == "raw" else None,
-            cells=kind == "cells",
+            cells=kind in ("cells", "labels"),
             cells_below=self.cells_below,
             visits=kind != "raw" and self.settings.visit_power > 0,
             most_rows=None if kind == "current" else self.context.round_steps,
@@ -106,8 +105,10 @@ class Server:
         common = self._table(round, combined, sheet, self._refresh(tables))
         out: dict[str, Message] = dict.fromkeys(self.context.ids, common)
         if self.settings.leave_self_out:
-            for name, own in zip(names, self._own_teachers(sheet, weights), strict=True):
-                out[name] = replace(common, probs=own)
+            for u, own in enumerate(self._own_teachers(sheet, weights)):
+                out[names[u]] = replace(common, probs=own)
+                if self.settings.answer == "labels":
+                    _keep_taught(out, names[u], sheet, u)
         return self._catch_up(round, out)
 
     def _own_teachers(self, sheet: teacher.Sheet, weights: Array) -> Array:
@@ -192,3 +193,23 @@ class Server:
             self.proxies = proxies.load_saved(
                 kept, context.run.proxy, context.low, context.high, context.run.seed, version
             )
+
+
+def _cells_below(settings: Distillation, context: ServerContext) -> int | None:
+    """Return what bounds the keys of a table's rows: labels, or cells of the proxies' grid."""
+    if settings.answer == "labels":
+        return context.n_actions
+    grid = proxies.grid_of(context.run.proxy, context.low, context.high)
+    return None if grid is None else grid.count
+
+
+def _keep_taught(out: dict[str, Message], name: str, sheet: teacher.Sheet, u: int) -> None:
+    """Send agent u only rows that somebody else answered: a label of its own has no teacher."""
+    table = out[name]
+    assert isinstance(table, ProbTable)
+    assert table.cells is not None
+    rows = np.delete(sheet.present, u, axis=0).sum(0) > 0
+    if rows.any():
+        out[name] = replace(table, probs=table.probs[rows], cells=table.cells[rows])
+    else:
+        del out[name]

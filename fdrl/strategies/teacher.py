@@ -32,7 +32,7 @@ class Sheet:
 
 def align(tables: Sequence[ProbTable], answer: str) -> Sheet:
     """Line up tables about grid cells ("cells"), their own states ("raw"), or the proxy set."""
-    if answer == "cells":
+    if answer in ("cells", "labels"):
         return _align_cells(tables)
     if answer == "raw":
         return _all_rows(tables)

@@ -13,12 +13,15 @@ from fdrl.registry import AGENTS, load_object
 
 SMALL = PPO(n_envs=2, n_steps=16, batch_size=16, n_epochs=2, hidden=(8,))
 
+WORLDS = {"classifier": "fdrl/Digits-v0"}
+
 
 @pytest.mark.parametrize("name", AGENTS.names())
 def test_registered_learner_keeps_its_promises(name: str) -> None:
     spec = AGENTS.spec(name)
     settings, factory = load_object(spec.settings)(), load_object(spec.factory)
-    check_cohort(lambda context: factory(settings, context))
+    env = WORLDS.get(name, "CartPole-v1")
+    check_cohort(lambda context: factory(settings, context), env)
 
 
 @pytest.mark.parametrize("env", ["Acrobot-v1", "MountainCar-v0"])
