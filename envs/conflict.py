@@ -31,7 +31,7 @@ MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
 """Up, down, left, right, as changes of (row, column)."""
 
 
-class ConflictEnv(gymnasium.Env[NDArray[np.float32], int]):
+class ConflictEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     """Walk to an exit: up (0), down (1), left (2), right (3); walls hold.
 
     Observations [2]: row and column, scaled to [-1, 1]. Episodes start anywhere but in the
@@ -43,7 +43,7 @@ class ConflictEnv(gymnasium.Env[NDArray[np.float32], int]):
     (2,)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 8}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
 
     def __init__(
         self, render_mode: str | None = None, side: float = 1.0, step_cost: float = 0.01
@@ -68,7 +68,7 @@ class ConflictEnv(gymnasium.Env[NDArray[np.float32], int]):
         row, column = self.row / MIDDLE - 1.0, self.column / (COLUMNS // 2) - 1.0
         return np.array([row, column], np.float32)
 
-    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Move by one cell; at an exit the episode ends."""
         down, right = MOVES[action].tolist()
         self.row = min(max(self.row + down, 0), ROWS - 1)
@@ -99,12 +99,29 @@ class ConflictEnv(gymnasium.Env[NDArray[np.float32], int]):
         return image
 
 
+def _tables() -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return where each action leads [cells * 4], what is seen [cells, 2], what is an exit."""
+    row, column = np.divmod(np.arange(ROWS * COLUMNS), COLUMNS)
+    down = np.clip(row[:, None] + MOVES[:, 0], 0, ROWS - 1)
+    right = np.clip(column[:, None] + MOVES[:, 1], 0, COLUMNS - 1)
+    seen = np.stack([row / MIDDLE - 1.0, column / (COLUMNS // 2) - 1.0], axis=1)
+    exits = (row == MIDDLE) & ((column == 0) | (column == COLUMNS - 1))
+    return (down * COLUMNS + right).ravel(), seen.astype(np.float32), exits
+
+
+_NEXT, _SEEN, _EXIT = _tables()
+_STARTS = np.array([ROWS, COLUMNS - 2])
+
+
 class Conflict(Vectorized):
-    """Many copies of `ConflictEnv`, equal to the bit. Parameters per copy: side, step_cost."""
+    """Many copies of `ConflictEnv`, equal to the bit. Parameters per copy: side, step_cost.
+
+    The grid has 45 cells, so a step is a look into three tables.
+    """
 
     observation_space: ClassVar[spaces.Box] = spaces.Box(-1.0, 1.0, (2,), np.float32)
     action_space: ClassVar[spaces.Discrete] = spaces.Discrete(len(MOVES))
-    size: ClassVar[int] = 2
+    size: ClassVar[int] = 1
     draws: ClassVar[int] = 2
 
     def __init__(
@@ -116,41 +133,31 @@ class Conflict(Vectorized):
     ) -> None:
         super().__init__(count, params, seeds, max_steps)
         self._pays = np.stack([(1 - params["side"]) / 2, (1 + params["side"]) / 2])
-        self._cost = -params["step_cost"]
-        self._down, self._right = MOVES.T.astype(np.float64).copy()
-        self._at_exit = np.zeros((2, count), np.bool_)
-        self._moved = np.zeros((2, count))
-        self._middle = np.zeros(count, np.bool_)
+        self._cost = params["step_cost"]
+        self._stay = -self._cost
+        self._work = np.zeros(count)
+        self._choice, self._cell = np.zeros((2, count), np.intp)
 
     def _advance(self, actions: Array) -> None:
-        row, column = self._state
-        np.take(self._down, actions, out=self._moved[0], mode="clip")
-        np.take(self._right, actions, out=self._moved[1], mode="clip")
-        np.add(self._state, self._moved, out=self._state)
-        np.minimum(np.maximum(row, 0, out=row), ROWS - 1, out=row)
-        np.minimum(np.maximum(column, 0, out=column), COLUMNS - 1, out=column)
-        np.equal(row, MIDDLE, out=self._middle)
-        np.equal(column, 0, out=self._at_exit[0])
-        np.equal(column, COLUMNS - 1, out=self._at_exit[1])
-        np.logical_and(self._at_exit, self._middle, out=self._at_exit)
-        np.logical_or(self._at_exit[0], self._at_exit[1], out=self._terminated)
-        np.multiply(self._pays, self._at_exit, out=self._moved)
-        np.add(self._moved[0], self._moved[1], out=self._rewards)
-        np.add(self._rewards, self._cost, out=self._rewards)
-        self._look(self._state, self._next)
-
-    @staticmethod
-    def _look(state: Floats, out: NDArray[np.float32]) -> None:
-        out[:, 0] = state[0] / MIDDLE - 1.0
-        out[:, 1] = state[1] / (COLUMNS // 2) - 1.0
+        np.multiply(self._state[0], len(MOVES), out=self._work)
+        np.add(self._work, actions, out=self._work)
+        np.copyto(self._choice, self._work, casting="unsafe")
+        # mode="clip" lets `take` write into `out` without a buffer
+        _NEXT.take(self._choice, out=self._cell, mode="clip")
+        np.copyto(self._state[0], self._cell)
+        _SEEN.take(self._cell, axis=0, out=self._next, mode="clip")
+        _EXIT.take(self._cell, out=self._terminated, mode="clip")
+        np.copyto(self._rewards, self._stay)
+        if 1 in self._terminated.tobytes():
+            rows = np.flatnonzero(self._terminated)
+            right = self._cell[rows] % COLUMNS // (COLUMNS - 1)
+            self._rewards[rows] = self._pays[right, rows] - self._cost[rows]
 
     def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
-        cells = np.trunc(drawn * [ROWS, COLUMNS - 2]).T
-        state = np.clip(cells, 0, [[ROWS - 1], [COLUMNS - 3]]) + [[0], [1]]
-        self._state[:, rows] = state
-        seen = np.empty((len(rows), 2), np.float32)
-        self._look(state, seen)
-        return seen
+        cells = np.clip(drawn * _STARTS, 0, _STARTS - 1).astype(np.intp)
+        at = cells[:, 0] * COLUMNS + cells[:, 1] + 1
+        self._state[0, rows] = at
+        return _SEEN[at]
 
 
 if ID not in gymnasium.registry:

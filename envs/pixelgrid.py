@@ -27,7 +27,7 @@ WALKER, GOAL = 0, 1
 """The channels of the walker (red) and the goal (green)."""
 
 
-class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], int]):
+class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
     """Walk to the goal: up (0), down (1), left (2), right (3); walls hold.
 
     Observations [3, 21, 21], uint8: the walker's cell is 255 in channel 0, the goal's in channel
@@ -39,7 +39,7 @@ class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], int]):
     True
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 8}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
 
     def __init__(self, render_mode: str | None = None, step_cost: float = 0.02) -> None:
         self.render_mode, self.step_cost = render_mode, step_cost
@@ -67,7 +67,7 @@ class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], int]):
             picture[channel, top : top + PIXELS, left : left + PIXELS] = 255
         return picture
 
-    def step(self, action: int) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         """Move by one cell."""
         down, right = MOVES[action].tolist()
         row = min(max(self.walker // CELLS + down, 0), CELLS - 1)
@@ -81,12 +81,25 @@ class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], int]):
         return self._look().transpose(1, 2, 0).repeat(10, 0).repeat(10, 1)
 
 
+def _tables() -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+    """Return where each action leads [cells * 4], and the picture of each cell [cells, 21, 21]."""
+    row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
+    down = np.clip(row[:, None] + MOVES[:, 0], 0, CELLS - 1)
+    right = np.clip(column[:, None] + MOVES[:, 1], 0, CELLS - 1)
+    at = np.arange(SIZE) // PIXELS
+    inside = (at[:, None] == row[:, None, None]) & (at == column[:, None, None])
+    return (down * CELLS + right).ravel(), np.where(inside, 255, 0).astype(np.uint8)
+
+
+_NEXT, _PLANE = _tables()
+
+
 class PixelGrid(Vectorized):
     """Many copies of `PixelGridEnv`, equal to the bit. Parameter per copy: step_cost."""
 
     observation_space: ClassVar[spaces.Box] = spaces.Box(0, 255, (3, SIZE, SIZE), np.uint8)
     action_space: ClassVar[spaces.Discrete] = spaces.Discrete(len(MOVES))
-    size: ClassVar[int] = 3
+    size: ClassVar[int] = 2
     draws: ClassVar[int] = 2
 
     def __init__(
@@ -98,42 +111,32 @@ class PixelGrid(Vectorized):
     ) -> None:
         super().__init__(count, params, seeds, max_steps)
         self._cost = params["step_cost"]
-        self._down, self._right = MOVES.T.astype(np.float64).copy()
-        self._every = np.arange(count)
-        # the same pixels as [n, channel, cell row, pixel row, cell column, pixel column]
-        cells = (count, 3, CELLS, PIXELS, CELLS, PIXELS)
-        self._cells = self._next.reshape(cells).transpose(0, 1, 2, 4, 3, 5)
-        self._drawn: NDArray[np.intp] = np.zeros((3, count), np.intp)
+        self._work = np.zeros(count)
+        self._choice, self._cell = np.zeros((2, count), np.intp)
+        self._drawn_goals = np.full(count, -1.0)
 
     def _advance(self, actions: Array) -> None:
-        row, column, goal = self._state
-        row += self._down[actions]
-        column += self._right[actions]
-        np.clip(self._state[:2], 0, CELLS - 1, out=self._state[:2])
-        np.equal(row * CELLS + column, goal, out=self._terminated)
+        walker, goal = self._state
+        np.multiply(walker, len(MOVES), out=self._work)
+        np.add(self._work, actions, out=self._work)
+        np.copyto(self._choice, self._work, casting="unsafe")
+        _NEXT.take(self._choice, out=self._cell, mode="clip")
+        np.copyto(walker, self._cell)
+        np.equal(walker, goal, out=self._terminated)
         np.subtract(self._terminated, self._cost, out=self._rewards)
-        self._draw(self._every)
-
-    def _draw(self, rows: NDArray[np.intp]) -> None:
-        """Rub out in `_next` what was drawn of copies `rows`, and draw their state."""
-        old, new = self._drawn[:, rows], self._state[:, rows].astype(np.intp)
-        self._cells[rows, WALKER, old[0], old[1]] = 0
-        self._cells[rows, GOAL, old[2] // CELLS, old[2] % CELLS] = 0
-        self._cells[rows, WALKER, new[0], new[1]] = 255
-        self._cells[rows, GOAL, new[2] // CELLS, new[2] % CELLS] = 255
-        self._drawn[:, rows] = new
+        self._next[:, WALKER] = _PLANE[self._cell]
+        if goal.tobytes() != self._drawn_goals.tobytes():
+            rows = np.flatnonzero(goal != self._drawn_goals)
+            self._next[rows, GOAL] = _PLANE[goal[rows].astype(np.intp)]
+            self._drawn_goals[rows] = goal[rows]
 
     def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> Array:
         count = CELLS * CELLS
-        walker, goal = np.clip(np.trunc(drawn * count), 0, count - 1).T
+        walker, goal = np.clip(drawn * count, 0, count - 1).astype(np.intp).T
         goal = np.where(goal == walker, (goal + 1) % count, goal)
-        self._state[:, rows] = walker // CELLS, walker % CELLS, goal
+        self._state[0, rows], self._state[1, rows] = walker, goal
         picture = np.zeros((len(rows), *self.observation_space.shape), np.uint8)
-        some = np.arange(len(rows))
-        cells = picture.reshape(-1, 3, CELLS, PIXELS, CELLS, PIXELS).transpose(0, 1, 2, 4, 3, 5)
-        row, column, at = self._state[:, rows].astype(np.intp)
-        cells[some, WALKER, row, column] = 255
-        cells[some, GOAL, at // CELLS, at % CELLS] = 255
+        picture[:, WALKER], picture[:, GOAL] = _PLANE[walker], _PLANE[goal]
         return picture
 
 

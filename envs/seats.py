@@ -20,7 +20,7 @@ from fdrl.vector import Array, Step
 
 from .drones import STEPS, Drones
 from .spectrum import SLOTS, Spectrum
-from .worlds import Floats, Worlds
+from .worlds import Bools, Floats, Worlds
 
 
 class Seats:
@@ -58,8 +58,8 @@ class Seats:
     def step(self, actions: Array) -> Step:
         """Advance every world by one action per seat [n]."""
         step = self.world.step(np.asarray(actions).reshape(self._shape).T)
-        over = ~(step.active & ~(step.terminated | step.truncated)).any(axis=1)
-        ended = over[:, None] & ~step.truncated
+        left: Bools = step.active & ~(step.terminated | step.truncated)
+        ended: Bools = ~np.any(left, axis=1, keepdims=True) & ~step.truncated
         return Step(
             self._flat(step.observations),
             self._flat(step.next_observations),

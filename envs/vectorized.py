@@ -58,8 +58,9 @@ class Vectorized:
         self._cursor = np.full(count, BLOCK)
         self._steps = np.zeros(count, np.int64)
         shape = (count, *self.observation_space.shape)
-        self._observations = np.zeros(shape, self.observation_space.dtype)
-        self._next = np.zeros(shape, self.observation_space.dtype)
+        kind: Any = self.observation_space.dtype
+        self._observations: NDArray[np.float32] = np.zeros(shape, kind)
+        self._next: NDArray[np.float32] = np.zeros(shape, kind)
         self._rewards = np.zeros(count)
         self._terminated, self._truncated, self._finished = np.zeros((3, count), np.bool_)
         self._started = False

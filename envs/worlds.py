@@ -172,7 +172,7 @@ class Worlds:
         """Nothing to free."""
 
 
-class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):
+class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc]
     """One world as a PettingZoo parallel environment; keyword arguments are the world's params.
 
     Each may be one number for all agents or a list of N. `render()` draws an array [h, w, 3].
