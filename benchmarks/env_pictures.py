@@ -64,20 +64,21 @@ def world(module: Any, steps: int) -> np.ndarray:
 
 
 def curves(runs: dict[str, Path], target: Path) -> None:
-    """Draw the evaluations in run folders' metrics against steps per agent."""
+    """Draw training returns in run folders' metrics against steps per agent."""
     figure, axes = plt.subplots(figsize=(5, 3), dpi=90)
     for label, run in runs.items():
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        points = [(row["steps"], row[KEY]) for row in lines if row.get(KEY) is not None]
+        points = [
+            (np.mean(row["env_steps"]), row["return_mean"])
+            for row in lines
+            if row["return_mean"] is not None
+        ]
         axes.plot(*zip(*points, strict=True), label=label)
     axes.set_xlabel("environment steps per agent")
-    axes.set_ylabel("greedy return, mean of agents")
+    axes.set_ylabel("training return, mean of agents")
     axes.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(target)
-
-
-KEY = "evaluation/mean"
 
 
 def main() -> None:
