@@ -76,7 +76,7 @@ def curves(runs: dict[str, Path], target: Path) -> None:
         axes.plot(*zip(*points, strict=True), label=label)
     axes.set_xlabel("environment steps per agent")
     axes.set_ylabel("training return, mean of agents")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout()
     figure.savefig(target)
 

@@ -154,10 +154,11 @@ class Conflict(Vectorized):
             self._rewards[rows] = self._pays[right, rows] - self._cost[rows]
 
     def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
-        cells = np.clip(drawn * _STARTS, 0, _STARTS - 1).astype(np.intp)
+        cells = np.minimum(np.maximum(drawn * _STARTS, 0), _STARTS - 1).astype(np.intp)
         at = cells[:, 0] * COLUMNS + cells[:, 1] + 1
         self._state[0, rows] = at
-        return _SEEN[at]
+        seen: NDArray[np.float32] = _SEEN.take(at, axis=0)
+        return seen
 
 
 if ID not in gymnasium.registry:

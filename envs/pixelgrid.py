@@ -132,7 +132,7 @@ class PixelGrid(Vectorized):
 
     def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> Array:
         count = CELLS * CELLS
-        walker, goal = np.clip(drawn * count, 0, count - 1).astype(np.intp).T
+        walker, goal = np.minimum(np.maximum(drawn * count, 0), count - 1).astype(np.intp).T
         goal = np.where(goal == walker, (goal + 1) % count, goal)
         self._state[0, rows], self._state[1, rows] = walker, goal
         picture = np.zeros((len(rows), *self.observation_space.shape), np.uint8)
