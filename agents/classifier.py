@@ -103,7 +103,7 @@ class Classifiers(Policies):
         data = _samples(context)
         self._test = data.test
         self.observation_shape = (data.train[0].shape[1],)
-        self.n_actions = data.classes
+        self.n_actions, self.gaussian = data.classes, False
         self._inputs = data.train[0].shape[1]
         self.iteration_steps = settings.batch_size * settings.local_steps
         network = build(settings, context, data.shape, data.classes)

@@ -92,6 +92,16 @@ class ConvLayout:
         """P: there is no value network."""
         return self.size
 
+    @property
+    def outputs(self) -> int:
+        """A: an answer is a probability for each class."""
+        return self.n_actions
+
+    @property
+    def gaussian(self) -> bool:
+        """No: classes are not numbers."""
+        return False
+
     def initial(self, rng: np.random.Generator) -> Floats:
         """Draw one network [P] as torch initializes its layers (He et al. 2015, a = sqrt(5))."""
         parts: list[Floats] = []

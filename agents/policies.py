@@ -23,9 +23,9 @@ from .activations import Name as ActivationName
 from .backend import Backend, make_network
 from .distilling import Distiller, distill
 from .evaluation import evaluate
+from .gaussian import answers, bounds_of, chance_shape
 from .layout import Init, Layout, initial_rows
 from .learner import Anchor, Learner
-from .losses import softmax
 from .rollout import World
 
 Array = NDArray[Any]
@@ -57,8 +57,12 @@ class Policies:
         self.ids, self.agents, self._context = context.ids, context.agents, context
         self.observation_shape = context.envs.observation_shape
         self.n_actions = context.envs.n_actions
+        self.gaussian = context.envs.gaussian
         self._inputs = math.prod(self.observation_shape)
-        self.layout = Layout(self._inputs, settings.hidden, self.n_actions, settings.activation)
+        sizes = (self._inputs, settings.hidden, self.n_actions, settings.activation)
+        log_std = getattr(settings, "log_std_init", None)
+        self.layout = Layout(*sizes, self.gaussian, 0.0 if log_std is None else log_std)
+        self._chance = chance_shape(self.n_actions, self.gaussian)
         seed, same = context.seed, context.same_init
         rows = initial_rows(self.layout, seed, self.agents, same, settings.init)
         network = make_network(settings.backend, self.layout, rows, context.device)
@@ -68,15 +72,16 @@ class Policies:
         self._shuffle_rngs = self._generators(Purpose.MINIBATCH)
         distill_rngs = self._generators(Purpose.DISTILL)
         self._distiller = Distiller(len(self.ids), self.layout.policy_size, distill_rngs)
-        self.world = World(context.envs.vector(settings.n_envs), len(self.ids), self._inputs)
+        self._bounds = bounds_of(context.envs)
+        vector = context.envs.vector(settings.n_envs)
+        self.world = World(vector, len(self.ids), self._inputs, self._bounds)
 
     def _generators(self, purpose: Purpose) -> list[np.random.Generator]:
         return [generator(self._context.seed, purpose, a) for a in self.agents]
 
     def probs(self, states: Array) -> NDArray[np.float32]:
-        """Answer `states` [N, *O] or [K, N, *O]: probabilities [K, N, A]."""
-        logits = self.learner.network.policy(self._states(states))
-        return np.ascontiguousarray(softmax(logits).swapaxes(1, 2))
+        """Answer `states` [N, *O] or [K, N, *O]: probabilities [K, N, A], or moments [K, N, 2D]."""
+        return answers(self.learner.network.policy(self._states(states)), self.gaussian)
 
     def _states(self, states: Array) -> Floats:
         """Check states and return them as [1 or K, N, O]."""
@@ -96,13 +101,14 @@ class Policies:
     def distill(
         self, states: Array, targets: Array, weights: Array, settings: DistillSettings
     ) -> Metrics:
-        """Move each policy toward `targets` [K, N, A] at `states`; see `fdrl.Cohort`."""
+        """Move each policy toward `targets` [K, N, W] at `states`; see `fdrl.Cohort`."""
         x = self._states(states)
         k, n = len(self.ids), x.shape[1]
-        if targets.shape != (k, n, self.n_actions) or weights.shape != (k, n):
+        if targets.shape != (k, n, self.layout.outputs) or weights.shape != (k, n):
+            each = "means and standard deviations" if self.gaussian else "actions"
             raise FdrlError(
                 f"targets {targets.shape} and weights {weights.shape} do not fit {k} agents, "
-                f"{n} states and {self.n_actions} actions"
+                f"{n} states and {self.layout.outputs} {each}"
             )
         distiller, rates = self._distiller, np.full(k, settings.lr)
         if settings.optimizer == "learner":
@@ -127,7 +133,8 @@ class Policies:
         """Return undiscounted returns [K, episodes] in fresh environments."""
         env = self._context.envs.evaluation(episodes, seed, held_out)
         try:
-            return evaluate(self.learner.network, env, self.agents, seed, greedy)
+            network = self.learner.network
+            return evaluate(network, env, self.agents, seed, greedy, self._bounds)
         finally:
             env.close()
 

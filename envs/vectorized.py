@@ -33,11 +33,12 @@ class Vectorized:
 
     `params` hold one value per copy [n] for each physical parameter, and the interval
     ``init_low, init_high`` from which each of an initial state's numbers is drawn. Actions are
-    not checked: they must be 0 .. A-1. One copy's values are the same whatever n is.
+    not checked: they must be 0 .. A-1, or [n, D] in the space. One copy's values are the same
+    whatever n is.
     """
 
     observation_space: ClassVar[spaces.Box]
-    action_space: ClassVar[spaces.Discrete]
+    action_space: ClassVar[spaces.Discrete | spaces.Box]
     size: ClassVar[int]
     """D, the numbers in a state."""
     draws: ClassVar[int]
@@ -87,7 +88,7 @@ class Vectorized:
         return self._observations
 
     def step(self, actions: Array) -> Step:
-        """Advance every copy by one action [n]; finished copies start again."""
+        """Advance every copy by one action [n] or [n, D]; finished copies start again."""
         if not self._started:
             raise FdrlError("call reset before step")
         self._advance(actions)

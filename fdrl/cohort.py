@@ -1,8 +1,11 @@
 """A cohort: K agents of one architecture that learn locally as one batched program.
 
 Shapes: K agents, N proxy states, O observation shape, A actions, P parameters. Row k of every
-array is agent `ids[k]`. Nothing a cohort computes for one agent may depend on another: a cohort
-of K agents equals K cohorts of one, to the bit (`fdrl.check_cohort` tests it).
+array is agent `ids[k]`. Policies over D continuous actions are diagonal Gaussians: wherever
+probabilities [.., A] are written, theirs are moments [.., 2D], D means and then D standard
+deviations (of the Gaussians, before actions are clipped to the space). Nothing a cohort computes
+for one agent may depend on another: a cohort of K agents equals K cohorts of one, to the bit
+(`fdrl.check_cohort` tests it).
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ Part = Literal["policy", "all", "optimizer"]
 Episodes = int | NDArray[np.int64] | None
 """The episodes that end a stretch of learning: of every agent, of each [K], or no matter how many.
 """
+
+
+def is_gaussian(cohort: Cohort) -> bool:
+    """Say whether a cohort's policies are Gaussians; learners of discrete actions need not say."""
+    return bool(getattr(cohort, "gaussian", False))
 
 
 @dataclass
@@ -85,6 +93,7 @@ class Cohort(Protocol):
     ids: tuple[str, ...]
     observation_shape: tuple[int, ...]
     n_actions: int
+    """A; or D, of a cohort that also has ``gaussian = True``."""
     iteration_steps: int
     """Environment steps per agent in one local iteration; 0 if an iteration is one episode."""
 

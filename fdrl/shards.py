@@ -92,6 +92,7 @@ class Shards:
         self.ids: tuple[str, ...] = tuple(i for info in infos for i in info["ids"])
         self.observation_shape: tuple[int, ...] = infos[0]["observation_shape"]
         self.n_actions: int = infos[0]["n_actions"]
+        self.gaussian: bool = infos[0]["gaussian"]
         self.iteration_steps: int = infos[0]["iteration_steps"]
         edges = np.cumsum([0, *(len(info["ids"]) for info in infos)]).tolist()
         self._rows = [slice(a, b) for a, b in pairwise(edges)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl import gauss
 from fdrl import proxy as proxies
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, ProbTable, ProxyUpdate, check_table
+from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, Table, check_table, table_of
 from fdrl.proxy import ProxySet
 from fdrl.strategies import teacher
 from fdrl.strategies.distillation import Distillation
@@ -53,7 +54,7 @@ class Server:
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not a table of this round, of the current proxy set, of our shape."""
         current, kind = self.proxies, self.settings.answer
-        if isinstance(message, ProbTable):
+        if isinstance(message, ProbTable | GaussTable):
             self.heard.add(agent)
             if current and message.version != current.version:
                 self.stale.add(agent)
@@ -61,6 +62,7 @@ class Server:
             message,
             round=round,
             n_actions=self.context.n_actions,
+            gaussian=self.context.gaussian,
             version=current.version if current else None,
             rows=len(current.states) if current else None,
             observation_shape=self.context.low.shape if kind == "raw" else None,
@@ -71,7 +73,7 @@ class Server:
         )
         self._check_claims(table, round)
 
-    def _check_claims(self, table: ProbTable, round: int) -> None:
+    def _check_claims(self, table: Table, round: int) -> None:
         """Refuse more visits than an agent can make: they decide who is heard, and about what."""
         refresh = proxies.refresh_every(self.context.run.proxy)
         due = refresh > 0 and (round - 1) % refresh == 0
@@ -95,7 +97,7 @@ class Server:
         """Combine the tables; every agent gets the teacher, whether it answered or not."""
         self._metrics = {}
         names = [n for n in self.context.ids if n in messages]
-        tables = [m for n in names if isinstance(m := messages[n], ProbTable)]
+        tables = [m for n in names if isinstance(m := messages[n], ProbTable | GaussTable)]
         if not tables:
             return self._catch_up(round, {})
         sheet = teacher.align(tables, self.settings.answer)
@@ -105,8 +107,9 @@ class Server:
         common = self._table(round, combined, sheet, self._refresh(tables))
         out: dict[str, Message] = dict.fromkeys(self.context.ids, common)
         if self.settings.leave_self_out:
+            field = "moments" if sheet.gaussian else "probs"
             for u, own in enumerate(self._own_teachers(sheet, weights)):
-                out[names[u]] = replace(common, probs=own)
+                out[names[u]] = replace(common, **{field: own})
                 if self.settings.answer == "labels":
                     _keep_taught(out, names[u], sheet, u)
         return self._catch_up(round, out)
@@ -116,13 +119,14 @@ class Server:
 
     def _table(
         self, round: int, combined: Array, sheet: teacher.Sheet, refreshed: ProxySet | None
-    ) -> ProbTable:
+    ) -> ProbTable | GaussTable:
         version = self.proxies.version if self.proxies else ""
         if refreshed is not None:
             self.proxies = refreshed
-        return ProbTable(
+        return table_of(
+            combined.astype(np.float32),
+            sheet.gaussian,
             round=round,
-            probs=combined.astype(np.float32),
             coding=self.settings.coding,
             version=version,
             cells=sheet.cells,
@@ -131,7 +135,7 @@ class Server:
             next_version=refreshed.version if refreshed else "",
         )
 
-    def _refresh(self, tables: list[ProbTable]) -> ProxySet | None:
+    def _refresh(self, tables: Sequence[Table]) -> ProxySet | None:
         """Choose new proxy states if the agents reported visited cells in this round."""
         reported = [t for t in tables if t.seen is not None and t.seen_visits is not None]
         if not reported or self.proxies is None:
@@ -162,7 +166,10 @@ class Server:
         return out
 
     def _describe(self, sheet: teacher.Sheet, combined: Array) -> dict[str, float]:
-        entropy = -(combined * np.log(np.maximum(combined, 1e-12))).sum(-1)
+        if sheet.gaussian:
+            entropy = gauss.entropy(combined)
+        else:
+            entropy = -(combined * np.log(np.maximum(combined, 1e-12))).sum(-1)
         return {
             "distill/teacher_entropy": float(entropy.mean()),
             "distill/teacher_rows": float(len(combined)),

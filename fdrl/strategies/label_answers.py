@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
-from fdrl.message import ProbTable, ProxyUpdate, check_table
+from fdrl.message import GaussTable, ProbTable, ProxyUpdate, check_table
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategy import ClientContext
 
 Array = NDArray[Any]
+AnyTable = ProbTable | GaussTable
 
 
 class Labels:
@@ -31,12 +32,12 @@ class Labels:
     def open(self, agent: int, update: ProxyUpdate) -> None:
         """Nothing to note: there are no proxies."""
 
-    def check(self, agent: int, table: ProbTable, round: int) -> None:
+    def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table that is not keyed by labels."""
         length = self.context.n_actions
         check_table(table, round=round, n_actions=length, cells=True, cells_below=length)
 
-    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[ProbTable | None]:
+    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
         """Return the mean answers of the labels that each agent has trained on."""
         if experience.labels is None:
             raise FdrlError(
@@ -58,7 +59,7 @@ class Labels:
             visits=counts[cells].astype(np.float32) if self.settings.visit_power else None,
         )
 
-    def teach(self, cohort: Cohort, tables: Mapping[str, ProbTable]) -> dict[str, Array]:
+    def teach(self, cohort: Cohort, tables: Mapping[str, AnyTable]) -> dict[str, Array]:
         """Hand every agent that was sent a table its teacher; the others keep theirs."""
         assert isinstance(cohort, Labeled)
         k, length = len(self.context.ids), self.context.n_actions
@@ -66,16 +67,16 @@ class Labels:
         weights = np.zeros((k, length), np.float32)
         for row, name in enumerate(self.context.ids):
             if name in tables:
-                cells = tables[name].cells
-                targets[row, cells], weights[row, cells] = tables[name].probs, 1.0
+                table = tables[name]
+                targets[row, table.cells], weights[row, table.cells] = table.answers, 1.0
         cohort.teach(targets, weights, self.settings.label_weight)
         return {"distill/labels_taught": weights.sum(1).astype(np.float64)}
 
-    def states(self, table: ProbTable) -> Array:
+    def states(self, table: AnyTable) -> Array:
         """Raise: a label is no state."""
         raise TypeError("rows about labels have no states")
 
-    def advance(self, agent: int, table: ProbTable) -> None:
+    def advance(self, agent: int, table: AnyTable) -> None:
         """There is no next set."""
 
     def state(self) -> dict[str, Array]:

@@ -113,8 +113,8 @@ class Leftovers(Good):
         return (*super().step(action)[:2], self.left == 0, False, {})
 
 
-class Continuous(Good):
-    action_space: Any = spaces.Box(-1, 1, (1,))
+class Unbounded(Good):
+    action_space: Any = spaces.Box(-np.inf, np.inf, (1,))
 
 
 class OutsideItsSpace(Good):
@@ -136,7 +136,7 @@ def _ids() -> Any:
         RaisesInStep,
         SharedState,
     ]
-    for kind in [*kinds, Leftovers, Continuous, OutsideItsSpace]:
+    for kind in [*kinds, Leftovers, Unbounded, OutsideItsSpace]:
         gymnasium.register(f"contract/{kind.__name__}-v0", entry_point=kind, max_episode_steps=50)
     gymnasium.register("contract/NoLimit-v0", entry_point=f"{__name__}:NoLimit")
     yield
@@ -163,7 +163,7 @@ def test_a_users_good_environment_passes() -> None:
         ("RaisesInStep", "error", "step", "step raised ValueError: broken wheel"),
         ("SharedState", "error", "copies", "must not share state"),
         ("Leftovers", "error", "resume", "leftovers of earlier episodes"),
-        ("Continuous", "error", "spaces", "continuous actions are not supported yet"),
+        ("Unbounded", "error", "spaces", "which is unbounded; actions are clipped"),
         ("OutsideItsSpace", "error", "gymnasium", "not within the observation space"),
         ("NoLimit", "error", "episode limit", "--env_kwargs.max_episode_steps N"),
         ("Missing", "error", "found", "unknown environment 'contract/Missing-v0'"),

@@ -279,7 +279,7 @@ def test_big_endian_arrays_travel_as_little_endian() -> None:
 
 VALID: list[Message] = [
     ProbTable(
-        12, np.array([[0.2, 0.3, 0.5], [1, 0, 0]], F32), "uint8", "1a2b3c4d",
+        12, np.array([[0.2, 0.3, 0.5], [1, 0, 0]], F32), "uint8", version="1a2b3c4d",
         cells=np.array([3, 900]), visits=np.array([0, 9.0]), score=-1.5,
         seen=np.array([1, 70000]), seen_visits=np.array([3.0, 1]),
         next_cells=np.array([5]), next_version="ffffffff",

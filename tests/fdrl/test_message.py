@@ -106,7 +106,7 @@ def test_safetensors_opens_it(message: Message) -> None:
 def test_a_default_uplink_costs_512_bytes_and_little_more() -> None:
     probs = np.full((256, 2), 0.5, F32)
     table = ProbTable(
-        99999, probs, "uint8", "1a2b3c4d", visits=np.ones(256, F32), score=-1.23456e-10
+        99999, probs, "uint8", version="1a2b3c4d", visits=np.ones(256, F32), score=-1.23456e-10
     )
     assert 512 < len(encode(table)) < 512 + 140
     # Actions that follow from the others do not travel.
