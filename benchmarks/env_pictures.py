@@ -30,6 +30,8 @@ SINGLE = {
     "conflict": (conflict.ID, 4),
     "pixelgrid": (pixelgrid.ID, 4),
 }
+ROUNDS = 10
+"""Rounds that a point of a curve is the mean of."""
 WORLDS = {"spectrum": (spectrum, 40), "drones": (drones, 14)}
 
 
@@ -68,13 +70,11 @@ def curves(runs: dict[str, Path], target: Path) -> None:
     figure, axes = plt.subplots(figsize=(5, 3), dpi=90)
     for label, run in runs.items():
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        points = [
-            (np.mean(row["env_steps"]), row["return_mean"])
-            for row in lines
-            if row["return_mean"] is not None
-        ]
-        axes.plot(*zip(*points, strict=True), label=label)
-    axes.set_xlabel("environment steps per agent")
+        rows = [row for row in lines if row["return_mean"] is not None]
+        steps = np.array([np.mean(row["env_steps"]) for row in rows]) / 1000
+        means = np.convolve([row["return_mean"] for row in rows], np.ones(ROUNDS) / ROUNDS, "valid")
+        axes.plot(steps[ROUNDS - 1 :], means, label=label)
+    axes.set_xlabel("environment steps per agent, in thousands")
     axes.set_ylabel("training return, mean of agents")
     axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout()

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from fdrl.registry import EnvSpec, Physics
 from fdrl.vector import Array
 
 from .vectorized import Floats, Vectorized
@@ -81,21 +82,24 @@ class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         return self._look().transpose(1, 2, 0).repeat(10, 0).repeat(10, 1)
 
 
-def _tables() -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+def _tables() -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return where each action leads [cells * 4], and the picture of each cell [cells, 21, 21]."""
     row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
     down = np.clip(row[:, None] + MOVES[:, 0], 0, CELLS - 1)
     right = np.clip(column[:, None] + MOVES[:, 1], 0, CELLS - 1)
     at = np.arange(SIZE) // PIXELS
     inside = (at[:, None] == row[:, None, None]) & (at == column[:, None, None])
-    return (down * CELLS + right).ravel(), np.where(inside, 255, 0).astype(np.uint8)
+    return (down * CELLS + right).ravel(), np.where(inside, 255, 0).astype(np.float32)
 
 
 _NEXT, _PLANE = _tables()
 
 
 class PixelGrid(Vectorized):
-    """Many copies of `PixelGridEnv`, equal to the bit. Parameter per copy: step_cost."""
+    """Many copies of `PixelGridEnv`, equal to the bit. Parameter per copy: step_cost.
+
+    As everywhere in fdrl, observations come as float32, here the whole numbers 0 and 255.
+    """
 
     observation_space: ClassVar[spaces.Box] = spaces.Box(0, 255, (3, SIZE, SIZE), np.uint8)
     action_space: ClassVar[spaces.Discrete] = spaces.Discrete(len(MOVES))
@@ -130,12 +134,12 @@ class PixelGrid(Vectorized):
             self._next[rows, GOAL] = _PLANE[goal[rows].astype(np.intp)]
             self._drawn_goals[rows] = goal[rows]
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> Array:
+    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
         count = CELLS * CELLS
         walker, goal = np.minimum(np.maximum(drawn * count, 0), count - 1).astype(np.intp).T
         goal = np.where(goal == walker, (goal + 1) % count, goal)
         self._state[0, rows], self._state[1, rows] = walker, goal
-        picture = np.zeros((len(rows), *self.observation_space.shape), np.uint8)
+        picture = np.zeros((len(rows), *self.observation_space.shape), np.float32)
         picture[:, WALKER], picture[:, GOAL] = _PLANE[walker], _PLANE[goal]
         return picture
 
@@ -145,5 +149,17 @@ if ID not in gymnasium.registry:
         ID,
         entry_point="fdrl.envs.pixelgrid:PixelGridEnv",
         max_episode_steps=STEPS,
-        reward_threshold=0.9,
+        reward_threshold=0.85,
     )
+
+SPEC = EnvSpec(
+    name="fdrl/PixelGrid-v0",
+    summary="Walk to the goal in a picture of 7 x 7 cells; 40 steps at most.",
+    gym_id="fdrl.envs.pixelgrid:fdrl/PixelGrid-v0",
+    vector="fdrl.envs.pixelgrid:PixelGrid",
+    physics={"step_cost": Physics(0.02, low=0.0, high=1.0)},
+    init=(0.0, 1.0, 0.3),
+    max_steps=STEPS,
+    threshold=0.85,
+)
+"""Its entry for ``--env fdrl.envs.pixelgrid:SPEC``, for learners whose policies read images."""

@@ -59,9 +59,8 @@ class Vectorized:
         self._cursor = np.full(count, BLOCK)
         self._steps = np.zeros(count, np.int64)
         shape = (count, *self.observation_space.shape)
-        kind: Any = self.observation_space.dtype
-        self._observations: NDArray[np.float32] = np.zeros(shape, kind)
-        self._next: NDArray[np.float32] = np.zeros(shape, kind)
+        self._observations = np.zeros(shape, np.float32)
+        self._next = np.zeros(shape, np.float32)
         self._rewards = np.zeros(count)
         self._terminated, self._truncated, self._finished = np.zeros((3, count), np.bool_)
         self._started = False
@@ -71,7 +70,7 @@ class Vectorized:
         """Move `_state`, and fill `_next`, `_rewards` and `_terminated`."""
         raise NotImplementedError
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> Array:
+    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
         """Set the state of `rows` [m] from numbers [m, draws]; return observations [m, *O]."""
         raise NotImplementedError
 
