@@ -57,6 +57,8 @@ class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
     """Simulated seconds of an environment step, with the local learning that belongs to it."""
     gradient_seconds: Share = 0.0
     """Simulated seconds of a gradient step of distillation."""
+    server_gradient_seconds: Share | None = None
+    """The same at a server that distills too (fld); unset: as the agents'."""
 
     def __post_init__(self) -> None:
         if self.deadline_slots == 0:

@@ -9,8 +9,10 @@ numbers and every name is sent again in every round.
                                                                 r ranges, others as p
     p  ProbTable     v version, s score, d next_version         p probs, pv probs and visits,
                                                                 n visits, c cells, x states,
-                                                                s seen, w seen_visits, d next_cells
-    w  Parameters    a part, n steps, s score                   w values, o optimizer
+                                                                s seen, w seen_visits, d next_cells,
+                                                                i seeds, l seed_labels
+    w  Parameters    a part, n steps, s score, d next_version   w values, o optimizer, d next_cells,
+                                                                m wanted
     t  Transitions                                              the arrays, by name
     u  ProxyUpdate   v version, r recipe                        c cells, x states
 """
@@ -71,6 +73,9 @@ def encode(message: Message) -> bytes:
         tensors: dict[str, Array] = {"w": _float32(message.values)}
         if message.optimizer is not None:
             tensors["o"] = _float32(message.optimizer)
+        _put_next(metadata, tensors, message)
+        if message.wanted is not None:
+            tensors["m"] = code_cells(message.wanted)
         return wire.pack(metadata, tensors)
     if isinstance(message, Transitions):
         return wire.pack({"t": str(message.round)}, message.arrays)
@@ -186,9 +191,19 @@ def _put_extras(
     if table.seen_visits is not None:
         seen = table.seen_visits
         tensors["w"] = code_visits(seen) if table.visit_coding == "uint8" else _float32(seen)
-    if table.next_cells is not None:
-        metadata["d"] = table.next_version
-        tensors["d"] = code_cells(table.next_cells)
+    _put_next(metadata, tensors, table)
+    if table.seeds is not None and table.seed_labels is not None:
+        tensors |= {"i": table.seeds, "l": table.seed_labels}
+
+
+def _put_next(
+    metadata: dict[str, str],
+    tensors: dict[str, Array],
+    message: ProbTable | GaussTable | Parameters,
+) -> None:
+    if message.next_cells is not None:
+        metadata["d"] = message.next_version
+        tensors["d"] = code_cells(message.next_cells)
 
 
 def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
@@ -224,6 +239,8 @@ def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
         seen_visits=_read_visits(seen_visits),
         next_cells=fields.cells("d"),
         next_version=fields.text("d"),
+        seeds=fields.tensor("i", "uint8", "float32"),
+        seed_labels=fields.tensor("l", "uint8"),
     )
 
 
@@ -242,7 +259,9 @@ def _decode_parameters(fields: _Fields) -> Parameters:
         raise BadMessage("parameters without " + ("a known part" if part is None else "values"))
     steps = fields.integer("n", "0")
     score, optimizer = fields.score(), fields.tensor("o", "float32")
-    return Parameters(fields.integer("w"), values, part, steps, score, optimizer)
+    cells, version = fields.cells("d"), fields.text("d")
+    round, wanted = fields.integer("w"), fields.cells("m")
+    return Parameters(round, values, part, steps, score, optimizer, cells, version, wanted)
 
 
 def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:

@@ -124,6 +124,7 @@ class Federation:
         }
         self.tally.add_round(reports, exchanged, seconds)
         self.clock.work(client.report for client in self.clients)
+        self.clock.serve(self.server.half.metrics())
         extra = self.server.half.metrics() | self._evaluation()
         record = self.tally.record(self.rounds_done, rejected, extra)
         return msgspec.structs.replace(record, sim_seconds=self.clock.seconds)

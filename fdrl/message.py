@@ -66,13 +66,15 @@ def check_table(
     visits: bool = False,
     most_rows: int | None = None,
     gaussian: bool = False,
+    seeds: bool = False,
 ) -> ProbTable | GaussTable:
     """Return the message as the table that was asked for, or raise `BadMessage`.
 
     None means not checked. `observation_shape` asks for raw states of that shape, and without it
     there must be none; `cells` says whether rows must be (or must not be) keyed by grid cells;
-    `cells_below` bounds every cell, `most_rows` the number of rows. With `gaussian` it must be a
-    `GaussTable` of `n_actions` dimensions, else a `ProbTable` of so many actions.
+    `cells_below` bounds every cell, `most_rows` the number of rows; `seeds` allows seed samples.
+    With `gaussian` it must be a `GaussTable` of `n_actions` dimensions, else a `ProbTable` of so
+    many actions.
     """
     kind = GaussTable if gaussian else ProbTable
     require(isinstance(message, kind), f"expected {kind.__name__}, got {type(message).__name__}")
@@ -91,6 +93,7 @@ def check_table(
     got = None if message.states is None else message.states.shape[1:]
     require(got == observation_shape, f"expected states {observation_shape}, got {got}")
     require(not visits or message.visits is not None, "visit counts are missing")
+    require(seeds or message.seeds is None, "seed samples that nobody asked for")
     return message
 
 
@@ -120,8 +123,12 @@ def check_parameters(
     size: int | None = None,
     part: Part | None = None,
     optimizer: int | None = None,
+    announces: bool = False,
 ) -> Parameters:
-    """Return the message as `Parameters` of `size` values (and optimizer state), or raise."""
+    """Return the message as `Parameters` of `size` values (and optimizer state), or raise.
+
+    `announces` says whether the message may announce the next proxy set.
+    """
     require(isinstance(message, Parameters), f"expected Parameters, got {type(message).__name__}")
     assert isinstance(message, Parameters)
     _check_round(message, round)
@@ -132,6 +139,7 @@ def check_parameters(
     require(largest <= LARGEST, f"a parameter of {largest:g}: no network has that")
     q = 0 if message.optimizer is None else len(message.optimizer)
     require(optimizer is None or q == optimizer, f"expected {optimizer} optimizer values, got {q}")
+    require(announces or message.next_cells is None, "parameters with a proxy set nobody asked for")
     return message
 
 

@@ -55,6 +55,10 @@ class Table:
     next_cells: NDArray[np.int64] | None = field(default=None, kw_only=True)
     """On the way down: cells [m] of the next proxy set, whose hash is `next_version`."""
     next_version: str = field(default="", kw_only=True)
+    seeds: Array | None = field(default=None, kw_only=True)
+    """Samples [S, *O] on which a server may train: uint8 pixels 0..255, or float32 as they are."""
+    seed_labels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
+    """Their labels [S, N], N mixed into each."""
 
     @property
     def answers(self) -> Array:
@@ -110,6 +114,12 @@ class Parameters:
     score: float | None = None
     optimizer: Array | None = None
     """The optimizer's state [Q], if it travels along."""
+    next_cells: NDArray[np.int64] | None = None
+    """On the way down, where agents answer proxy states: cells [m] of the next proxy set."""
+    next_version: str = ""
+    """The hash of the next proxy set."""
+    wanted: NDArray[np.int64] | None = None
+    """Agents [m], by number, whose seed samples have not arrived."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +164,9 @@ def validate(message: Message) -> None:
         _check_floats("values", message.values, (None,))
         if message.optimizer is not None:
             _check_floats("optimizer", message.optimizer, (None,))
+        _check_next(message)
+        if message.wanted is not None:
+            _check_cells("wanted", message.wanted)
     elif isinstance(message, Transitions):
         for name, array in message.arrays.items():
             require(bool(_ARRAY_NAME.fullmatch(name)), f"bad array name {name[:40]!r}")
@@ -167,7 +180,6 @@ def _validate_table(table: ProbTable | GaussTable) -> None:
     require(table.coding in CODINGS, f"unknown coding {table.coding!r}")
     require(table.visit_coding in ("uint8", "float32"), f"unknown coding {table.visit_coding!r}")
     _check_version(table.version)
-    _check_version(table.next_version)
     _check_score(table.score)
     if isinstance(table, GaussTable):
         check_moments(table.moments)
@@ -185,12 +197,30 @@ def _validate_table(table: ProbTable | GaussTable) -> None:
     if table.seen_visits is not None:
         require(table.seen is not None, "seen_visits without seen")
         _check_counts("seen_visits", table.seen_visits, len(table.seen))  # type: ignore[arg-type]
+    _check_next(table)
+    _check_seeds(table)
+
+
+def _check_seeds(table: ProbTable | GaussTable) -> None:
+    seeds, labels = table.seeds, table.seed_labels
+    require((seeds is None) == (labels is None), "seeds and seed_labels belong together")
+    if seeds is None or labels is None:
+        return
+    require(seeds.ndim >= 2, f"seeds must be [s, *O], got {list(seeds.shape)}")
+    require(seeds.dtype in (np.uint8, np.float32), f"seeds have dtype {seeds.dtype}")
+    require(np.isfinite(seeds).all(), "seeds contain NaN or infinity")
+    ok = labels.ndim == 2 and len(labels) == len(seeds) and labels.dtype == np.uint8
+    require(ok, f"seed_labels must be uint8 [{len(seeds)}, n], got {list(labels.shape)}")
+
+
+def _check_next(message: ProbTable | GaussTable | Parameters) -> None:
+    _check_version(message.next_version)
     require(
-        (table.next_cells is None) == (not table.next_version),
+        (message.next_cells is None) == (not message.next_version),
         "next_cells and next_version belong together",
     )
-    if table.next_cells is not None:
-        _check_cells("next_cells", table.next_cells)
+    if message.next_cells is not None:
+        _check_cells("next_cells", message.next_cells)
 
 
 def _validate_proxy_update(update: ProxyUpdate) -> None:

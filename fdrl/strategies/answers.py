@@ -16,7 +16,7 @@ from fdrl import gauss
 from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Experience
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import GaussTable, ProbTable, ProxyUpdate, check_table, table_of
+from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table, table_of
 from fdrl.proxy import GridCells, ProxySet
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategies.label_answers import Labels
@@ -42,8 +42,11 @@ class Answers(Protocol):
     def states(self, table: AnyTable) -> Array:
         """Return the states [N, *O] that the rows of a checked table are about."""
 
-    def advance(self, agent: int, table: AnyTable) -> None:
-        """Let agent k move to the next proxy set, if the table announces one."""
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """Raise `BadMessage` unless agent k can rebuild the proxy set that a message announces."""
+
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
+        """Let agent k move to the next proxy set, if the message announces one."""
 
     def state(self) -> dict[str, Array]:
         """Everything needed to resume."""
@@ -138,11 +141,15 @@ class Current:
             raise BadMessage("a table came before any proxy set")
         rows = len(self.sets[have].states)
         check_table(table, **_asked(self.context, round), version=have, rows=rows, cells=False)
-        if table.next_cells is not None and table.next_version not in self.sets:
-            made = self._made_of(table.next_cells)
-            if made.version != table.next_version:
+        self.check_next(agent, table)
+
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """Refuse a next set that this agent cannot rebuild."""
+        if message.next_cells is not None and message.next_version not in self.sets:
+            made = self._made_of(message.next_cells)
+            if made.version != message.next_version:
                 raise BadMessage(
-                    f"proxy set {table.next_version!r} was rebuilt as {made.version!r}"
+                    f"proxy set {message.next_version!r} was rebuilt as {made.version!r}"
                 )
             self.sets[made.version] = made
 
@@ -150,10 +157,10 @@ class Current:
         """Return the proxy states."""
         return self.sets[table.version].states
 
-    def advance(self, agent: int, table: AnyTable) -> None:
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
         """Switch to the announced set."""
-        if table.next_cells is not None:
-            self._use(agent, self.sets[table.next_version])
+        if message.next_cells is not None:
+            self._use(agent, self.sets[message.next_version])
 
     def _made_of(self, cells: Array | None) -> ProxySet:
         context = self.context
@@ -249,7 +256,10 @@ class Cells:
         assert table.cells is not None
         return self.cells.centers(table.cells)
 
-    def advance(self, agent: int, table: AnyTable) -> None:
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """The grid never changes."""
+
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
         """The grid never changes."""
 
     def state(self) -> dict[str, Array]:

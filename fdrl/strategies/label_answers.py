@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
-from fdrl.message import GaussTable, ProbTable, ProxyUpdate, check_table
+from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategy import ClientContext
 
@@ -76,7 +76,10 @@ class Labels:
         """Raise: a label is no state."""
         raise TypeError("rows about labels have no states")
 
-    def advance(self, agent: int, table: AnyTable) -> None:
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """There is no next set."""
+
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
         """There is no next set."""
 
     def state(self) -> dict[str, Array]:

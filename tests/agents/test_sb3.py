@@ -195,11 +195,9 @@ def test_a_mixed_federation_of_batched_and_stable_baselines_agents():
         federation.close()
 
 
-@pytest.mark.parametrize("agent", ["sb3", "ppo"])
-def test_continuous_actions_are_refused_in_one_line(agent):
-    envs = context(1, "Pendulum-v1")
-    with pytest.raises(fdrl.FdrlError, match="continuous"):
-        if agent == "sb3":
-            make(PPO, envs)
-        else:
-            export(PPOSettings(), np.zeros(3, np.float32), envs.envs)
+def test_continuous_actions_are_refused_in_one_line():
+    pendulum = context(1, "Pendulum-v1")
+    with pytest.raises(fdrl.FdrlError, match="discrete actions only"):
+        make(PPO, pendulum)
+    with pytest.raises(fdrl.FdrlError, match="only discrete"):
+        export(PPOSettings(), np.zeros(3, np.float32), pendulum.envs)
