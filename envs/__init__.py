@@ -14,6 +14,7 @@ def register() -> None:
     _register_mountain_car()
     _register_continuous()
     _register_lander()
+    _register_conflict()
     _register_images()
 
 
@@ -137,6 +138,24 @@ def _register_lander() -> None:
             proxy_high=(1.0, 1.6, 1.5, 0.5, math.pi / 4, 1.5, 1.0, 1.0),
             extra="box2d",
         )
+
+
+def _register_conflict() -> None:
+    register_env(
+        "fdrl/Conflict-v0",
+        summary="Leave a small grid by the exit that one's rewards prefer; 50 steps at most.",
+        gym_id="fdrl.envs.conflict:fdrl/Conflict-v0",
+        vector="fdrl.envs.conflict:Conflict",
+        physics={
+            "step_cost": Physics(0.01, low=0.0, high=1.0),
+            "side": Physics(1.0, low=-1.0, high=1.0, varies=False, conflicts=True),
+        },
+        init=(0.0, 1.0, 0.3),
+        max_steps=50,
+        threshold=0.93,
+        proxy_low=(-1.0, -1.0),
+        proxy_high=(1.0, 1.0),
+    )
 
 
 def _register_images() -> None:

@@ -102,13 +102,16 @@ class Vectorized:
         return Step(self._observations, self._next, self._rewards, terminated, truncated)
 
     def _restart(self, rows: NDArray[np.intp]) -> None:
-        for i in rows[self._cursor[rows] == BLOCK].tolist():
-            self._ahead[i] = self._generators[i].uniform(
-                self._low[i], self._high[i], (BLOCK, self.draws)
-            )
-            self._cursor[i] = 0
-        drawn = self._ahead[rows, self._cursor[rows]]
-        self._cursor[rows] += 1
+        cursor = self._cursor.take(rows)
+        if BLOCK in cursor.tolist():
+            for i in rows[cursor == BLOCK].tolist():
+                self._ahead[i] = self._generators[i].uniform(
+                    self._low[i], self._high[i], (BLOCK, self.draws)
+                )
+            cursor %= BLOCK
+        # one flat `take` costs half of indexing by two arrays
+        drawn = self._ahead.reshape(-1, self.draws).take(rows * BLOCK + cursor, axis=0)
+        self._cursor[rows] = cursor + 1
         self._steps[rows] = 0
         self._observations[rows] = self._begin(rows, drawn)
 
