@@ -7,7 +7,7 @@ of K agents equals K cohorts of one, to the bit (`fdrl.check_cohort` tests it).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -162,6 +162,9 @@ class Labeled(Protocol):
 
     def histogram(self) -> NDArray[np.int64]:
         """Return how many samples of each label each agent owns [K, L]."""
+
+    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
+        """Let each agent own these inputs [n, O] and labels [n] beside those it was dealt."""
 
     def teach(self, targets: Array, weights: Array, strength: float) -> None:
         """Add a teacher to the loss of local learning from now on.

@@ -201,6 +201,10 @@ class LabeledShards(Shards):
         """Return how many samples of each label each agent owns [K, L]."""
         return np.concatenate(self._all("histogram"))
 
+    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
+        """Let each agent own these samples too."""
+        self._all("extend", list(samples).__getitem__)
+
     def teach(self, targets: Array, weights: Array, strength: float) -> None:
         """Add a teacher to the loss of local learning in every piece."""
         self._all("teach", self._cut(targets), self._cut(weights), _same(strength))

@@ -23,12 +23,15 @@ def register() -> None:
 
 
 _LOCAL = "fdrl.strategies.local"
+_FAUG = "fdrl.strategies.faug_halves"
 _HALVES = {
     "local": (f"{_LOCAL}:Client", f"{_LOCAL}:Server"),
     "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
     "fedavg": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "fl": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "pooled": ("fdrl.strategies.pooled:Client", "fdrl.strategies.pooled:Server"),
+    "fd+faug": (f"{_FAUG}:FDClient", f"{_FAUG}:FDServer"),
+    "fl+faug": (f"{_FAUG}:FLClient", f"{_FAUG}:FLServer"),
 }
 
 _TABLE = (
@@ -102,5 +105,19 @@ _TABLE = (
         "FD",
         "one byte a proxy state and action",
         "federated distillation weighted by who has been where (the default)",
+    ),
+    (
+        "fd+faug",
+        "faug",
+        "FDFAug",
+        "seed samples once, a generator back, then as fd",
+        "fill up scarce labels from a generator trained at the server, then fd by label",
+    ),
+    (
+        "fl+faug",
+        "faug",
+        "FLFAug",
+        "seed samples once, a generator back, then parameters",
+        "fill up scarce labels from a generator trained at the server, then fedavg",
     ),
 )
