@@ -14,7 +14,7 @@ import msgspec
 from fdrl.errors import FdrlError
 from fdrl.generator_training import GeneratorTraining
 from fdrl.strategies.distillation import Distillation
-from fdrl.strategies.fedavg import FedAvg
+from fdrl.strategies.fl import FL
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -42,11 +42,9 @@ class FDFAug(Distillation, tag="fd+faug", tag_field="type", frozen=True, kw_only
     faug: FAug = FAug()
 
 
-class FLFAug(FedAvg, tag="fl+faug", tag_field="type", frozen=True, kw_only=True):
+class FLFAug(FL, tag="fl+faug", tag_field="type", frozen=True, kw_only=True):
     """Federated averaging after filling up scarce labels."""
 
-    weights: Literal["uniform", "steps", "return"] = "steps"
-    """Weigh agents alike, by samples trained on since the last exchange, or by recent return."""
     faug: FAug = FAug()
 
 
