@@ -5,7 +5,14 @@ import pytest
 import fdrl
 from fdrl.registry import STRATEGIES
 
+DIGITS = {
+    "env": "fdrl/Digits-v0",
+    "agent": {"type": "classifier", "local_steps": 4, "partition": "thinned", "scarce": 1},
+}
+GENERATOR = {"latent": 4, "hidden": [8], "encoder": 4, "steps": 2, "batch": 4}
 SMALL = {"fedhpd": {"proxy": {"type": "uniform", "size": 64}}}
+for _name in ("fd+faug", "fl+faug"):
+    SMALL[_name] = DIGITS | {"strategy": {"type": _name, "faug": {"generator": GENERATOR}}}
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
