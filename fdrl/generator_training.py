@@ -38,8 +38,8 @@ class GeneratorTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The generator's hidden layers; with 28 x 28 images it has 1,493,520 values."""
     encoder: Positive = 256
     """Hidden units of the encoder, which stays at the server."""
-    steps: Positive = 1500
-    """Gradient steps."""
+    steps: Annotated[int, msgspec.Meta(ge=0)] = 1500
+    """Gradient steps; 0: an untrained generator, as a control."""
     batch: Annotated[int, msgspec.Meta(ge=2)] = 64
     """Seeds in a step, each label as often as another."""
     lr: NotNegative = 1e-3

@@ -63,3 +63,11 @@ def test_augmented_seeds_stay_images(pixels):
     assert moved.min() >= 0
     assert moved.max() <= 1
     assert (moved == x).all() == (pixels == 15)  # no square: as it is
+
+
+def test_no_steps_leave_a_start_that_can_be_run():
+    untrained = GeneratorTraining(latent=8, hidden=(32,), encoder=16, steps=0)
+    row, loss = trained(settings=untrained)
+    check_row(LAYOUT, row)
+    assert loss == 0.0
+    np.testing.assert_array_equal(row, initial_row(LAYOUT, np.random.default_rng(1)))
