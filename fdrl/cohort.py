@@ -163,15 +163,20 @@ class Labeled(Protocol):
     def histogram(self) -> NDArray[np.int64]:
         """Return how many samples of each label each agent owns [K, L]."""
 
-    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
-        """Let each agent own these inputs [n, O] and labels [n] beside those it was dealt."""
-
     def teach(self, targets: Array, weights: Array, strength: float) -> None:
         """Add a teacher to the loss of local learning from now on.
 
         A sample (x, y) of agent k adds ``strength * weights[k, y] * CE(F(x), targets[k, y])``;
         `targets` [K, L, L], `weights` [K, L].
         """
+
+
+@runtime_checkable
+class Fillable(Labeled, Protocol):
+    """A labeled cohort whose agents can be given samples, as FAug does."""
+
+    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
+        """Let each agent own these inputs [n, O] and labels [n] beside those it was dealt."""
 
 
 @runtime_checkable

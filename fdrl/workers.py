@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from fdrl.cohort import Cohort, Labeled, Poolable
+from fdrl.cohort import Cohort, Fillable, Labeled, Poolable
 from fdrl.errors import FdrlError
 from fdrl.threads import THREAD_VARIABLES
 
@@ -48,6 +48,7 @@ def _info(cohort: Cohort) -> dict[str, Any]:
     return {name: getattr(cohort, name) for name in names} | {
         "poolable": isinstance(cohort, Poolable),
         "labeled": isinstance(cohort, Labeled),
+        "fillable": isinstance(cohort, Fillable),
     }
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fdrl import generator as generators
 from fdrl import generator_training
-from fdrl.cohort import Cohort, Episodes, Experience, Labeled
+from fdrl.cohort import Cohort, Episodes, Experience, Fillable
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.generator import GeneratorLayout
 from fdrl.message import Message, Transitions
@@ -70,7 +70,7 @@ class Client:
         """Learn nothing in round 1, then as the inner method does."""
         if self.begun:
             return self.half.learn(cohort, steps, episodes)
-        if not isinstance(cohort, Labeled):
+        if not isinstance(cohort, Fillable):
             raise FdrlError(
                 f"strategy {self.context.run.strategy_name!r} fills up scarce labels, but agent "
                 f"{self.context.run.agent_name!r} has no labeled samples: use --agent classifier"
@@ -92,7 +92,7 @@ class Client:
         return out
 
     def _wants(self, cohort: Cohort) -> list[tuple[str, Wanted, tuple[Array, Array]]]:
-        assert isinstance(cohort, Labeled)
+        assert isinstance(cohort, Fillable)
         found = []
         own = zip(self.context.ids, self.context.agents, cohort.samples(), strict=True)
         for name, agent, (x, y) in own:
@@ -112,7 +112,7 @@ class Client:
         """Make up the samples that each agent lacks."""
         if round != FAUG_ROUND:
             return self.half.apply(cohort, messages, round)
-        assert isinstance(cohort, Labeled)
+        assert isinstance(cohort, Fillable)
         extra, leak = [], []
         for k, (name, want, _) in enumerate(self._wants(cohort)):
             message = messages.get(name)
