@@ -5,7 +5,7 @@ Shapes: K agents, B samples of a minibatch, M samples of an agent, O pixels, A (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from fdrl.errors import FdrlError
 from fdrl.gymenv import open_env
 from fdrl.seeding import Purpose
 
-from . import partition
+from . import filled, partition
 from .activations import Name as ActivationName
 from .classifier_network import Kind as NetworkKind
 from .classifier_network import build
@@ -116,7 +116,8 @@ class Classifiers(Policies):
         self._distiller = Distiller(k, self.layout.policy_size, rngs)
         x, y = data.train
         rows = [deal(settings, y, context.seed, a) for a in self.agents]
-        self._own = [(x[r], y[r]) for r in rows]
+        self._dealt = self._own = [(x[r], y[r]) for r in rows]
+        self._extra: filled.Extra | None = None
         self._teacher = np.zeros((k, data.classes, data.classes), np.float32)
         self._pull = np.zeros((k, data.classes), np.float32)
 
@@ -127,6 +128,17 @@ class Classifiers(Policies):
     def histogram(self) -> NDArray[np.int64]:
         """Return how many samples of each label each agent owns [K, L]."""
         return np.stack([partition.histogram(y, self.n_actions) for _, y in self._own])
+
+    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
+        """Let each agent own these images [n, O] and labels [n] too, instead of earlier such ones.
+
+        Pixels are rounded to multiples of 1 / 255.
+        """
+        self._give(filled.quantized(samples))
+
+    def _give(self, extra: filled.Extra | None) -> None:
+        self._extra = extra
+        self._own = self._dealt if extra is None else filled.joined(self._dealt, extra)
 
     def teach(self, targets: Array, weights: Array, strength: float) -> None:
         """Let local learning add `strength` * CE(F(x), targets[k, y]) for samples of label y."""
@@ -234,9 +246,11 @@ class Classifiers(Policies):
 
     def state(self) -> dict[str, Array]:
         """Everything needed for a bit-exact resume; the first axis of every array is K."""
+        extra = {} if self._extra is None else filled.pack(self._extra)
         return self._learning_state() | {
             "teacher": self._teacher.copy(),
             "pull": self._pull.copy(),
+            **extra,
         }
 
     def _streams(self) -> dict[str, list[np.random.Generator]]:
@@ -247,6 +261,7 @@ class Classifiers(Policies):
         self._load_learning_state(state)
         self._teacher[...] = state["teacher"]
         self._pull[...] = state["pull"]
+        self._give(filled.unpack(state))
 
     def close(self) -> None:
         """Nothing to free."""

@@ -10,7 +10,7 @@ for one agent may depend on another: a cohort of K agents equals K cohorts of on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -178,6 +178,14 @@ class Labeled(Protocol):
         A sample (x, y) of agent k adds ``strength * weights[k, y] * CE(F(x), targets[k, y])``;
         `targets` [K, L, L], `weights` [K, L].
         """
+
+
+@runtime_checkable
+class Fillable(Labeled, Protocol):
+    """A labeled cohort whose agents can be given samples, as FAug does."""
+
+    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
+        """Let each agent own these inputs [n, O] and labels [n] beside those it was dealt."""
 
 
 @runtime_checkable

@@ -124,7 +124,7 @@ class Parameters:
 
 @dataclass(frozen=True, eq=False)
 class Transitions:
-    """Raw experience, for the pooled oracle only; the names and shapes are the learner's."""
+    """Named arrays as they are: the pooled oracle's experience, FAug's seeds and generator."""
 
     round: int
     arrays: dict[str, Array] = field(default_factory=dict)

@@ -77,7 +77,7 @@ def _start(
 
 
 def _joined(pieces: Sequence[Piece]) -> Shards:
-    for able, kind in (("poolable", PoolableShards), ("labeled", LabeledShards)):
+    for able, kind in _KINDS.items():
         if all(piece.info[able] for piece in pieces):
             return kind(pieces)
     return Shards(pieces)
@@ -207,6 +207,14 @@ class LabeledShards(Shards):
         self._all("teach", self._cut(targets), self._cut(weights), _same(strength))
 
 
+class FillableShards(LabeledShards):
+    """`Shards` of `fdrl.cohort.Fillable` cohorts."""
+
+    def extend(self, samples: Sequence[tuple[Array, Array]]) -> None:
+        """Let each agent own these samples too."""
+        self._all("extend", list(samples).__getitem__)
+
+
 def _same(value: Any) -> Callable[[slice], Any]:
     return lambda rows: value
 
@@ -252,3 +260,10 @@ def _join_metrics(parts: Sequence[Metrics], sizes: Sequence[int]) -> Metrics:
         name: np.concatenate([p.get(name, np.zeros(n)) for p, n in zip(parts, sizes, strict=True)])
         for name in names
     }
+
+
+_KINDS: dict[str, type[Shards]] = {
+    "poolable": PoolableShards,
+    "fillable": FillableShards,
+    "labeled": LabeledShards,
+}

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from fdrl.cohort import Cohort, Labeled, Poolable, is_gaussian
+from fdrl.cohort import Cohort, Fillable, Labeled, Poolable, is_gaussian
 from fdrl.errors import FdrlError
 from fdrl.threads import THREAD_VARIABLES
 
@@ -49,6 +49,7 @@ def _info(cohort: Cohort) -> dict[str, Any]:
         "poolable": isinstance(cohort, Poolable),
         "labeled": isinstance(cohort, Labeled),
         "gaussian": is_gaussian(cohort),
+        "fillable": isinstance(cohort, Fillable),
     }
 
 

@@ -25,16 +25,16 @@ STEPS = 3 * 256
 def check_strategy(name: str, **fields: Any) -> None:
     """Raise `FdrlError` naming the broken rule if a registered strategy does not keep to them.
 
-    `fields` are those of `fdrl.make_run` (environment, agents, proxy, ...); three agents learn on
-    CartPole by default. The rules: its settings are a frozen tagged Struct; uploads survive
-    encoding; the server accepts them, and refuses another round's and garbage with a reason; it
-    does not depend on the order of replies and bears silence; resuming equals never stopping; and
-    equal seeds give equal results.
+    `fields` are those of `fdrl.make_run` (environment, agents, proxy, ...; `strategy` for settings
+    of its own); three agents learn on CartPole by default. The rules: its settings are a frozen
+    tagged Struct; uploads survive encoding; the server accepts them, and refuses another round's
+    and garbage with a reason; it does not depend on the order of replies and bears silence;
+    resuming equals never stopping; and equal seeds give equal results.
     """
     spec = STRATEGIES.spec(name)
     _settings(name, load_object(spec.settings))
     options = {"agents": 3, "steps": STEPS, "seed": 5, "agent": {"type": "ppo", "n_epochs": 1}}
-    run = make_run(strategy=name, **(options | fields))
+    run = make_run(**({"strategy": name} | options | fields))
     federations = [Federation(run) for _ in range(3)]
     try:
         first, second, third = federations

@@ -24,6 +24,7 @@ def register() -> None:
 
 _LOCAL = "fdrl.strategies.local"
 _FLD = ("fdrl.strategies.fld_halves:client", "fdrl.strategies.fld_halves:server")
+_FAUG = "fdrl.strategies.faug_halves"
 _HALVES = {
     "local": (f"{_LOCAL}:Client", f"{_LOCAL}:Server"),
     "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
@@ -34,6 +35,8 @@ _HALVES = {
     "fld": _FLD,
     "mixfld": _FLD,
     "mix2fld": _FLD,
+    "fd+faug": (f"{_FAUG}:FDClient", f"{_FAUG}:FDServer"),
+    "fl+faug": (f"{_FAUG}:FLClient", f"{_FAUG}:FLServer"),
 }
 
 _TABLE = (
@@ -135,5 +138,19 @@ _TABLE = (
         "Mix2FLD",
         "mean outputs by label and mixed-up samples up, parameters down",
         "mixfld, and the server mixes inversely across agents",
+    ),
+    (
+        "fd+faug",
+        "faug",
+        "FDFAug",
+        "seed samples once, a generator back, then as fd",
+        "fill up scarce labels from a generator trained at the server, then fd by label",
+    ),
+    (
+        "fl+faug",
+        "faug",
+        "FLFAug",
+        "seed samples once, a generator back, then parameters",
+        "fill up scarce labels from a generator trained at the server, then fedavg",
     ),
 )

@@ -21,8 +21,8 @@ def records(federation):
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_takes_exactly_the_same_steps(name):
-    fields = {"agent": FAST} | SMALL.get(name, {})
-    run = fdrl.make_run(strategy=name, agents=3, steps=600, **fields)
+    fields = {"strategy": name, "agent": FAST} | SMALL.get(name, {})
+    run = fdrl.make_run(agents=3, steps=600, **fields)
     last = records(fdrl.Federation(run))[-1]
     assert last.env_steps == [600, 600, 600]  # 256 + 256 + 88: the last round is shorter
 
@@ -190,8 +190,8 @@ def test_no_message_can_end_a_round(name, direction):
         at = int(rng.integers(len(message)))
         return message[:at] + bytes([message[at] ^ int(rng.integers(1, 256))]) + message[at + 1 :]
 
-    fields = {"agent": FAST} | SMALL.get(name, {})
-    run = fdrl.make_run(strategy=name, agents=3, steps=256 * 8, **fields)
+    fields = {"strategy": name, "agent": FAST} | SMALL.get(name, {})
+    run = fdrl.make_run(agents=3, steps=256 * 8, **fields)
     federation = fdrl.Federation(run, Unreliable(spoil))
     found = records(federation)
     assert federation.done

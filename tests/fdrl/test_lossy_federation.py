@@ -42,8 +42,8 @@ def said(federation):
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_survives_losses_in_both_directions(name):
-    fields = {"agent": FAST} | SMALL.get(name, {})
-    run = fdrl.make_run(strategy=name, agents=3, steps=256 * 12, **fields)
+    fields = {"strategy": name, "agent": FAST} | SMALL.get(name, {})
+    run = fdrl.make_run(agents=3, steps=256 * 12, **fields)
     federation = fdrl.Federation(run, Coin())
     found = said(federation)
     silent = name in ("local", "self")
