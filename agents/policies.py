@@ -23,6 +23,7 @@ from .activations import Name as ActivationName
 from .backend import Backend, make_network
 from .distilling import Distiller, distill
 from .evaluation import evaluate
+from .image_layout import for_images
 from .layout import Init, Layout, initial_rows
 from .learner import Anchor, Learner
 from .losses import softmax
@@ -59,6 +60,8 @@ class Policies:
         self.n_actions = context.envs.n_actions
         self._inputs = math.prod(self.observation_shape)
         self.layout = Layout(self._inputs, settings.hidden, self.n_actions, settings.activation)
+        if len(self.observation_shape) > 1:
+            self.layout = for_images(self.layout, context.envs.observation_space)
         seed, same = context.seed, context.same_init
         rows = initial_rows(self.layout, seed, self.agents, same, settings.init)
         network = make_network(settings.backend, self.layout, rows, context.device)

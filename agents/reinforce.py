@@ -21,7 +21,7 @@ from .episodes import Tape, returns_to_go, standardize
 from .layout import Init
 from .learner import Anchor, Learner
 from .policies import Policies
-from .policy_network import PolicyLayout, PolicyNetwork
+from .policy_network import PolicyNetwork, policy_layout
 from .ppo import Count, Fraction, NotNegative
 from .rollout import sample
 
@@ -87,8 +87,7 @@ class Reinforcers(Policies):
         super().__init__(settings, context, "adam")
         self.settings = settings
         inner, layout = self.learner.network, self.layout
-        sizes = (layout.inputs, layout.hidden, layout.n_actions, layout.activation)
-        self.layout = own = PolicyLayout(*sizes)
+        self.layout = own = policy_layout(layout)
         self.learner = Learner.fresh(PolicyNetwork(inner, own), "adam")
         # Agents learn one by one, in place: a batch of one episode each would have to be padded,
         # and copying rows to and fro costs as much as an update.

@@ -6,7 +6,7 @@ from fdrl.cli import options
 from fdrl.registry import ENVS, EnvSpec
 
 ABOUT = (
-    "List the environments that fdrl knows. Any other Gymnasium id with a flat Box of\n"
+    "List the environments that fdrl knows. Any other Gymnasium id with a Box (flat or images) of\n"
     "observations and Discrete actions works too, and module:Id-v0 for one of your own."
 )
 
