@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
 
+from .image_layout import ImageLayout
 from .layout import Layout
 from .network import Network, NumpyNetwork
 
@@ -18,7 +19,14 @@ Backend = Literal["numpy", "torch"]
 def make_network(
     backend: Backend, layout: Layout, params: NDArray[np.float32], device: str = "cpu"
 ) -> Network:
-    """Return the networks of K agents over `params` [K, P]; torch is imported only on request."""
+    """Return the networks of K agents over `params` [K, P]; torch is imported only on request.
+
+    Images are torch's business whatever the backend.
+    """
+    if isinstance(layout, ImageLayout):
+        from .image_network import ImageNetwork
+
+        return ImageNetwork(layout, params, device)
     if backend == "torch":
         from .torch_network import TorchNetwork
 

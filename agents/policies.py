@@ -24,6 +24,7 @@ from .backend import Backend, make_network
 from .distilling import Distiller, distill
 from .evaluation import evaluate
 from .gaussian import answers, bounds_of, chance_shape
+from .image_layout import for_images
 from .layout import Init, Layout, initial_rows
 from .learner import Anchor, Learner
 from .rollout import World
@@ -62,6 +63,8 @@ class Policies:
         sizes = (self._inputs, settings.hidden, self.n_actions, settings.activation)
         log_std = getattr(settings, "log_std_init", None)
         self.layout = Layout(*sizes, self.gaussian, 0.0 if log_std is None else log_std)
+        if len(self.observation_shape) > 1:
+            self.layout = for_images(self.layout, context.envs.observation_space)
         self._chance = chance_shape(self.n_actions, self.gaussian)
         seed, same = context.seed, context.same_init
         rows = initial_rows(self.layout, seed, self.agents, same, settings.init)

@@ -8,7 +8,7 @@ Shapes: K agents, B rows, O inputs, A actions, P parameters of a policy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fdrl.distill import Loss
 
+from .image_layout import ImageLayout, ImagePolicyLayout
 from .layout import Layout
 from .losses import Doubles, Floats, Objective, log_softmax, one_hot
 from .network import Network
@@ -30,6 +31,12 @@ class PolicyLayout(Layout):
     def size(self) -> int:
         """P: parameters of the policy."""
         return self.policy_size
+
+
+def policy_layout(layout: Layout) -> Layout:
+    """Return the layout of the policy tower alone."""
+    kind = ImagePolicyLayout if isinstance(layout, ImageLayout) else PolicyLayout
+    return kind(**{f.name: getattr(layout, f.name) for f in fields(layout)})
 
 
 class PolicyNetwork:

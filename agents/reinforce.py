@@ -21,7 +21,7 @@ from .episodes import Tape, returns_to_go, standardize
 from .layout import Init
 from .learner import Anchor, Learner
 from .policies import Policies
-from .policy_network import PolicyLayout, PolicyNetwork
+from .policy_network import PolicyNetwork, policy_layout
 from .ppo import Count, Fraction, NotNegative
 from .rollout import sample
 
@@ -92,8 +92,7 @@ class Reinforcers(Policies):
             raise FdrlError(
                 "agent 'reinforce' has discrete actions only; for continuous ones use ppo or a2c"
             )
-        sizes = (layout.inputs, layout.hidden, layout.n_actions, layout.activation)
-        self.layout = own = PolicyLayout(*sizes)
+        self.layout = own = policy_layout(layout)
         self.learner = Learner.fresh(PolicyNetwork(inner, own), "adam")
         # Agents learn one by one, in place: a batch of one episode each would have to be padded,
         # and copying rows to and fro costs as much as an update.

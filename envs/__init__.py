@@ -16,6 +16,7 @@ def register() -> None:
     _register_lander()
     _register_conflict()
     _register_images()
+    _register_pixelgrid()
 
 
 def _fixed(default: float, low: float = float("-inf")) -> Physics:
@@ -171,3 +172,16 @@ def _register_images() -> None:
             max_steps=1,
             threshold=0.9,
         )
+
+
+def _register_pixelgrid() -> None:
+    register_env(
+        "fdrl/PixelGrid-v0",
+        summary="Walk to the goal in a picture of 7 x 7 cells; 40 steps at most.",
+        gym_id="fdrl.envs.pixelgrid:fdrl/PixelGrid-v0",
+        vector="fdrl.envs.pixelgrid:PixelGrid",
+        physics={"step_cost": Physics(0.02, low=0.0, high=1.0)},
+        init=(0.0, 1.0, 0.3),
+        max_steps=40,
+        threshold=0.85,
+    )

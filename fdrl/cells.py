@@ -50,6 +50,12 @@ class GridCells:
         self.count = bins**n
         if self.count > 2**63 - 1:
             fits = max(b for b in range(1, bins) if b**n < 2**63)
+            if fits == 1:
+                raise FdrlError(
+                    f"proxy grid: no grid covers {n} observation components (images have one a"
+                    " pixel); ask about states that a random policy visits (--proxy rollout), or"
+                    " about your own (--proxy file --proxy.path STATES.npy)"
+                )
             raise FdrlError(
                 f"proxy grid: {bins} bins in each of {n} observation components make {bins}**{n}"
                 f" cells, too many to number; use at most {fits} bins, or 'sobol' proxies"

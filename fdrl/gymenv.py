@@ -71,13 +71,14 @@ def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Spa
     _check_actions(name, actions)
     if not isinstance(observations, spaces.Box):
         raise FdrlError(
-            f"environment {name!r} has the observation space {observations}; supported: a flat "
-            "Box (gymnasium.wrappers.FlattenObservation makes one)"
+            f"environment {name!r} has the observation space {observations}; supported: a Box, "
+            "flat or an image (gymnasium.wrappers.FlattenObservation makes a flat one)"
         )
-    if len(observations.shape) != 1:
+    if len(observations.shape) not in (1, 2, 3) or 0 in observations.shape:
         raise FdrlError(
-            f"environment {name!r} has observations of shape {observations.shape}; images are "
-            "not supported yet, only a flat Box (gymnasium.wrappers.FlattenObservation makes one)"
+            f"environment {name!r} has observations of shape {observations.shape}; supported: a "
+            "flat Box, or images of shape (H, W), (H, W, C) or (C, H, W) "
+            "(gymnasium.wrappers.FlattenObservation makes a flat Box)"
         )
 
 

@@ -71,7 +71,7 @@ def build(
     """
     if isinstance(settings, Rollout):
         if visit is None:
-            raise FdrlError("'rollout' proxies come from a server: use --proxy mix")
+            raise FdrlError("'rollout' proxies come from a server: use --proxy mix or file")
         return given(settings, visit(settings.size), low, high, seed)
     return restore(settings, low, high, seed, None)
 

@@ -74,7 +74,7 @@ def sobol(count: int, dimensions: int, shift: NDArray[Any] | None = None) -> NDA
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise FdrlError(
             f"sobol: {dimensions} dimensions, but there are direction numbers for 1 to"
-            f" {MAX_DIMENSIONS}; use 'uniform' or 'file' proxies"
+            f" {MAX_DIMENSIONS}; use 'rollout', 'uniform' or 'file' proxies"
         )
     index = np.arange(count, dtype=np.uint64)
     gray = index ^ (index >> np.uint64(1))

@@ -6,7 +6,7 @@ from fdrl.cli import options
 from fdrl.registry import ENVS, EnvSpec
 
 ABOUT = (
-    "List the environments that fdrl knows. Any other Gymnasium id with a flat Box of\n"
+    "List the environments that fdrl knows. Any other Gymnasium id with a Box (flat or images) of\n"
     "observations and actions that are Discrete or a flat, bounded Box works too, and\n"
     "module:Id-v0 for one of your own."
 )
