@@ -21,6 +21,7 @@ VERBS = {
     "agents": ("fdrl.cli.agents", "list learners and their settings"),
     "strategies": ("fdrl.cli.strategies", "list methods, what they send, and their settings"),
     "channel": ("fdrl.cli.channel", "the link budget of a fading channel, and what messages need"),
+    "new": ("fdrl.cli.new", "begin a project with an environment, a learner or a strategy"),
     "check": ("fdrl.cli.check", "check that an environment is fit for training"),
     "theory": ("fdrl.cli.theory", "what theory predicts of distillation, and finite networks do"),
 }
