@@ -18,6 +18,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
 
 from fdrl.errors import FdrlError, nearest
+from fdrl.flatten import cannot, flat
 from fdrl.registry import ENVS, EnvSpec, load_object
 
 GymEnv = gymnasium.Env[Any, Any]
@@ -74,16 +75,14 @@ def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Spa
         )
     if not isinstance(actions, spaces.Discrete):
         raise FdrlError(f"environment {name!r} has the action space {actions}; supported: Discrete")
-    if not isinstance(observations, spaces.Box):
-        raise FdrlError(
-            f"environment {name!r} has the observation space {observations}; supported: a flat "
-            "Box (gymnasium.wrappers.FlattenObservation makes one)"
+    if not isinstance(observations, spaces.Box) or len(observations.shape) != 1:
+        shape = getattr(observations, "shape", None)
+        kind = (
+            f"observations of shape {shape}"
+            if isinstance(observations, spaces.Box)
+            else (f"the observation space {observations}")
         )
-    if len(observations.shape) != 1:
-        raise FdrlError(
-            f"environment {name!r} has observations of shape {observations.shape}; images are "
-            "not supported yet, only a flat Box (gymnasium.wrappers.FlattenObservation makes one)"
-        )
+        raise FdrlError(f"environment {name!r} has {kind}; {cannot(observations)}")
 
 
 def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
@@ -140,7 +139,7 @@ def mendable(spec: EnvSpec, doing: str) -> Iterator[None]:
 
 
 def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None = None) -> GymEnv:
-    """Return one environment, with the time limit that Gymnasium (or the spec) gives it."""
+    """Return one environment, made flat, with the time limit of Gymnasium or the spec."""
     if not spec.gym_id:
         raise FdrlError(f"environment {spec.name!r} has no Gymnasium id (`gym_id`) to open")
     given = {**spec.kwargs, **kwargs}
@@ -149,7 +148,8 @@ def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None =
     with mendable(spec, f"could not be made with {given}"):
         entry = resolve(spec.gym_id)
         if isinstance(entry, GymSpec):
-            return gymnasium.make(entry, max_episode_steps=spec.max_steps or None, **given)
+            made = gymnasium.make(entry, max_episode_steps=spec.max_steps or None, **given)
+            return flat(made)
         env = entry(**given)
         if not isinstance(env, gymnasium.Env):
             raise FdrlError(
@@ -157,7 +157,7 @@ def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None =
             )
         if spec.max_steps:
             env = gymnasium.wrappers.TimeLimit(env, spec.max_steps)
-        return env
+        return flat(env)
 
 
 def known_kwargs(spec: EnvSpec) -> set[str] | None:

