@@ -167,9 +167,8 @@ class GymLoop:
     def _name_the_infinite(self) -> None:
         for i, (seen, reward) in enumerate(zip(self._next, self._rewards, strict=True)):
             if not np.isfinite(seen).all():
-                raise EnvFault(
-                    "finite", f"{self._where(i)}: step gave the observation {short(seen)}"
-                )
+                what = f"step gave the observation {short(seen)}"
+                raise EnvFault("finite", f"{self._where(i)}: {what}")
             if not np.isfinite(reward):
                 raise EnvFault("finite", f"{self._where(i)}: step gave the reward {reward}")
 
