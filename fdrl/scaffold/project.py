@@ -19,6 +19,8 @@ from fdrl.errors import FdrlError, nearest
 SUFFIX = ".tmpl"
 KINDS = {
     "env": "an environment that agents can differ in",
+    "agent": "a learner: a cohort of agents that learn and can be taught",
+    "strategy": "a method: what agents send, and what the server makes of it",
 }
 """What can be new, and what the project then holds."""
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from newcomer import Machine
 
+from fdrl.scaffold.project import KINDS
+
 SMALL = ["--agent.n_envs", "2", "--agent.n_steps", "64", "--agent.batch_size", "32"]
 
 
@@ -17,10 +19,27 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.mark.slow
-def test_a_new_environment_passes_its_own_tests_at_once(machine: Machine) -> None:
-    machine.fdrl("new", "env", "sea_lion")
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_new_project_passes_its_own_tests_at_once(kind: str, machine: Machine) -> None:
+    machine.fdrl("new", kind, "sea_lion")
     said = machine.python("-m", "pytest", "-q", cwd=machine.home / "sea_lion")
-    assert "5 passed" in said
+    assert " passed" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "verb"), [("agent", "agents"), ("strategy", "strategies")])
+def test_a_new_learner_or_strategy_is_installed_and_trains(
+    kind: str, verb: str, machine: Machine
+) -> None:
+    machine.fdrl("new", kind, "sea_lion")
+    machine.install(machine.home / "sea_lion")
+    elsewhere = machine.home / "elsewhere"
+    elsewhere.mkdir()
+    assert "sea_lion" in machine.fdrl(verb, "sea_lion", cwd=elsewhere)
+    toml = str(machine.home / "sea_lion/train.toml")
+    machine.fdrl("train", toml, "--steps", "512", "--out", "run", cwd=elsewhere)
+    summary = json.loads((elsewhere / "run/summary.json").read_text())
+    assert summary["bytes_up"] > 0
 
 
 @pytest.mark.slow
