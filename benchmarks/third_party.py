@@ -39,8 +39,6 @@ LIMIT = "--env_kwargs.max_episode_steps"
 WORLDS = (
     World("minigrid", "grid worlds, a dictionary of image, direction and text",
           "minigrid:MiniGrid-Empty-5x5-v0", f"{LIMIT} 100"),
-    World("highway-env", "driving, a table of vehicles", "highway_env:highway-fast-v0",
-          f"{LIMIT} 30 --evaluation.episodes 2", 400),
     World("flappy-bird-gymnasium", "a game, 180 lidar beams", "flappy_bird_gymnasium:FlappyBird-v0",
           f"{LIMIT} 500"),
     World("ale-py", "Atari, the machine's memory", "ale_py:ALE/Breakout-v5",
@@ -54,6 +52,8 @@ WORLDS = (
     World("mo-gymnasium", "several rewards at once", "mo_gymnasium:deep-sea-treasure-v0"),
     World("ale-py", "Atari, its screen", "ale_py:ALE/Breakout-v5", f"{LIMIT} 500"),
     World("highway-env", "driving by wheel and pedal", "highway_env:intersection-v1",
+          f"{LIMIT} 30 --evaluation.episodes 2", 400),
+    World("highway-env", "driving, occupancy in time", "highway_env:two-way-v0",
           f"{LIMIT} 30 --evaluation.episodes 2", 400),
     World("crafter", "no Gymnasium environment", "crafter:Env", f"{LIMIT} 100"),
 )  # fmt: skip
@@ -128,7 +128,7 @@ def main() -> None:
         print(f"{line}\n  {what}", flush=True)
     block = "\n".join(commands)
     text = INTRO + "\n".join(rows) + "\n\nThe commands, in the same order:\n\n"
-    args.out.write_text(f"{text}<!-- snippet: other packages -->\n```bash\n{block}\n```\n")
+    args.out.write_text(f"{text}<!-- snippet: skip -->\n```bash\n{block}\n```\n")
 
 
 if __name__ == "__main__":
