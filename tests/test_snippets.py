@@ -116,5 +116,5 @@ def run(machine: Machine, words: list[str], place: Path) -> None:
             rest = [*rest, "--steps", str(CAP)]
         at = rest.index("--steps") + 1
         rest[at] = str(min(int(rest[at]), CAP))
-        rest = [*rest, "--quiet"]
+        rest = [*rest, "--quiet", "--evaluation.episodes", "1"]
     machine.fdrl(verb, *rest, cwd=place)
