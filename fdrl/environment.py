@@ -16,9 +16,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
+from fdrl.flatten import said_of
 from fdrl.gymenv import check_kwargs, check_spaces, find_env, open_env, render_env
 from fdrl.gymloop import GymLoop
 from fdrl.heterogeneity import Heterogeneity, Nothing, agent_kwargs, held_out_kwargs
+from fdrl.likeness import check_alike
+from fdrl.notices import say_once
 from fdrl.registry import EnvSpec, load_object
 from fdrl.seeding import Purpose, generator, leaf
 from fdrl.timelimit import has_limit, no_limit, take_limit
@@ -59,8 +62,12 @@ class EnvFactory:
         else:
             env = open_env(self.spec, self.kwargs[0])
             observations, actions = env.observation_space, env.action_space
+            if done := said_of(env, self.spec.name):
+                say_once(done)
             env.close()
         check_spaces(self.spec.name, observations, actions)
+        if not self.spec.vector:
+            check_alike(self.spec, self.agents, self.kwargs, (observations, actions))
         return observations, actions
 
     @property

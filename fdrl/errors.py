@@ -30,3 +30,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean {lowered[close[0]]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def short(thing: object, most: int = 300) -> str:
+    """Return what a thing says of itself in one line of at most so many characters."""
+    line = " ".join(str(thing).split())
+    return line if len(line) <= most else f"{line[: most - 4]} ..."

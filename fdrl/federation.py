@@ -16,6 +16,7 @@ from fdrl.client import CohortClient, Embedded, under
 from fdrl.clock import Clock
 from fdrl.cohort import Part
 from fdrl.config import Run, checked
+from fdrl.fitting import fitted
 from fdrl.records import RoundRecord, Summary
 from fdrl.summarize import summarize
 from fdrl.tally import Tally
@@ -39,6 +40,7 @@ class Federation:
         self.ids = build.agent_ids(run.agents)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = build.environments(run)
+        self.run = run = fitted(run, self.envs)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
         facts = [
             build.cohort_facts(client.cohort, group.settings)
@@ -75,6 +77,11 @@ class Federation:
         if goal is not None and goal.stop and self.tally.completion.all_done:
             return True
         return all(not client.left().any() for client in self.clients)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else's code is stepped, which may fail in the middle of a round."""
+        return not self.envs.spec.vector
 
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""

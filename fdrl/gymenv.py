@@ -18,6 +18,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
 
 from fdrl.errors import FdrlError, nearest
+from fdrl.flatten import cannot, flat
 from fdrl.registry import ENVS, EnvSpec, load_object
 
 GymEnv = gymnasium.Env[Any, Any]
@@ -71,14 +72,12 @@ def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Spa
     _check_actions(name, actions)
     if not isinstance(observations, spaces.Box):
         raise FdrlError(
-            f"environment {name!r} has the observation space {observations}; supported: a Box, "
-            "flat or an image (gymnasium.wrappers.FlattenObservation makes a flat one)"
+            f"environment {name!r} has the observation space {observations}; {cannot(observations)}"
         )
     if len(observations.shape) not in (1, 2, 3) or 0 in observations.shape:
         raise FdrlError(
-            f"environment {name!r} has observations of shape {observations.shape}; supported: a "
-            "flat Box, or images of shape (H, W), (H, W, C) or (C, H, W) "
-            "(gymnasium.wrappers.FlattenObservation makes a flat Box)"
+            f"environment {name!r} has observations of shape {observations.shape}; "
+            f"{cannot(observations)}"
         )
 
 
@@ -154,7 +153,7 @@ def mendable(spec: EnvSpec, doing: str) -> Iterator[None]:
 
 
 def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None = None) -> GymEnv:
-    """Return one environment, with the time limit that Gymnasium (or the spec) gives it."""
+    """Return one environment, made flat, with the time limit of Gymnasium or the spec."""
     if not spec.gym_id:
         raise FdrlError(f"environment {spec.name!r} has no Gymnasium id (`gym_id`) to open")
     given = {**spec.kwargs, **kwargs}
@@ -163,7 +162,8 @@ def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None =
     with mendable(spec, f"could not be made with {given}"):
         entry = resolve(spec.gym_id)
         if isinstance(entry, GymSpec):
-            return gymnasium.make(entry, max_episode_steps=spec.max_steps or None, **given)
+            made = gymnasium.make(entry, max_episode_steps=spec.max_steps or None, **given)
+            return flat(made)
         env = entry(**given)
         if not isinstance(env, gymnasium.Env):
             raise FdrlError(
@@ -171,7 +171,7 @@ def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None =
             )
         if spec.max_steps:
             env = gymnasium.wrappers.TimeLimit(env, spec.max_steps)
-        return env
+        return flat(env)
 
 
 def known_kwargs(spec: EnvSpec) -> set[str] | None:

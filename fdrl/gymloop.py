@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
+from fdrl.errors import FdrlError, short
 from fdrl.gymenv import GymEnv, open_env
 from fdrl.registry import EnvSpec
 from fdrl.seeding import pack_generators, unpack_generators
@@ -25,6 +25,17 @@ class EnvFault(FdrlError):
     def __init__(self, kind: Fault, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+def _one_number(reward: Any) -> float:
+    """Return a reward that came in an array of its own; raise for one of several parts."""
+    array = np.asarray(reward)
+    if array.size != 1:
+        raise FdrlError(
+            f"step gave a reward of shape {array.shape}, but an agent learns from one number: "
+            "return a weighted sum (mo_gymnasium.wrappers.LinearReward makes one)"
+        )
+    return float(array.reshape(()))
 
 
 _LISTS = ("_labels", "_generators", "_envs", "_step_calls", "_seeds", "_played")
@@ -95,7 +106,8 @@ class GymLoop:
         kept = self._moves(actions) if isinstance(self._actions, spaces.Box) else moves
         for i, (call, move) in enumerate(zip(self._step_calls, moves, strict=True)):
             try:
-                seen, rewards[i], terminated[i], truncated[i], _ = call(move)
+                seen, reward, terminated[i], truncated[i], _ = call(move)
+                rewards[i] = _one_number(reward) if getattr(reward, "ndim", 0) else reward
             except Exception as error:
                 raise self._raised(i, "step", error) from error
             if getattr(seen, "shape", None) != shape:
@@ -130,7 +142,7 @@ class GymLoop:
             raise self._raised(i, "reset", error) from error
         self._show(i, seen)
         if not np.isfinite(self._observations[i]).all():
-            raise EnvFault("finite", f"{self._where(i)}: reset gave the observation {seen}")
+            raise EnvFault("finite", f"{self._where(i)}: reset gave the observation {short(seen)}")
 
     def _show(self, i: int, seen: Any) -> None:
         if getattr(seen, "shape", None) != self._shape:
@@ -153,12 +165,18 @@ class GymLoop:
         )
 
     def _raised(self, i: int, call: Literal["reset", "step"], error: Exception) -> EnvFault:
-        return EnvFault(call, f"{self._where(i)}: {call} raised {type(error).__name__}: {error}")
+        if isinstance(error, FdrlError):  # from a wrapper of ours, which knows better
+            return EnvFault("shape", f"{self._where(i)}: {error}")
+        what = f"{call} raised {type(error).__name__}: {short(error)}"
+        if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
+            what += "; let it be reset(self, *, seed=None, options=None)"
+        return EnvFault(call, f"{self._where(i)}: {what}")
 
     def _name_the_infinite(self) -> None:
         for i, (seen, reward) in enumerate(zip(self._next, self._rewards, strict=True)):
             if not np.isfinite(seen).all():
-                raise EnvFault("finite", f"{self._where(i)}: step gave the observation {seen}")
+                what = f"step gave the observation {short(seen)}"
+                raise EnvFault("finite", f"{self._where(i)}: {what}")
             if not np.isfinite(reward):
                 raise EnvFault("finite", f"{self._where(i)}: step gave the reward {reward}")
 

@@ -20,6 +20,9 @@ from fdrl.records import RoundRecord, Summary
 from fdrl.rundir import RunFolder, check_free, check_same, read_summary
 from fdrl.track import TensorBoard, Tracker
 
+SPARE_BYTES = 2**26
+"""The largest state that is kept beside the last checkpoint, in case an environment fails."""
+
 
 class Trainable(Protocol):
     """What `train` needs of a federation (`fdrl.federation.Federation`)."""
@@ -112,6 +115,9 @@ class _Training:
     curves: bool = True
     wall_seconds: float = 0.0
     saved: int = -1
+    fragile: bool = False
+    spare: tuple[int, dict[str, Array]] | None = None
+    """The state after the last round, where somebody else's environment may fail at any step."""
 
     def run(self, run: Run, checkpoint: Checkpoint | None, stop: StopFlag) -> Summary:
         """Start, run all rounds, and end, whatever happens in between."""
@@ -125,7 +131,11 @@ class _Training:
         except KeyboardInterrupt:
             raise self.stopped() from None
         except FdrlError as error:
+            self.rescue()
             raise self.explain(error) from error
+        except Exception:
+            self.rescue()
+            raise
         finally:
             self.close()
 
@@ -154,6 +164,25 @@ class _Training:
             tracker.round(record)
         if self.every and self.federation.rounds_done % self.every == 0:
             self.save()
+        self.keep()
+
+    def keep(self) -> None:
+        """Remember the state between two rounds: in the middle of one there is none to save."""
+        done = self.federation.rounds_done
+        self.spare = None
+        if self.folder is None or done == self.saved or not self.fragile:
+            return
+        state = self.federation.state()
+        self.fragile = sum(a.nbytes for a in state.values()) <= SPARE_BYTES
+        self.spare = (done, state)
+
+    def rescue(self) -> None:
+        """After a failure, write down the last finished round, if it is not saved already."""
+        if self.folder is None or self.spare is None or self.spare[0] <= self.saved:
+            return
+        with suppress(FdrlError):  # a full disk must not hide what went wrong first
+            self.folder.checkpoint(*self.spare, self.wall_seconds)
+            self.saved = self.spare[0]
 
     def rounds(self, stop: StopFlag) -> None:
         """Run rounds until the budget is used up; raises `Stopped` between two of them."""
@@ -192,9 +221,17 @@ class _Training:
         """Add to an error in the middle of a run where the run can be picked up again."""
         if self.folder is None:
             return error
-        files = checkpoint_files(self.folder.path)
-        kept = f"its last checkpoint is {files[-1]}" if files else "it has no checkpoint yet"
-        return FdrlError(f"{error} (run stopped after round {self.federation.rounds_done}; {kept})")
+        done, path = self.federation.rounds_done, self.folder.path
+        files = checkpoint_files(path)
+        if files and self.saved == done:
+            kept = "which is saved"
+        else:
+            kept = f"its last checkpoint is {files[-1]}" if files else "it has no checkpoint yet"
+        between = "," if kept == "which is saved" else ";"
+        return FdrlError(
+            f"{error} (run stopped after round {done}{between} {kept}; once that is mended, go on "
+            f"with fdrl train --resume {path})"
+        )
 
 
 def _open(
@@ -264,7 +301,10 @@ def train(
     everyone = _everyone(run, path, trackers)
     with _signals(stop) as asked:
         learner, folder, checkpoint = _open(run, path, resume, federation)
-        training = _Training(learner, folder, everyone, run.checkpoint_every, curves)
+        fragile = bool(getattr(learner, "foreign", False))
+        training = _Training(
+            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile
+        )
         return training.run(run, checkpoint, asked)
 
 

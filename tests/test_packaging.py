@@ -44,10 +44,11 @@ def test_every_module_and_preset_is_in_the_wheel(wheel: list[str]) -> None:
     expected = {"fdrl/py.typed"}
     for folder, package in PACKAGES.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".toml"):
+            if path.suffix in (".py", ".toml", ".tmpl"):
                 inside = path.relative_to(ROOT / folder).as_posix()
                 expected.add(f"{package.replace('.', '/')}/{inside}")
     assert "fdrl/configs/quickstart.toml" in expected
+    assert "fdrl/scaffold/templates/env/.gitignore.tmpl" in expected
     assert expected - set(wheel) == set()
 
 

@@ -7,9 +7,12 @@ import importlib.metadata
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from fdrl.errors import FdrlError, nearest
+from fdrl.notices import Notice
 from fdrl.threads import THREAD_VARIABLES
 
 VERBS = {
@@ -22,6 +25,7 @@ VERBS = {
     "agents": ("fdrl.cli.agents", "list learners and their settings"),
     "strategies": ("fdrl.cli.strategies", "list methods, what they send, and their settings"),
     "channel": ("fdrl.cli.channel", "the link budget of a fading channel, and what messages need"),
+    "new": ("fdrl.cli.new", "begin a project with an environment, a learner or a strategy"),
     "check": ("fdrl.cli.check", "check that an environment is fit for training"),
     "theory": ("fdrl.cli.theory", "what theory predicts of distillation, and finite networks do"),
 }
@@ -59,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # command does not look into; last, so that it shadows nothing.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    warnings.formatwarning = _one_line
     try:
         return _dispatch(words)
     except FdrlError as error:
@@ -73,6 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) is gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+_usual_warning = warnings.formatwarning
+
+
+def _one_line(message: Warning | str, category: type[Warning], *place: Any, **kw: Any) -> str:
+    """Format what fdrl did for the user as one line, without the place in the source."""
+    if issubclass(category, Notice):
+        return f"fdrl: note: {message}\n"
+    return _usual_warning(message, category, *place, **kw)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -215,7 +215,7 @@ def test_an_agents_own_arguments_override() -> None:
         (spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 3]), r"action space MultiDiscrete"),
         (spaces.Box(0, 1, (2,)), spaces.MultiBinary(2), r"action space MultiBinary\(2\)"),
         (spaces.Dict({"a": spaces.Discrete(2)}), spaces.Discrete(2), "observation space Dict"),
-        (spaces.Box(0, 1, (2, 8, 8, 3)), spaces.Discrete(2), r"shape \(2, 8, 8, 3\); supported"),
+        (spaces.Box(0, 1, (2, 8, 8, 3)), spaces.Discrete(2), r"shape \(2, 8, 8, 3\); flattened"),
     ],
 )
 def test_unsupported_spaces(observations: Any, actions: Any, words: str) -> None:

@@ -1,0 +1,139 @@
+"""`fdrl new`: whole projects or nothing, and names that packages can have."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fdrl import cli
+from fdrl.config import parse
+from fdrl.errors import FdrlError
+from fdrl.scaffold import project
+
+KINDS = sorted(project.KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_project_has_all_that_it_needs(kind: str, tmp_path: Path) -> None:
+    folder = project.write(kind, "sea_lion", tmp_path)
+    assert folder == tmp_path / "sea_lion"
+    made = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    wanted = ["pyproject.toml", "README.md", "train.toml", "sea_lion/__init__.py"]
+    assert made >= {*wanted, "tests/test_sea_lion.py", ".gitignore"}
+    assert [p.name for p in tmp_path.iterdir()] == ["sea_lion"]  # no draft is left behind
+    for path in folder.rglob("*"):
+        if path.is_file():
+            text = path.read_text()
+            assert "{{" not in text, path
+            assert not re.search(r"\bNAME\b", text), path
+            if path.suffix == ".py":
+                ast.parse(text)
+                assert max(map(len, text.splitlines())) <= 100, path
+    installs = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert installs["project"]["name"] == "sea_lion"
+    assert installs["project"]["entry-points"]["fdrl.plugins"] == {"sea_lion": "sea_lion:register"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("my-env", "did you mean 'my_env'"),
+        ("MyEnv", "did you mean 'my_env'"),
+        ("my env", "did you mean 'my_env'"),
+        ("../escape", "did you mean 'escape'"),
+        ("a/b", "did you mean 'a_b'"),
+        ("trailing_", "did you mean 'trailing'"),
+        ("2fast", "begins with a letter"),
+        ("", "begins with a letter"),
+        ("väg", "did you mean 'v_g'"),
+        ("class", "Python's own name; did you mean 'my_class'"),
+        ("random", "Python's own name; did you mean 'my_random'"),
+        ("fdrl", "installed already"),
+        ("gymnasium", "installed already"),
+    ],
+)
+def test_bad_names_are_refused_with_a_better_one(name: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(FdrlError, match=words):
+        project.write("env", name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=12))
+def test_a_name_is_a_package_or_an_error(name: str) -> None:
+    with suppress(FdrlError):
+        project.check_name(name)
+        assert name.isidentifier()
+        assert name == name.lower()
+
+
+def test_what_exists_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "my_env"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("keep")
+    with pytest.raises(FdrlError, match="my_env exists already"):
+        project.write("env", "my_env", tmp_path)
+    assert [p.name for p in mine.iterdir()] == ["notes.txt"]
+    (tmp_path / "other").write_text("a file")
+    with pytest.raises(FdrlError, match="other exists already"):
+        project.write("env", "other", tmp_path)
+
+
+def test_no_folder_to_write_into(tmp_path: Path) -> None:
+    with pytest.raises(FdrlError, match="no folder"):
+        project.write("env", "my_env", tmp_path / "nowhere")
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text, calls = Path.write_text, []
+
+    def full(path: Path, *args: object, **kwargs: object) -> int:
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        return write_text(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(FdrlError, match=r"cannot write .*my_env: No space left on device"):
+        project.write("env", "my_env", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environments_configs_are_valid(tmp_path: Path) -> None:
+    made = project.files("env", "sea_lion")
+    assert parse(tomllib.loads(made["train.toml"])).env == "SeaLion-v0"
+    assert tomllib.loads(made["suite.toml"])["base"]["env"] == "SeaLion-v0"
+
+
+def test_the_command_says_what_to_do_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["new", "env", "sea_lion", "--into", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "pip install -e ." in out
+    assert "fdrl check SeaLion-v0" in out
+    assert "sea_lion/world.py" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["new", "envy", "x"], "unknown kind 'envy'; did you mean 'env'?"),
+        (["new", "env"], "name the package: fdrl new env NAME"),
+        (["new", "env", "a", "b"], "unexpected argument 'b'"),
+    ],
+)
+def test_mistakes_on_the_command_line(
+    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv) == 2
+    assert words in capsys.readouterr().err
