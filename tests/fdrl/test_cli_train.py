@@ -171,7 +171,10 @@ def test_choose_types_leaves_other_flags_alone() -> None:
             ["--strategy", "fedavg", "--strategy.visit_power", "0"],
             "'--strategy.visit_power' of strategy 'fedavg'; cd, fd, ",
         ),
-        (["--hetero", "none", "--hetero.level", "1"], "; dynamics, init and conflict have that setting"),
+        (
+            ["--hetero", "none", "--hetero.level", "1"],
+            "; dynamics, init and conflict have that setting",
+        ),
         (["--bogus", "1"], "unknown flag '--bogus' (fdrl train --help lists all flags)"),
         (["--agent.zzz", "1"], "of agent 'ppo' (fdrl train --help lists all flags)"),
         (["--env", "Zzz"], "no Gymnasium id and not registered"),

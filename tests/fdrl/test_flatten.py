@@ -5,7 +5,6 @@ from typing import Any
 
 import bad_worlds
 import gymnasium
-import numpy as np
 import pytest
 from gymnasium import spaces
 
