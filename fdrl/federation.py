@@ -14,6 +14,7 @@ from fdrl import build
 from fdrl.channel import Channel, Combining, Delivery, Direction, Remembering, make_channel
 from fdrl.client import CohortClient, Embedded, under
 from fdrl.clock import Clock
+from fdrl.cohort import Labeled
 from fdrl.cohort import Part
 from fdrl.config import Run, checked
 from fdrl.fitting import fitted
@@ -215,6 +216,7 @@ class Federation:
             for agent in g.agents
         }
         several = len({*networks.values()}) > 1
+        owned = self._owned()
         return [
             " ".join(
                 [
@@ -222,9 +224,19 @@ class Federation:
                     for key, value in kwargs.items()
                 ]
                 + ([networks[k]] if several else [])
+                + ([owned[self.ids[k]]] if self.ids[k] in owned else [])
             )
             for k, kwargs in enumerate(self.envs.kwargs)
         ]
+
+    def _owned(self) -> dict[str, str]:
+        """Return the samples of each label that agents own, for those that own any."""
+        return {
+            name: "samples " + " ".join(map(str, row))
+            for client in self.clients
+            if isinstance(client.cohort, Labeled)
+            for name, row in zip(client.cohort.ids, client.cohort.histogram().tolist(), strict=True)
+        }
 
     def close(self) -> None:
         """Free environments and worker processes."""
