@@ -23,6 +23,8 @@ def fitted(run: Run, envs: EnvFactory) -> Run:
     chosen = msgspec.to_builtins(proxy) != msgspec.to_builtins(_default(run))
     if not isinstance(proxy, Mix | Visited) or chosen or proxy.bins**width < 2**63:
         return run
+    if getattr(run.strategy, "answer", "") == "labels":  # which asks about no states
+        return run
     served = run.strategy_name != "self"
     kind = "rollout" if served else "uniform"
     say_once(
