@@ -23,3 +23,15 @@ def register() -> None:
         factory="fdrl.agents.reinforce:make",
         summary="REINFORCE with normalized returns, an update an episode, no value network.",
     )
+    register_agent(
+        "classifier",
+        settings="fdrl.agents.classifier:Classifier",
+        factory="fdrl.agents.classifier:make",
+        summary="Supervised learning from labeled samples that each agent owns.",
+    )
+    register_agent(
+        "sb3",
+        settings="fdrl.agents.sb3:SB3",
+        factory="fdrl.agents.sb3:make",
+        summary="Stable-Baselines3's PPO, A2C or DQN, one model an agent.",
+    )

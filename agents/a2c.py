@@ -14,6 +14,7 @@ from fdrl.cohort import CohortContext
 from .activations import Name as ActivationName
 from .actor_critic import ActorCritics
 from .backend import Backend
+from .gaussian import objective_of
 from .layout import Init
 from .learner import Batch, Generators, Learner
 from .losses import METRICS, ActorCritic, normalize, total_loss
@@ -65,6 +66,8 @@ class A2C(
     """What follows each hidden layer."""
     init: Init = "orthogonal"
     """Initial weights: orthogonal as in Stable-Baselines3, or torch's defaults."""
+    log_std_init: float | None = None
+    """Continuous actions: logarithm of the standard deviations at the start; unset: 0."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
 
@@ -101,7 +104,7 @@ def update(
 def objective(batch: Batch, settings: A2C) -> ActorCritic:
     """Return the loss of one rollout."""
     advantages = batch.advantages
-    return ActorCritic(
+    return objective_of(batch.actions)(
         actions=batch.actions,
         advantages=normalize(advantages) if settings.normalize_advantage else advantages,
         targets=batch.returns,

@@ -6,6 +6,7 @@ order, the copies of a moment side by side), O observation components, A actions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -19,8 +20,10 @@ from . import optimizers
 from .advantages import bootstrap, gae
 from .chances import Chances
 from .crew import Crew, Crews
+from .gaussian import answers
+from .gaussian import log_probs as log_densities
 from .learner import Batch, Generators, Learner
-from .losses import chosen, log_softmax, softmax
+from .losses import chosen, log_softmax
 from .policies import Metrics, Networks, Policies
 from .recorder import Recorder
 from .rollout import Rollout
@@ -73,7 +76,7 @@ class ActorCritics(Policies):
         k = len(self.ids)
         self._crews = Crews(self.learner, self.world)
         self._chances = Chances(self._action_rngs)
-        self._recorder = Recorder(k, self._inputs, self.n_actions)
+        self._recorder = Recorder(k, self._inputs, self.layout.outputs)
         self._stretches = Stretches(k)
 
     def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
@@ -136,11 +139,11 @@ class ActorCritics(Policies):
     def _act(self, crew: Crew, steps: int, keep_following: bool = False) -> Rollout:
         """Roll out `steps` steps."""
         copies = self.settings.n_envs
-        uniforms = self._chances.take(crew.rows, steps * copies)
+        uniforms = self._chances.take(crew.rows, steps * copies * math.prod(self._chance))
         self._taken[crew.rows] += steps * copies
         return crew.world.act(
             crew.learner.network,
-            uniforms.reshape(-1, steps, copies),
+            uniforms.reshape(-1, steps, copies, *self._chance),
             self._fail_reward,
             keep_following,
         )
@@ -148,7 +151,7 @@ class ActorCritics(Policies):
     def _learn_from(self, rollout: Rollout, crew: Crew) -> Metrics:
         """Let a crew learn from its rollout; record what it saw."""
         observations = _flat(rollout.observations)
-        batch, log_probs = self._batch(
+        batch, said = self._batch(
             crew.learner,
             observations,
             actions=rollout.actions,
@@ -157,7 +160,7 @@ class ActorCritics(Policies):
             truncated_values=rollout.truncated_values,
             last=rollout.last,
         )
-        self._recorder.add(crew.rows, observations, np.exp(log_probs).swapaxes(1, 2))
+        self._recorder.add(crew.rows, observations, said)
         shuffles = [self._shuffle_rngs[k] for k in crew.rows.tolist()]
         return self._update(crew.learner, batch, self._rates(crew.rows), shuffles)
 
@@ -166,16 +169,17 @@ class ActorCritics(Policies):
         learner: Learner,
         observations: Floats,
         *,
-        actions: NDArray[np.int64],
+        actions: Array,
         rewards: Floats,
         done: NDArray[np.bool_],
         truncated_values: Floats,
         last: Floats,
     ) -> tuple[Batch, Floats]:
-        """Return the batch of a rollout [K, T, E] and its log-probabilities [K, A, M]."""
+        """Return the batch of a rollout [K, T, E] and what the policies said [K, M, W]."""
         s, shape, flat = self.settings, rewards.shape, (len(rewards), -1)
         logits, values = learner.network.outputs(observations)
-        log_probs = log_softmax(logits)
+        taken = np.ascontiguousarray(actions).reshape(*flat, *actions.shape[3:])
+        log_pi, said = _judged(logits, taken)
         advantages = gae(
             bootstrap(rewards, truncated_values, s.gamma),
             values.reshape(shape),
@@ -184,16 +188,15 @@ class ActorCritics(Policies):
             s.gamma,
             s.gae_lambda,
         ).reshape(flat)
-        chosen_actions = np.ascontiguousarray(actions).reshape(flat)
         batch = Batch(
             observations=observations,
-            actions=chosen_actions,
-            log_probs=np.ascontiguousarray(chosen(log_probs, chosen_actions)),
+            actions=taken,
+            log_probs=np.ascontiguousarray(log_pi),
             values=np.ascontiguousarray(values),
             advantages=advantages,
             returns=advantages + values,
         )
-        return batch, log_probs
+        return batch, said
 
     def _rates(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return learning rates [K], or [K, P] where the critic has its own."""
@@ -247,16 +250,16 @@ class ActorCritics(Policies):
             raise FdrlError(f"collect needs at least n_envs = {self.settings.n_envs} steps")
         rollout = self._act(self._crews.take(rows), t, keep_following=True)
         flat = _flat(rollout.observations)
-        self._recorder.add(rows, flat, softmax(self.learner.network.policy(flat)).swapaxes(1, 2))
-        tail = self.observation_shape
+        self._recorder.add(rows, flat, answers(self.learner.network.policy(flat), self.gaussian))
+        tail, lead = self.observation_shape, rollout.rewards.shape
         assert rollout.following is not None
         transitions: dict[str, Array] = {
-            "observations": rollout.observations.reshape(*rollout.actions.shape, *tail).copy(),
+            "observations": rollout.observations.reshape(*lead, *tail).copy(),
             "actions": rollout.actions.copy(),
             "rewards": rollout.rewards.copy(),
             "terminated": rollout.terminated.copy(),
             "truncated": rollout.truncated.copy(),
-            "next_observations": rollout.following.reshape(*rollout.actions.shape, *tail).copy(),
+            "next_observations": rollout.following.reshape(*lead, *tail).copy(),
         }
         return self._experience(rows, {}), transitions
 
@@ -267,8 +270,9 @@ class ActorCritics(Policies):
         """
         if len(self.ids) != 1:
             raise FdrlError(f"update needs a cohort of one agent, this one has {len(self.ids)}")
-        actions = np.ascontiguousarray(transitions["actions"], dtype=np.int64)
-        _, t, e = actions.shape
+        kind = np.float32 if self.gaussian else np.int64
+        actions = np.ascontiguousarray(transitions["actions"], dtype=kind)
+        _, t, e = actions.shape[:3]
         seen = _rows(transitions["observations"], self._inputs)
         following = _rows(transitions["next_observations"], self._inputs)
         cut = transitions["truncated"] & ~transitions["terminated"]
@@ -283,6 +287,14 @@ class ActorCritics(Policies):
             last=following.reshape(1, t, e, self._inputs)[:, -1],
         )
         return self._update(self.learner, batch, self._rates(np.arange(1)), self._shuffle_rngs)
+
+
+def _judged(outputs: Floats, actions: Array) -> tuple[Floats, Floats]:
+    """Return log pi(a|s) [K, M] of actions [K, M] or [K, M, D], and the policies [K, M, W]."""
+    if actions.ndim == 3:
+        return log_densities(outputs, actions), answers(outputs, True)
+    log_probs = log_softmax(outputs)
+    return chosen(log_probs, actions), np.exp(log_probs).swapaxes(1, 2)
 
 
 def _rows(array: Array, inputs: int) -> Floats:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl import gauss
 from fdrl.distill import DistillSettings, kl
 
 from . import optimizers
+from .gaussian import answers
 from .learner import Learner, step_rows
-from .losses import softmax
 from .network import Network
 
 Floats = NDArray[np.float32]
@@ -51,11 +52,14 @@ class Distiller:
         self.moments[rows], self.count[rows] = part.moments, part.count
 
 
-def weighted_kl(p: Floats, q: Floats, weights: Floats) -> NDArray[np.float64]:
-    """Weighted mean over N of KL(p || q), both [K, N, A]: [K]; 0 where no state has weight."""
+def weighted_kl(
+    p: Floats, q: Floats, weights: Floats, gaussian: bool = False
+) -> NDArray[np.float64]:
+    """Weighted mean over N of KL(p || q), both [K, N, W]: [K]; 0 where no state has weight."""
     w = weights.astype(np.float64)
     total = np.add.reduce(w, axis=1)
-    summed = np.add.reduce(np.ascontiguousarray(kl(p, q)) * w, axis=1)
+    each = gauss.kl(p, q) if gaussian else kl(p, q)
+    summed = np.add.reduce(np.ascontiguousarray(each) * w, axis=1)
     return np.asarray(summed / np.where(total > 0, total, 1.0))
 
 
@@ -68,7 +72,7 @@ def distill(
     weights: Floats,
     settings: DistillSettings,
 ) -> Metrics:
-    """Distill every agent that has weights [K, N] toward `targets` [K, N, A].
+    """Distill every agent that has weights [K, N] toward `targets` [K, N, W].
 
     `rates` [K] are learning rates, `states` is [K or 1, N, O]. A pass is a fresh permutation of
     the N states, cut into minibatches (the last one smaller). With a `kl_limit`, an agent stops
@@ -102,10 +106,11 @@ def _distill(
     settings: DistillSettings,
 ) -> Metrics:
     k, n = weights.shape
-    before = np.ascontiguousarray(softmax(network.policy(states)).swapaxes(1, 2))
+    gaussian = network.layout.gaussian
+    before = answers(network.policy(states), gaussian)
     live = np.ones(k, np.bool_)
     loss, taken = np.zeros(k), np.zeros(k)
-    step = optimizers.adam if distiller.kind == "adam" else optimizers.rmsprop
+    step = optimizers.STEPS[distiller.kind]
     size = distiller.moments.shape[2]
     for rows in _minibatches(distiller.generators, live, n, settings):
         x = _gather(states, rows)
@@ -113,8 +118,8 @@ def _distill(
         w = _gather(weights, rows)
         value, logits = network.backward_distill(x, _gather(targets, rows), w, settings.loss)
         if settings.kl_limit > 0:
-            now = softmax(logits).swapaxes(1, 2)
-            live &= weighted_kl(old, now, w) <= settings.kl_limit
+            now = answers(logits, gaussian)
+            live &= weighted_kl(old, now, w, gaussian) <= settings.kl_limit
             if not live.any():
                 break
         active = live & (w > 0).any(axis=1)
@@ -124,11 +129,11 @@ def _distill(
         step_rows(step, policies, grad, distiller.moments, distiller.count, rates, active)
         loss += np.where(active, value, 0.0)
         taken += active
-    after = np.ascontiguousarray(softmax(network.policy(states)).swapaxes(1, 2))
+    after = answers(network.policy(states), gaussian)
     return {
         "distill/loss": loss / np.maximum(taken, 1),
-        "distill/kl_before": weighted_kl(targets, before, weights),
-        "distill/kl_after": weighted_kl(targets, after, weights),
+        "distill/kl_before": weighted_kl(targets, before, weights, gaussian),
+        "distill/kl_after": weighted_kl(targets, after, weights, gaussian),
         "distill/gradient_steps": taken,
     }
 

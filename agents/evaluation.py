@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fdrl.seeding import Purpose, generator
 from fdrl.vector import VectorEnv
 
+from . import gaussian
 from .network import Network
 from .rollout import sample
 
@@ -16,17 +17,24 @@ BLOCK = 128
 
 
 def evaluate(
-    network: Network, env: VectorEnv, agents: tuple[int, ...], seed: int, greedy: bool
+    network: Network,
+    env: VectorEnv,
+    agents: tuple[int, ...],
+    seed: int,
+    greedy: bool,
+    bounds: gaussian.Bounds | None = None,
 ) -> NDArray[np.float64]:
     """Play each of the K * J copies of `env` to the end of its first episode: returns [K, J].
 
     Ties between actions go to the first. A stochastic policy draws from a stream of its own per
-    agent, so no evaluation moves training.
+    agent, so no evaluation moves training. Continuous actions stay inside `bounds`.
     """
     k = len(agents)
     copies = env.count // k
     rngs = [generator(seed, Purpose.EVALUATION, agent, 1) for agent in agents]
-    uniforms = np.zeros((k, BLOCK, copies), np.float32)
+    layout = network.layout
+    chance = gaussian.chance_shape(layout.n_actions, layout.gaussian)
+    uniforms = np.zeros((k, BLOCK, copies, *chance), np.float32)
     observations = env.reset()
     returns = np.zeros(env.count)
     playing = np.ones(env.count, np.bool_)
@@ -34,13 +42,13 @@ def evaluate(
     while playing.any():
         logits = network.policy(observations.reshape(k, copies, -1))
         if greedy:
-            actions = np.argmax(logits, axis=1)
+            actions = gaussian.greedy(logits) if layout.gaussian else np.argmax(logits, axis=1)
         else:
             if t % BLOCK == 0:
                 for row, rng in zip(uniforms, rngs, strict=True):
                     row[...] = rng.random(row.shape, dtype=np.float32)
-            actions = sample(logits, uniforms[:, t % BLOCK])
-        step = env.step(actions.reshape(-1))
+            actions = sample(logits, uniforms[:, t % BLOCK], layout.gaussian)
+        step = env.step(gaussian.playable(actions, bounds))
         returns += np.where(playing, step.rewards, 0.0)
         playing &= ~(step.terminated | step.truncated)
         observations = step.observations

@@ -2,7 +2,8 @@
 
 Two separate towers, as in Stable-Baselines3's ``MlpPolicy``: the policy's parameters come first,
 then the value's; inside a tower layer by layer, weights [in, out] before biases [out]. Both towers
-have the same hidden sizes, so one strided view [K, 2, in, out] reaches a layer of both.
+have the same hidden sizes, so one strided view [K, 2, in, out] reaches a layer of both. A Gaussian
+policy's tower ends with the logarithms of its D standard deviations.
 """
 
 from __future__ import annotations
@@ -25,12 +26,20 @@ Init = Literal["orthogonal", "torch"]
 
 @dataclass(frozen=True)
 class Layout:
-    """The shape of one agent's networks: O inputs, hidden sizes, A actions."""
+    """The shape of one agent's networks: O inputs, hidden sizes, A actions (or D dimensions)."""
 
     inputs: int
     hidden: tuple[int, ...]
     n_actions: int
     activation: str = "tanh"
+    gaussian: bool = False
+    log_std: float = 0.0
+    """Where the logarithms of a Gaussian policy's standard deviations start."""
+
+    @property
+    def outputs(self) -> int:
+        """What a policy puts out for a state: A logits, or D means and D logarithms."""
+        return 2 * self.n_actions if self.gaussian else self.n_actions
 
     @cached_property
     def layers(self) -> list[tuple[int, int]]:
@@ -51,7 +60,8 @@ class Layout:
     @cached_property
     def policy_size(self) -> int:
         """Parameters of the policy tower."""
-        return self.trunk_size + (self.features + 1) * self.n_actions
+        spread = self.n_actions if self.gaussian else 0
+        return self.trunk_size + (self.features + 1) * self.n_actions + spread
 
     @cached_property
     def size(self) -> int:
@@ -64,7 +74,7 @@ class Views:
 
     `w[l]` [K, 2, in, out] and `b[l]` [K, 2, 1, out] are hidden layer l of both towers;
     `policy_w` [K, features, A], `policy_b` [K, A, 1], `value_w` [K, features, 1] and
-    `value_b` [K, 1, 1] are the heads.
+    `value_b` [K, 1, 1] are the heads; `log_std` [K, D, 1] is empty unless policies are Gaussians.
     """
 
     def __init__(self, layout: Layout, rows: Floats) -> None:
@@ -81,6 +91,7 @@ class Views:
         f, a, v = layout.features, layout.n_actions, layout.policy_size + offset
         self.policy_w = _strided(rows, offset, (f, a), (a * 4, 4))
         self.policy_b = _strided(rows, offset + f * a, (a, 1), (4, 4))
+        self.log_std = rows[:, offset + (f + 1) * a : layout.policy_size, None]
         self.value_w = _strided(rows, v, (f, 1), (4, 4))
         self.value_b = _strided(rows, v + f, (1, 1), (4, 4))
 
@@ -112,21 +123,18 @@ def linear_default(rng: np.random.Generator, inputs: int, outputs: int) -> list[
 
 def initial_row(layout: Layout, rng: np.random.Generator, init: Init = "orthogonal") -> Floats:
     """Return one agent's initial parameters [P]; `orthogonal` has Stable-Baselines3's gains."""
-    if init == "torch":
-        sizes = [
-            (i, o)
-            for outputs in (layout.n_actions, 1)
-            for i, o in (*layout.layers, (layout.features, outputs))
-        ]
-        return np.concatenate([p.ravel() for i, o in sizes for p in linear_default(rng, i, o)])
-    parts: list[Floats] = []
-    heads = ((layout.n_actions, 0.01), (1, 1.0))
-    for outputs, gain in heads:
-        for i, o in layout.layers:
-            parts += [orthogonal(rng, i, o, math.sqrt(2)).ravel(), np.zeros(o, np.float32)]
-        head = orthogonal(rng, layout.features, outputs, gain)
-        parts += [head.ravel(), np.zeros(outputs, np.float32)]
-    return np.concatenate(parts)
+    spread = [np.full(layout.n_actions, layout.log_std, np.float32)] if layout.gaussian else []
+    towers: list[list[Floats]] = []
+    for outputs, gain in ((layout.n_actions, 0.01), (1, 1.0)):
+        sizes = [(i, o, math.sqrt(2)) for i, o in layout.layers]
+        parts: list[Floats] = []
+        for i, o, gain_here in (*sizes, (layout.features, outputs, gain)):
+            if init == "torch":
+                parts += [p.ravel() for p in linear_default(rng, i, o)]
+            else:
+                parts += [orthogonal(rng, i, o, gain_here).ravel(), np.zeros(o, np.float32)]
+        towers.append(parts)
+    return np.concatenate([*towers[0], *spread, *towers[1]])
 
 
 def initial_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,13 @@ Generators = Sequence[np.random.Generator]
 
 @dataclass
 class Batch:
-    """A rollout, flat: observations [K, M, O], everything else [K, M]; M = T * E in time order."""
+    """A rollout, flat: observations [K, M, O], everything else [K, M]; M = T * E in time order.
+
+    Continuous actions are [K, M, D], float32, as they were drawn, not as they were clipped.
+    """
 
     observations: Floats
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     log_probs: Floats
     values: Floats
     advantages: Floats
@@ -107,7 +111,7 @@ class Learner:
         if self.anchor is not None:
             self.anchor.pull(self.network)
         optimizers.clip_rows(grad, max_grad_norm)
-        step = optimizers.adam if self.kind == "adam" else optimizers.rmsprop
+        step = optimizers.STEPS[self.kind]
         step_rows(step, self.network.params, grad, self.moments, self.count, lr, live)
 
 

@@ -8,7 +8,7 @@ on its own rows alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ class ActorCritic:
     Without `clip_range` the policy loss is -advantage * log pi(a|s).
     """
 
-    actions: NDArray[np.int64]
+    actions: NDArray[Any]
     advantages: Floats
     targets: Floats
     old_log_probs: Floats

@@ -1,7 +1,8 @@
 """K policy-and-value networks as one batched NumPy program, with a hand-written backward pass.
 
 Shapes: K agents, B rows, O inputs, A actions, P parameters. Logits are [K, A, B], actions before
-rows, so that a softmax runs over whole vectors and not over pairs. Nothing mixes agents: every
+rows, so that a softmax runs over whole vectors and not over pairs; of Gaussian policies they are
+[K, 2D, B], means and logarithms of standard deviations (`gaussian`). Nothing mixes agents: every
 reduction runs over a row of one agent or is a matrix product of one agent, so an agent's numbers
 do not depend on who else is in the stack.
 """
@@ -13,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl import gauss
 from fdrl.distill import Loss, loss_and_gradient
 
 from .activations import ACTIVATIONS
@@ -90,7 +92,7 @@ class NumpyNetwork:
     def policy(self, x: Floats) -> Floats:
         """Return the logits [K, A, B]; the caller may keep them."""
         rows = x.shape[1]
-        logits = np.empty((self.agents, self.layout.n_actions, rows), np.float32)
+        logits = np.empty((self.agents, self.layout.outputs, rows), np.float32)
         if rows <= self._block:  # every step of a rollout
             self._policy_head(self._trunk(x, 0, 1)[-1], logits)
             return logits
@@ -111,7 +113,7 @@ class NumpyNetwork:
     def outputs(self, x: Floats) -> tuple[Floats, Floats]:
         """Return logits [K, A, B] and values [K, B]."""
         rows = x.shape[1]
-        logits = np.empty((self.agents, self.layout.n_actions, rows), np.float32)
+        logits = np.empty((self.agents, self.layout.outputs, rows), np.float32)
         values = np.empty((self.agents, 1, rows), np.float32)
         for i in range(0, rows, self._block):
             h = self._trunk(x[:, i : i + self._block], 0, 2)[-1]
@@ -127,7 +129,7 @@ class NumpyNetwork:
             block = x[:, i : i + self._block]
             hidden = self._trunk(block, 0, 2)
             k, b = block.shape[:2]
-            logits = SHARED.take("logits", (k, self.layout.n_actions, b))
+            logits = SHARED.take("logits", (k, self.layout.outputs, b))
             values = SHARED.take("values", (k, 1, b))
             self._policy_head(hidden[-1], logits)
             self._value_head(hidden[-1], values)
@@ -147,10 +149,11 @@ class NumpyNetwork:
     ) -> tuple[NDArray[np.float64], Floats]:
         """Write the distillation gradient into the policy's part of `grad`."""
         hidden = self._trunk(x, 0, 1)
-        shape = (self.agents, self.layout.n_actions, x.shape[1])
+        shape = (self.agents, self.layout.outputs, x.shape[1])
         logits = SHARED.take("logits", shape)
         self._policy_head(hidden[-1], logits)
-        value, slope = loss_and_gradient(logits.swapaxes(1, 2), targets, weights, loss)
+        slopes_of = gauss.loss_and_gradient if self.layout.gaussian else loss_and_gradient
+        value, slope = slopes_of(logits.swapaxes(1, 2), targets, weights, loss)
         d = SHARED.take("logit slopes", shape)
         np.copyto(d, slope.swapaxes(1, 2), casting="same_kind")
         self._backward(self._transposed(1), hidden, d, None, self._g)
@@ -169,8 +172,11 @@ class NumpyNetwork:
         return outputs
 
     def _policy_head(self, h: Floats, logits: Floats) -> None:
-        """Write logits [K, A, B] from the features [K, towers, B, F] of tower 0."""
+        """Write the policy's outputs [K, A or 2D, B] from features [K, towers, B, F] of tower 0."""
         rows = np.matmul(h[:, 0], self._p.policy_w)
+        if self.layout.gaussian:
+            logits[:, self.layout.n_actions :] = self._p.log_std
+            logits = logits[:, : self.layout.n_actions]
         np.add(rows.swapaxes(1, 2), self._p.policy_b, out=logits)
 
     def _value_head(self, h: Floats, values: Floats) -> None:
@@ -201,6 +207,9 @@ class NumpyNetwork:
         """Write the gradients of all layers, given those of logits [K, A, B], values [K, 1, B]."""
         towers = 1 if dvalues is None else 2
         top = hidden[-1]
+        if self.layout.gaussian:
+            np.add.reduce(dlogits[:, self.layout.n_actions :], axis=2, keepdims=True, out=g.log_std)
+            dlogits = np.ascontiguousarray(dlogits[:, : self.layout.n_actions])
         _head_gradient(top[:, 0], dlogits, g.policy_w, g.policy_b)
         if dvalues is not None:
             _head_gradient(top[:, -1], dvalues, g.value_w, g.value_b)

@@ -1,7 +1,8 @@
-"""Adam and RMSprop over rows [K, P], one agent a row, and clipping per row: all in place."""
+"""Adam, RMSprop and SGD over rows [K, P], one agent a row, and clipping per row: all in place."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from .workspace import SHARED
 
 Floats = NDArray[np.float32]
-Kind = Literal["adam", "rmsprop"]
+Kind = Literal["adam", "rmsprop", "sgd"]
 BETA1, BETA2, ALPHA = 0.9, 0.999, 0.99
-SLOTS: dict[str, int] = {"adam": 2, "rmsprop": 1}
+SLOTS: dict[str, int] = {"adam": 2, "rmsprop": 1, "sgd": 0}
 
 
 def clip_rows(grad: Floats, limit: float) -> NDArray[np.float64]:
@@ -82,6 +83,20 @@ def rmsprop(
     _descend(params, scratch, np.ones(len(count)), lr)
 
 
+def sgd(
+    params: Floats,
+    grad: Floats,
+    moments: Floats,
+    count: NDArray[np.int64],
+    lr: NDArray[np.float64],
+) -> None:
+    """One step of plain gradient descent; `moments` [K, 0, P] hold nothing."""
+    count += 1
+    scratch = SHARED.take("optimizer", params.shape)
+    np.copyto(scratch, grad)
+    _descend(params, scratch, np.ones(len(count)), lr)
+
+
 def _descend(
     params: Floats, direction: Floats, rate: NDArray[np.float64], lr: NDArray[np.float64]
 ) -> None:
@@ -91,3 +106,6 @@ def _descend(
     else:
         np.multiply(direction, (rate[:, None] * lr).astype(np.float32), out=direction)
     np.subtract(params, direction, out=params)
+
+
+STEPS: dict[str, Callable[..., None]] = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}

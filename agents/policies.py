@@ -23,9 +23,9 @@ from .activations import Name as ActivationName
 from .backend import Backend, make_network
 from .distilling import Distiller, distill
 from .evaluation import evaluate
+from .gaussian import answers, bounds_of, chance_shape
 from .layout import Init, Layout, initial_rows
 from .learner import Anchor, Learner
-from .losses import softmax
 from .rollout import World
 
 Array = NDArray[Any]
@@ -57,8 +57,12 @@ class Policies:
         self.ids, self.agents, self._context = context.ids, context.agents, context
         self.observation_shape = context.envs.observation_shape
         self.n_actions = context.envs.n_actions
+        self.gaussian = context.envs.gaussian
         self._inputs = math.prod(self.observation_shape)
-        self.layout = Layout(self._inputs, settings.hidden, self.n_actions, settings.activation)
+        sizes = (self._inputs, settings.hidden, self.n_actions, settings.activation)
+        log_std = getattr(settings, "log_std_init", None)
+        self.layout = Layout(*sizes, self.gaussian, 0.0 if log_std is None else log_std)
+        self._chance = chance_shape(self.n_actions, self.gaussian)
         seed, same = context.seed, context.same_init
         rows = initial_rows(self.layout, seed, self.agents, same, settings.init)
         network = make_network(settings.backend, self.layout, rows, context.device)
@@ -68,15 +72,16 @@ class Policies:
         self._shuffle_rngs = self._generators(Purpose.MINIBATCH)
         distill_rngs = self._generators(Purpose.DISTILL)
         self._distiller = Distiller(len(self.ids), self.layout.policy_size, distill_rngs)
-        self.world = World(context.envs.vector(settings.n_envs), len(self.ids), self._inputs)
+        self._bounds = bounds_of(context.envs)
+        vector = context.envs.vector(settings.n_envs)
+        self.world = World(vector, len(self.ids), self._inputs, self._bounds)
 
     def _generators(self, purpose: Purpose) -> list[np.random.Generator]:
         return [generator(self._context.seed, purpose, a) for a in self.agents]
 
     def probs(self, states: Array) -> NDArray[np.float32]:
-        """Answer `states` [N, *O] or [K, N, *O]: probabilities [K, N, A]."""
-        logits = self.learner.network.policy(self._states(states))
-        return np.ascontiguousarray(softmax(logits).swapaxes(1, 2))
+        """Answer `states` [N, *O] or [K, N, *O]: probabilities [K, N, A], or moments [K, N, 2D]."""
+        return answers(self.learner.network.policy(self._states(states)), self.gaussian)
 
     def _states(self, states: Array) -> Floats:
         """Check states and return them as [1 or K, N, O]."""
@@ -96,13 +101,14 @@ class Policies:
     def distill(
         self, states: Array, targets: Array, weights: Array, settings: DistillSettings
     ) -> Metrics:
-        """Move each policy toward `targets` [K, N, A] at `states`; see `fdrl.Cohort`."""
+        """Move each policy toward `targets` [K, N, W] at `states`; see `fdrl.Cohort`."""
         x = self._states(states)
         k, n = len(self.ids), x.shape[1]
-        if targets.shape != (k, n, self.n_actions) or weights.shape != (k, n):
+        if targets.shape != (k, n, self.layout.outputs) or weights.shape != (k, n):
+            each = "means and standard deviations" if self.gaussian else "actions"
             raise FdrlError(
                 f"targets {targets.shape} and weights {weights.shape} do not fit {k} agents, "
-                f"{n} states and {self.n_actions} actions"
+                f"{n} states and {self.layout.outputs} {each}"
             )
         distiller, rates = self._distiller, np.full(k, settings.lr)
         if settings.optimizer == "learner":
@@ -127,7 +133,8 @@ class Policies:
         """Return undiscounted returns [K, episodes] in fresh environments."""
         env = self._context.envs.evaluation(episodes, seed, held_out)
         try:
-            return evaluate(self.learner.network, env, self.agents, seed, greedy)
+            network = self.learner.network
+            return evaluate(network, env, self.agents, seed, greedy, self._bounds)
         finally:
             env.close()
 
@@ -154,7 +161,8 @@ class Policies:
         if part == "optimizer":
             moments[...] = rows[:, :-1].reshape(moments.shape)
             # Rows may come from elsewhere: a negative mean of squares would turn weights into NaN.
-            np.maximum(moments[:, -1], 0.0, out=moments[:, -1])
+            if moments.shape[1]:
+                np.maximum(moments[:, -1], 0.0, out=moments[:, -1])
             self.learner.count[...] = np.rint(np.maximum(rows[:, -1], 0.0))
         else:
             params[:, : sizes[part]] = rows
@@ -170,6 +178,11 @@ class Policies:
 
     def state(self) -> dict[str, Array]:
         """Everything needed for a bit-exact resume; the first axis of every array is K."""
+        world = {f"world/{name}": array for name, array in self.world.state().items()}
+        return self._learning_state() | world
+
+    def _learning_state(self) -> dict[str, Array]:
+        """Return the state of everything but the environments."""
         out: dict[str, Array] = {
             "parameters": self.learner.network.params.copy(),
             "optimizer/moments": self.learner.moments.copy(),
@@ -179,7 +192,6 @@ class Policies:
             "steps": self._taken.copy(),
         }
         out |= {f"rng/{name}": pack_generators(rngs) for name, rngs in self._streams().items()}
-        out |= {f"world/{name}": array for name, array in self.world.state().items()}
         if self.learner.anchor is not None:
             out["anchor/rows"] = self.learner.anchor.rows.copy()
             out["anchor/strength"] = np.full(len(self.ids), self.learner.anchor.strength)
@@ -194,6 +206,11 @@ class Policies:
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from what `state` returned."""
+        self._load_learning_state(state)
+        world = {n.removeprefix("world/"): a for n, a in state.items() if n.startswith("world/")}
+        self.world.load_state(world)
+
+    def _load_learning_state(self, state: Mapping[str, Array]) -> None:
         self.load_parameters(state["parameters"])
         self.learner.moments[...] = state["optimizer/moments"]
         self.learner.count[...] = state["optimizer/count"]
@@ -202,8 +219,6 @@ class Policies:
         self._taken[...] = state["steps"]
         for name, rngs in self._streams().items():
             unpack_generators(rngs, state[f"rng/{name}"])
-        world = {n.removeprefix("world/"): a for n, a in state.items() if n.startswith("world/")}
-        self.world.load_state(world)
         rows = state.get("anchor/rows")
         self.anchor(rows, 0.0 if rows is None else float(state["anchor/strength"][0]))
 

@@ -14,6 +14,7 @@ from fdrl.cohort import CohortContext
 from .activations import Name as ActivationName
 from .actor_critic import ActorCritics
 from .backend import Backend
+from .gaussian import objective_of
 from .layout import Init
 from .learner import Batch, Generators, Learner
 from .losses import METRICS, ActorCritic, normalize, total_loss
@@ -72,6 +73,8 @@ class PPO(
     """What follows each hidden layer."""
     init: Init = "orthogonal"
     """Initial weights: orthogonal as in Stable-Baselines3, or torch's defaults."""
+    log_std_init: float | None = None
+    """Continuous actions: logarithm of the standard deviations at the start; unset: 0."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
 
@@ -93,7 +96,7 @@ def update(
     With `target_kl`, an agent that has moved too far stops where it is and draws no more shuffles,
     while the others go on.
     """
-    k, m = batch.actions.shape
+    k, m = batch.log_probs.shape
     live = np.ones(k, np.bool_)
     sums, seen = np.zeros((len(METRICS), k)), np.zeros(k)
     order = np.zeros((k, m), np.int64)
@@ -125,7 +128,7 @@ def update(
 def objective(part: Batch, settings: PPO) -> ActorCritic:
     """Return the clipped loss of one minibatch."""
     advantages = part.advantages
-    return ActorCritic(
+    return objective_of(part.actions)(
         actions=part.actions,
         advantages=normalize(advantages) if settings.normalize_advantage else advantages,
         targets=part.returns,

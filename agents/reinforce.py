@@ -87,6 +87,11 @@ class Reinforcers(Policies):
         super().__init__(settings, context, "adam")
         self.settings = settings
         inner, layout = self.learner.network, self.layout
+        if self.gaussian:
+            self.close()
+            raise FdrlError(
+                "agent 'reinforce' has discrete actions only; for continuous ones use ppo or a2c"
+            )
         sizes = (layout.inputs, layout.hidden, layout.n_actions, layout.activation)
         self.layout = own = PolicyLayout(*sizes)
         self.learner = Learner.fresh(PolicyNetwork(inner, own), "adam")

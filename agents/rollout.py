@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fdrl.errors import FdrlError
 from fdrl.vector import VectorEnv
 
-from . import some
+from . import gaussian, some
 from .network import Network
 from .tally import Tally, any_set
 from .workspace import SHARED
@@ -28,12 +28,14 @@ Array = NDArray[Any]
 class Rollout:
     """What happened, [K, T, ...] views of workspace memory that lies in time order.
 
+    `actions` are [K, T, E], or [K, T, E, D] if they are continuous.
+
     `truncated_values` is V(next observation) where an episode was cut off, and 0 elsewhere;
     `following` is [K, T, E, O], kept on request; `last` [K, E, O] is what to act on next.
     """
 
     observations: Floats
-    actions: NDArray[np.int64]
+    actions: Array
     rewards: Floats
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
@@ -45,12 +47,17 @@ class Rollout:
 class _Tape:
     """The memory behind a `Rollout`: a moment after another, [T, K * E] or [T, K, E, O]."""
 
-    def __init__(self, steps: int, agents: int, copies: int, inputs: int, keep: bool) -> None:
+    def __init__(
+        self, steps: int, agents: int, copies: int, inputs: int, keep: bool, dims: int
+    ) -> None:
         self.shape = (steps, agents, copies)
         flat = (steps, agents * copies)
         take = SHARED.take
         self.observations = take("tape observations", (steps + 1, *self.shape[1:], inputs))
-        self.actions = take("tape actions", flat, np.int64)
+        if dims:
+            self.actions = take("tape continuous actions", (*flat, dims))
+        else:
+            self.actions = take("tape actions", flat, np.int64)
         self.rewards = take("tape rewards", flat)
         self.terminated = take("tape terminated", flat, np.bool_)
         self.truncated = take("tape truncated", flat, np.bool_)
@@ -64,7 +71,7 @@ class _Tape:
             return array.reshape(*self.shape, *array.shape[3:]).swapaxes(0, 1)
 
         def by_copy(array: Array) -> Array:
-            return array.reshape(self.shape).swapaxes(0, 1)
+            return array.reshape(*self.shape, *array.shape[2:]).swapaxes(0, 1)
 
         return Rollout(
             agents_first(self.observations[:-1]),
@@ -72,14 +79,19 @@ class _Tape:
             by_copy(self.rewards),
             by_copy(self.terminated),
             by_copy(self.truncated),
-            by_copy(self.values),
+            self.values.swapaxes(0, 1),
             last,
             None if self.following is None else agents_first(self.following),
         )
 
 
-def sample(logits: Floats, uniforms: Floats) -> NDArray[np.int64]:
-    """Draw actions [K, E] from logits [K, A, E] by inverting the distribution function."""
+def sample(logits: Floats, uniforms: Floats, continuous: bool = False) -> NDArray[Any]:
+    """Draw actions [K, E] from logits [K, A, E] by inverting the distribution function.
+
+    `continuous` actions [K, E, D] are drawn by `gaussian.sample` from more uniforms.
+    """
+    if continuous:
+        return gaussian.sample(logits, uniforms)
     e = np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True))
     np.exp(e, out=e)
     np.add.accumulate(e, axis=1, out=e)
@@ -95,13 +107,16 @@ class World:
     parked, i.e. its copies are remembered as they are, and `wake` puts them back.
     """
 
-    def __init__(self, env: VectorEnv, agents: int, inputs: int) -> None:
+    def __init__(
+        self, env: VectorEnv, agents: int, inputs: int, bounds: gaussian.Bounds | None = None
+    ) -> None:
         if env.count % agents:
             raise ValueError(f"{env.count} environment copies for {agents} agents")
         self.env = env
         self.agents = agents
         self.copies = env.count // agents
         self.inputs = inputs
+        self.bounds = bounds
         self.tally = Tally(agents, self.copies)
         self.observations = self._by_agent(env.reset()).reshape(agents, self.copies, inputs).copy()
         self._parked: dict[int, dict[str, Array]] = {}
@@ -136,17 +151,19 @@ class World:
         fail_reward: float | None,
         keep_following: bool = False,
     ) -> Rollout:
-        """Let all agents act for T steps; `uniforms` [K, T, E] choose the actions."""
+        """Let all agents act for T steps; `uniforms` [K, T, E, ...] choose the actions."""
         steps = uniforms.shape[1]
-        tape = _Tape(steps, self.agents, self.copies, self.inputs, keep_following)
+        continuous = network.layout.gaussian
+        dims = network.layout.n_actions if continuous else 0
+        tape = _Tape(steps, self.agents, self.copies, self.inputs, keep_following, dims)
         shape = (self.agents, self.copies, self.inputs)
         chances = np.ascontiguousarray(uniforms.swapaxes(0, 1))
         tape.observations[0] = self.observations
         for t in range(steps):
             logits = network.policy(tape.observations[t])
-            actions = sample(logits, chances[t]).reshape(-1)
-            tape.actions[t] = actions
-            step = self.env.step(actions)
+            actions = sample(logits, chances[t], continuous)
+            tape.actions[t] = actions.reshape(tape.actions.shape[1:])
+            step = self.env.step(gaussian.playable(actions, self.bounds))
             tape.rewards[t] = step.rewards
             tape.terminated[t], tape.truncated[t] = step.terminated, step.truncated
             if tape.following is not None:

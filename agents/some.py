@@ -47,13 +47,15 @@ class _Held:
         self.count = len(copies)
         self._env, self._copies = env, copies
         self._before = env.state()
-        self._actions = np.zeros(env.count, np.int64)
+        self._actions: Array | None = None
 
     def reset(self) -> NDArray[np.float32]:
         raise TypeError("some copies of a vector are never reset")
 
     def step(self, actions: Array) -> Step:
         """Advance these copies; return what became of them."""
+        if self._actions is None:
+            self._actions = np.zeros((self._env.count, *actions.shape[1:]), actions.dtype)
         self._actions[self._copies] = actions
         step, rows = self._env.step(self._actions), self._copies
         return Step(

@@ -18,6 +18,7 @@ from torch.nn import functional
 from fdrl.distill import FLOOR, Loss
 from fdrl.errors import FdrlError
 
+from .gaussian import HALF_LOG_2PI
 from .layout import Layout
 from .losses import ActorCritic, Objective
 
@@ -88,7 +89,8 @@ class TorchNetwork:
 
         def per_agent(theta: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
             ours = self._policy(theta, self._send(_of(x, rows)))
-            each = distill_loss(ours, self._send(targets[rows]), self._send(weights[rows]), loss)
+            loss_of = gaussian_distill_loss if self.layout.gaussian else distill_loss
+            each = loss_of(ours, self._send(targets[rows]), self._send(weights[rows]), loss)
             return each, each.detach()
 
         return np.concatenate(self._descents(per_agent)).astype(np.float64), logits
@@ -144,7 +146,11 @@ class TorchNetwork:
     def _policy(self, theta: Tensor, x: Tensor) -> Tensor:
         h, offset = self._trunk(theta, x, 0)
         f, a = self.layout.features, self.layout.n_actions
-        return _linear(theta, h, offset, f, a).transpose(1, 2)
+        outputs = _linear(theta, h, offset, f, a).transpose(1, 2)
+        if not self.layout.gaussian:
+            return outputs
+        log_std = theta[:, offset + (f + 1) * a : self.layout.policy_size, None]
+        return torch.cat([outputs, log_std.expand_as(outputs)], 1)
 
     def _values(self, theta: Tensor, x: Tensor) -> Tensor:
         h, offset = self._trunk(theta, x, self.layout.policy_size)
@@ -180,9 +186,12 @@ class TorchObjective:
 
 def actor_critic_loss(logits: Tensor, values: Tensor, o: TorchObjective) -> tuple[Tensor, Tensor]:
     """Return each agent's loss [K] and the metrics [5, K] of `losses.METRICS`."""
-    log_p = torch.log_softmax(logits, 1)
-    log_pi = log_p.gather(1, o.actions[:, None])[:, 0]
-    entropy = -(log_p.exp() * log_p).sum(1).mean(1)
+    if o.actions.dim() == 3:
+        log_pi, entropy = _gaussian_policy(logits, o.actions)
+    else:
+        log_p = torch.log_softmax(logits, 1)
+        log_pi = log_p.gather(1, o.actions[:, None])[:, 0]
+        entropy = -(log_p.exp() * log_p).sum(1).mean(1)
     kl = clipped = torch.zeros_like(entropy)
     gain = o.advantages * log_pi
     if o.clip_range is not None:
@@ -199,6 +208,26 @@ def actor_critic_loss(logits: Tensor, values: Tensor, o: TorchObjective) -> tupl
     policy_loss = -gain.mean(1)
     loss = policy_loss - o.ent_coef * entropy + o.vf_coef * value_loss
     return loss, torch.stack([policy_loss, value_loss, -entropy, kl, clipped]).detach()
+
+
+def _gaussian_policy(outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-densities [K, B] of actions [K, B, D] and the mean entropy [K]."""
+    mean, log_std = outputs.transpose(1, 2).chunk(2, dim=2)
+    each = -(((actions - mean) / log_std.exp()).square() / 2 + log_std + HALF_LOG_2PI)
+    return each.sum(2), (log_std + 0.5 + HALF_LOG_2PI).sum(2).mean(1)
+
+
+def gaussian_distill_loss(outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss) -> Tensor:
+    """Weighted mean [K] of KL(t || p) or KL(p || t); outputs [K, 2D, B], t moments [K, B, 2D]."""
+    if loss == "js":
+        raise FdrlError(f"distill.loss is {loss!r}, but continuous actions need forward or reverse")
+    mean, log_std = outputs.transpose(1, 2).chunk(2, dim=2)
+    target, target_std = targets.chunk(2, dim=2)
+    spread = log_std.exp()
+    p, q = (target_std, spread) if loss == "forward" else (spread, target_std)
+    each = (torch.log(q / p) + (p**2 + (mean - target) ** 2) / (2 * q**2) - 0.5).sum(2)
+    total = weights.sum(1)
+    return (each * weights).sum(1) / torch.where(total > 0, total, torch.ones_like(total))
 
 
 def distill_loss(logits: Tensor, targets: Tensor, weights: Tensor, loss: Loss) -> Tensor:

@@ -33,11 +33,12 @@ class Vectorized:
 
     `params` hold one value per copy [n] for each physical parameter, and the interval
     ``init_low, init_high`` from which each of an initial state's numbers is drawn. Actions are
-    not checked: they must be 0 .. A-1. One copy's values are the same whatever n is.
+    not checked: they must be 0 .. A-1, or [n, D] in the space. One copy's values are the same
+    whatever n is.
     """
 
     observation_space: ClassVar[spaces.Box]
-    action_space: ClassVar[spaces.Discrete]
+    action_space: ClassVar[spaces.Discrete | spaces.Box]
     size: ClassVar[int]
     """D, the numbers in a state."""
     draws: ClassVar[int]
@@ -86,7 +87,7 @@ class Vectorized:
         return self._observations
 
     def step(self, actions: Array) -> Step:
-        """Advance every copy by one action [n]; finished copies start again."""
+        """Advance every copy by one action [n] or [n, D]; finished copies start again."""
         if not self._started:
             raise FdrlError("call reset before step")
         self._advance(actions)
@@ -101,13 +102,16 @@ class Vectorized:
         return Step(self._observations, self._next, self._rewards, terminated, truncated)
 
     def _restart(self, rows: NDArray[np.intp]) -> None:
-        for i in rows[self._cursor[rows] == BLOCK].tolist():
-            self._ahead[i] = self._generators[i].uniform(
-                self._low[i], self._high[i], (BLOCK, self.draws)
-            )
-            self._cursor[i] = 0
-        drawn = self._ahead[rows, self._cursor[rows]]
-        self._cursor[rows] += 1
+        cursor = self._cursor.take(rows)
+        if BLOCK in cursor.tolist():
+            for i in rows[cursor == BLOCK].tolist():
+                self._ahead[i] = self._generators[i].uniform(
+                    self._low[i], self._high[i], (BLOCK, self.draws)
+                )
+            cursor %= BLOCK
+        # one flat `take` costs half of indexing by two arrays
+        drawn = self._ahead.reshape(-1, self.draws).take(rows * BLOCK + cursor, axis=0)
+        self._cursor[rows] = cursor + 1
         self._steps[rows] = 0
         self._observations[rows] = self._begin(rows, drawn)
 

@@ -112,23 +112,22 @@ def make_cohort(run: Run, group: Group, envs: EnvFactory, threads: int = 1) -> C
     return cohort
 
 
-def client_context(run: Run, group: Group, box: tuple[Any, Any], n_actions: int) -> ClientContext:
+def client_context(run: Run, group: Group, envs: EnvFactory) -> ClientContext:
     """Return what the client half of one group is told."""
-    ids = agent_ids(run.agents)
+    ids, box = agent_ids(run.agents), envs.proxy_box()
     own = tuple(ids[a] for a in group.agents)
-    return ClientContext(run, own, group.agents, box[0], box[1], n_actions)
+    return ClientContext(run, own, group.agents, *box, envs.n_actions, envs.gaussian)
 
 
 def make_clients(run: Run, threads: int = 1, envs: EnvFactory | None = None) -> list[CohortClient]:
     """Build the agents' side of a federation; `envs` saves measuring the box of states again."""
     envs = envs or environments(run)
-    low, high = envs.proxy_box()
     half = load_object(STRATEGIES.spec(run.strategy_name).client)
     clients: list[CohortClient] = []
     try:
         for group in groups(run):
             check_budget(run, group)
-            context = client_context(run, group, (low, high), envs.n_actions)
+            context = client_context(run, group, envs)
             # The half checks the strategy's settings: before any worker process is started.
             ready = half(context)
             clients.append(CohortClient(run, make_cohort(run, group, envs, threads), ready))
@@ -162,6 +161,7 @@ def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = No
         round_steps=max(round_steps(run, f.iteration_steps) for f in facts),
         visit=visit,
         trainer=_trainer(run, found, envs),
+        gaussian=envs.gaussian,
     )
     half = load_object(STRATEGIES.spec(run.strategy_name).server)
     server = Server(half(context), ids)

@@ -57,6 +57,8 @@ class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
     """Simulated seconds of an environment step, with the local learning that belongs to it."""
     gradient_seconds: Share = 0.0
     """Simulated seconds of a gradient step of distillation."""
+    server_gradient_seconds: Share | None = None
+    """The same at a server that distills too (fld); unset: as the agents'."""
 
     def __post_init__(self) -> None:
         if self.deadline_slots == 0:
@@ -66,4 +68,37 @@ class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
             )
 
 
-ChannelSettings = IdealChannel | FadingChannel
+class _Mac(_Kind, frozen=True, kw_only=True):
+    """One uplink that all agents share (Ahn, Simeone and Kang, arXiv 1907.02745).
+
+    The downlink is ideal, as in that paper; numbers without a source there are [choice].
+    """
+
+    channel_uses: Annotated[int, msgspec.Meta(ge=1, le=10**12)] = 10_000
+    """Complex symbols of a round's uplink, for all agents together."""
+    snr: Annotated[float, msgspec.Meta(ge=-100.0, le=200.0)] = 10.0
+    """Signal-to-noise ratio of one agent at its average power, dB."""
+    bandwidth: Amount = 1e6
+    """Channel uses per second: it only decides how long a round takes."""
+    fading: Literal["none", "rayleigh"] = "none"
+    """A constant gain of 1 (the Gaussian channel), or one drawn anew per agent and round."""
+    outage: Share = 0.1
+    """With fading: an agent whose gain (mean 1) is lower stays silent in that round."""
+    step_seconds: Share = 0.0
+    """Simulated seconds of an environment step, with the local learning that belongs to it."""
+    gradient_seconds: Share = 0.0
+    """Simulated seconds of a gradient step of distillation."""
+
+
+class MacDigital(_Mac, tag="mac-digital", frozen=True, kw_only=True):
+    """Every agent gets an equal share of the capacity, and quantizes what it sends to fit."""
+
+    value_bits: Annotated[int, msgspec.Meta(ge=1, le=24)] = 8
+    """Bits of a parameter's change where not all fit: the largest are sent, with positions."""
+
+
+class MacAnalog(_Mac, tag="mac-analog", frozen=True, kw_only=True):
+    """All send at once, and their values add up in the air: the server receives a noisy sum."""
+
+
+ChannelSettings = IdealChannel | FadingChannel | MacDigital | MacAnalog

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.channel import Delivery, Direction
-from fdrl.channel_settings import ChannelSettings, FadingChannel
+from fdrl.channel_settings import ChannelSettings, IdealChannel
 from fdrl.client import LocalReport
 
 Array = NDArray[Any]
@@ -18,15 +18,19 @@ Array = NDArray[Any]
 class Clock:
     """Adds up the simulated seconds of synchronous rounds, and the messages that were lost.
 
-    A round lasts as long as its slowest agent computes, its slowest upload (at most the deadline)
-    and the broadcasts, each until the slowest agent has it; different messages follow each other.
+    A round lasts as long as its slowest agent computes, its slowest upload (at most the deadline),
+    what the server computes, and the broadcasts, each until the slowest agent has it; different
+    messages follow each other.
     """
 
     def __init__(self, settings: ChannelSettings) -> None:
-        self.step_seconds = self.gradient_seconds = 0.0
-        if isinstance(settings, FadingChannel):
+        self.step_seconds = self.gradient_seconds = self.server_seconds = 0.0
+        if not isinstance(settings, IdealChannel):
             self.step_seconds = settings.step_seconds
-            self.gradient_seconds = settings.gradient_seconds
+            self.gradient_seconds = self.server_seconds = settings.gradient_seconds
+            own = getattr(settings, "server_gradient_seconds", None)
+            if own is not None:
+                self.server_seconds = own
         self.seconds = 0.0
         self.lost: dict[Direction, int] = {"up": 0, "down": 0}
 
@@ -44,6 +48,10 @@ class Clock:
             taken = report.metrics.get("distill/gradient_steps", np.zeros(1))
             gradients = max(gradients, float(np.max(taken, initial=0.0)))
         self.seconds += steps * self.step_seconds + gradients * self.gradient_seconds
+
+    def serve(self, metrics: Mapping[str, float]) -> None:
+        """Add what the server computed: its gradient steps of a round, by its metrics."""
+        self.seconds += metrics.get("convert/gradient_steps", 0.0) * self.server_seconds
 
     def state(self) -> dict[str, Array]:
         """Return all totals."""

@@ -5,10 +5,14 @@ its value the round; names are one or two letters, because a default uplink is 5
 numbers and every name is sent again in every round.
 
     kind             metadata                                   tensors
+    g  GaussTable    as p                                       g codes, gv codes and visits,
+                                                                r ranges, others as p
     p  ProbTable     v version, s score, d next_version         p probs, pv probs and visits,
                                                                 n visits, c cells, x states,
-                                                                s seen, w seen_visits, d next_cells
-    w  Parameters    a part, n steps, s score                   w values, o optimizer
+                                                                s seen, w seen_visits, d next_cells,
+                                                                i seeds, l seed_labels
+    w  Parameters    a part, n steps, s score, d next_version   w values, o optimizer, d next_cells,
+                                                                m wanted
     t  Transitions                                              the arrays, by name
     u  ProxyUpdate   v version, r recipe                        c cells, x states
 """
@@ -32,9 +36,11 @@ from fdrl.coding import (
     uncode_visits,
 )
 from fdrl.errors import BadMessage
+from fdrl.gauss_coding import code_moments, uncode_moments
 from fdrl.payload import (
     PARTS,
     Coding,
+    GaussTable,
     Message,
     Parameters,
     ProbTable,
@@ -42,6 +48,7 @@ from fdrl.payload import (
     Recipe,
     Transitions,
     VisitCoding,
+    table_of,
     validate,
 )
 from fdrl.wire import LIMIT, require
@@ -56,7 +63,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,40}")
 def encode(message: Message) -> bytes:
     """Return the bytes of a message; raises `BadMessage` for one that could not be used."""
     validate(message)
-    if isinstance(message, ProbTable):
+    if isinstance(message, ProbTable | GaussTable):
         return _encode_table(message)
     if isinstance(message, Parameters):
         metadata = {"w": str(message.round), "a": message.part[0]}
@@ -66,6 +73,9 @@ def encode(message: Message) -> bytes:
         tensors: dict[str, Array] = {"w": _float32(message.values)}
         if message.optimizer is not None:
             tensors["o"] = _float32(message.optimizer)
+        _put_next(metadata, tensors, message)
+        if message.wanted is not None:
+            tensors["m"] = code_cells(message.wanted)
         return wire.pack(metadata, tensors)
     if isinstance(message, Transitions):
         return wire.pack({"t": str(message.round)}, message.arrays)
@@ -142,21 +152,36 @@ class _Fields:
         require(not left, f"unknown field {left[0][:40]!r}" if left else "")
 
 
-def _encode_table(table: ProbTable) -> bytes:
-    metadata = {"p": str(table.round)}
+def _encode_table(table: ProbTable | GaussTable) -> bytes:
+    kind, ranges = "p", None
+    if isinstance(table, GaussTable):
+        kind = "g"
+        codes, ranges = code_moments(table.moments, table.coding)
+    else:
+        codes = code_probs(table.probs, table.coding)
+    metadata = {kind: str(table.round)}
     if table.version:
         metadata["v"] = table.version
     _put_score(metadata, table.score)
-    probs = code_probs(table.probs, table.coding)
     one_byte = table.visit_coding == "uint8"
     tensors: dict[str, Array] = {}
     if table.visits is not None and one_byte and table.coding == "uint8":
         # A tensor's description costs as much as 60 proxies, so bytes share one.
-        tensors["pv"] = np.concatenate([probs, code_visits(table.visits)[:, None]], axis=1)
+        tensors[f"{kind}v"] = np.concatenate([codes, code_visits(table.visits)[:, None]], axis=1)
     else:
-        tensors["p"] = probs
+        tensors[kind] = codes
         if table.visits is not None:
             tensors["n"] = code_visits(table.visits) if one_byte else _float32(table.visits)
+    if ranges is not None:
+        tensors["r"] = ranges
+    _put_extras(table, metadata, tensors)
+    return wire.pack(metadata, tensors)
+
+
+def _put_extras(
+    table: ProbTable | GaussTable, metadata: dict[str, str], tensors: dict[str, Array]
+) -> None:
+    """Add what a table may say beside its answers and visits."""
     if table.cells is not None:
         tensors["c"] = code_cells(table.cells)
     if table.states is not None:
@@ -165,30 +190,44 @@ def _encode_table(table: ProbTable) -> bytes:
         tensors["s"] = code_cells(table.seen)
     if table.seen_visits is not None:
         seen = table.seen_visits
-        tensors["w"] = code_visits(seen) if one_byte else _float32(seen)
-    if table.next_cells is not None:
-        metadata["d"] = table.next_version
-        tensors["d"] = code_cells(table.next_cells)
-    return wire.pack(metadata, tensors)
+        tensors["w"] = code_visits(seen) if table.visit_coding == "uint8" else _float32(seen)
+    _put_next(metadata, tensors, table)
+    if table.seeds is not None and table.seed_labels is not None:
+        tensors |= {"i": table.seeds, "l": table.seed_labels}
 
 
-def _decode_table(fields: _Fields) -> ProbTable:
-    both = fields.tensor("pv", "uint8")
-    columns = fields.tensor("p", "float32", "float16", "uint8")
+def _put_next(
+    metadata: dict[str, str],
+    tensors: dict[str, Array],
+    message: ProbTable | GaussTable | Parameters,
+) -> None:
+    if message.next_cells is not None:
+        metadata["d"] = message.next_version
+        tensors["d"] = code_cells(message.next_cells)
+
+
+def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
+    both = fields.tensor(f"{kind}v", "uint8")
+    columns = fields.tensor(kind, "float32", "float16", "uint8")
     visits = fields.tensor("n", "uint8", "float32")
     if both is not None:
-        require(columns is None and visits is None, "a table has its probabilities twice")
+        require(columns is None and visits is None, f"a table has its {_WHAT[kind]} twice")
         require(both.ndim == 2 and both.shape[1] >= 2, "a table with visits must be [n, A]")
         columns, visits = both[:, :-1], both[:, -1]
     if columns is None:
-        raise BadMessage("a table has no probabilities")
+        raise BadMessage(f"a table has no {_WHAT[kind]}")
     seen_visits = fields.tensor("w", "uint8", "float32")
     codings = {a.dtype.name for a in (visits, seen_visits) if a is not None}
     require(len(codings) < 2, "visits and seen_visits are coded differently")
     visit_coding: VisitCoding = "float32" if codings == {"float32"} else "uint8"
-    return ProbTable(
-        round=fields.integer("p"),
-        probs=uncode_probs(columns),
+    if kind == "g":
+        answers = uncode_moments(columns, fields.tensor("r", "float32"))
+    else:
+        answers = uncode_probs(columns)
+    return table_of(
+        answers,
+        kind == "g",
+        round=fields.integer(kind),
         coding=_CODING[columns.dtype.name],
         version=fields.text("v"),
         cells=fields.cells("c"),
@@ -200,7 +239,16 @@ def _decode_table(fields: _Fields) -> ProbTable:
         seen_visits=_read_visits(seen_visits),
         next_cells=fields.cells("d"),
         next_version=fields.text("d"),
+        seeds=fields.tensor("i", "uint8", "float32"),
+        seed_labels=fields.tensor("l", "uint8"),
     )
+
+
+def _decode_gaussians(fields: _Fields) -> ProbTable | GaussTable:
+    return _decode_table(fields, "g")
+
+
+_WHAT = {"p": "probabilities", "g": "Gaussians"}
 
 
 def _decode_parameters(fields: _Fields) -> Parameters:
@@ -211,7 +259,9 @@ def _decode_parameters(fields: _Fields) -> Parameters:
         raise BadMessage("parameters without " + ("a known part" if part is None else "values"))
     steps = fields.integer("n", "0")
     score, optimizer = fields.score(), fields.tensor("o", "float32")
-    return Parameters(fields.integer("w"), values, part, steps, score, optimizer)
+    cells, version = fields.cells("d"), fields.text("d")
+    round, wanted = fields.integer("w"), fields.cells("m")
+    return Parameters(round, values, part, steps, score, optimizer, cells, version, wanted)
 
 
 def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:
@@ -226,6 +276,7 @@ def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:
 
 _DECODERS: dict[str, Callable[[_Fields], Message]] = {
     "p": _decode_table,
+    "g": _decode_gaussians,
     "w": _decode_parameters,
     "u": _decode_proxy_update,
 }

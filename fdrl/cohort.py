@@ -1,8 +1,11 @@
 """A cohort: K agents of one architecture that learn locally as one batched program.
 
 Shapes: K agents, N proxy states, O observation shape, A actions, P parameters. Row k of every
-array is agent `ids[k]`. Nothing a cohort computes for one agent may depend on another: a cohort
-of K agents equals K cohorts of one, to the bit (`fdrl.check_cohort` tests it).
+array is agent `ids[k]`. Policies over D continuous actions are diagonal Gaussians: wherever
+probabilities [.., A] are written, theirs are moments [.., 2D], D means and then D standard
+deviations (of the Gaussians, before actions are clipped to the space). Nothing a cohort computes
+for one agent may depend on another: a cohort of K agents equals K cohorts of one, to the bit
+(`fdrl.check_cohort` tests it).
 """
 
 from __future__ import annotations
@@ -24,6 +27,23 @@ Episodes = int | NDArray[np.int64] | None
 """
 
 
+def is_gaussian(cohort: Cohort) -> bool:
+    """Say whether a cohort's policies are Gaussians; learners of discrete actions need not say."""
+    return bool(getattr(cohort, "gaussian", False))
+
+
+@dataclass
+class LabelTable:
+    """What classifiers answered while they trained, by the label of the sample.
+
+    `probs` [K, L, L]: row l is the mean answer to samples of label l (uniform where there was
+    none); `counts` [K, L]: how many samples of each label were seen.
+    """
+
+    probs: NDArray[np.float32]
+    counts: NDArray[np.float64]
+
+
 @dataclass
 class Experience:
     """What a stretch of local learning leaves behind.
@@ -33,7 +53,8 @@ class Experience:
     list each agent's episodes that ended in the stretch. `metrics` [K] are means over the stretch,
     under Stable-Baselines3's names (``train/loss``, ...). `ends` tell how many of the stretch's
     steps each of these episodes' agent had taken when it ended; left empty, lengths are added up,
-    which is right for one environment copy.
+    which is right for one environment copy. A learner that keeps no states, as a classifier, has
+    none in `observations` and `probs` (M = 0), and `labels` instead.
     """
 
     observations: NDArray[np.float32]
@@ -43,6 +64,7 @@ class Experience:
     lengths: list[NDArray[np.int64]]
     metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     ends: list[NDArray[np.int64]] = field(default_factory=list)
+    labels: LabelTable | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +93,7 @@ class Cohort(Protocol):
     ids: tuple[str, ...]
     observation_shape: tuple[int, ...]
     n_actions: int
+    """A; or D, of a cohort that also has ``gaussian = True``."""
     iteration_steps: int
     """Environment steps per agent in one local iteration; 0 if an iteration is one episode."""
 
@@ -137,6 +160,24 @@ class Poolable(Protocol):
 
     def update(self, transitions: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
         """Learn from transitions [1, T, E', ...] with a cohort of one agent; return metrics [1]."""
+
+
+@runtime_checkable
+class Labeled(Protocol):
+    """A cohort whose agents own labeled samples. L labels are its actions, O its pixels."""
+
+    def samples(self) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Return each agent's own inputs [M, O] and labels [M], copies."""
+
+    def histogram(self) -> NDArray[np.int64]:
+        """Return how many samples of each label each agent owns [K, L]."""
+
+    def teach(self, targets: Array, weights: Array, strength: float) -> None:
+        """Add a teacher to the loss of local learning from now on.
+
+        A sample (x, y) of agent k adds ``strength * weights[k, y] * CE(F(x), targets[k, y])``;
+        `targets` [K, L, L], `weights` [K, L].
+        """
 
 
 @runtime_checkable

@@ -52,7 +52,7 @@ class EnvFactory:
     public: Kwargs = field(default_factory=dict)
 
     @cached_property
-    def _spaces(self) -> tuple[spaces.Box, spaces.Discrete]:
+    def _spaces(self) -> tuple[spaces.Box, spaces.Discrete | spaces.Box]:
         if self.spec.vector:
             cls = load_object(self.spec.vector)
             observations, actions = cls.observation_space, cls.action_space
@@ -69,8 +69,8 @@ class EnvFactory:
         return self._spaces[0]
 
     @property
-    def action_space(self) -> spaces.Discrete:
-        """The agents' action space; actions handed to copies always count from 0."""
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """The agents' action space; discrete actions handed to copies always count from 0."""
         return self._spaces[1]
 
     @property
@@ -80,8 +80,22 @@ class EnvFactory:
 
     @property
     def n_actions(self) -> int:
-        """A."""
-        return int(self.action_space.n)
+        """A, the number of discrete actions, or D, the dimensions of a continuous one."""
+        space = self.action_space
+        return int(space.n) if isinstance(space, spaces.Discrete) else int(space.shape[0])
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether actions are continuous, so that policies are Gaussians."""
+        return isinstance(self.action_space, spaces.Box)
+
+    def random_actions(self, draw: np.random.Generator, count: int) -> NDArray[Any]:
+        """Draw actions [count], or continuous ones [count, D], uniformly."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return draw.integers(int(space.n), size=count)
+        uniform = draw.uniform(space.low, space.high, (count, *space.shape))
+        return np.asarray(uniform.astype(space.dtype))
 
     def vector(self, copies: int) -> VectorEnv:
         """Return K*E training copies, agent-major: copy e of agent k is number k*E + e."""
@@ -200,7 +214,7 @@ class EnvFactory:
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
         seen[0] = env.reset()[0]
         for t in range(1, steps + 1):
-            seen[t] = env.step(draw.integers(self.n_actions, size=1)).next_observations[0]
+            seen[t] = env.step(self.random_actions(draw, 1)).next_observations[0]
         env.close()
         return seen
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import build
-from fdrl.channel import Channel, Delivery, Direction, make_channel
+from fdrl.channel import Channel, Combining, Delivery, Direction, Remembering, make_channel
 from fdrl.client import CohortClient, Embedded, under
 from fdrl.clock import Clock
+from fdrl.cohort import Part
 from fdrl.config import Run, checked
 from fdrl.records import RoundRecord, Summary
 from fdrl.summarize import summarize
@@ -54,9 +55,18 @@ class Federation:
             self.close()  # worker processes may be waiting already
             raise
         self.proxy_steps = self.envs.proxy_box_steps + self.server.env_steps
+        self._agree()
         self.transport = Embedded(self.clients, self.ids)
         self.tally, self.clock = Tally(self.ids, run.goal), Clock(run.channel)
         self.rounds_done = 0
+
+    def _agree(self) -> None:
+        """Tell a channel that sends changes what they are relative to, where all start alike."""
+        if isinstance(self.channel, Remembering) and self.run.same_init:
+            part: Part = getattr(self.run.strategy, "part", "all")
+            for client in self.clients:
+                rows = client.cohort.parameters(part)
+                self.channel.agree(dict(zip(client.cohort.ids, rows, strict=True)))
 
     @property
     def done(self) -> bool:
@@ -82,17 +92,23 @@ class Federation:
 
     def _collect(self, number: int, answers: Mapping[str, Reply]) -> dict[str, Reply]:
         """Carry the agents' answers over the uplink."""
-        arrived: dict[str, Reply] = {}
-        sent: list[Delivery] = []
-        for agent, answer in answers.items():
-            if isinstance(answer, Failure) or not answer:
-                arrived[agent] = answer
-            else:
-                sent.append(carried := self._carry(answer, "up", agent, number))
-                lost = Failure(carried.reason or "lost on the uplink")
-                arrived[agent] = lost if carried.message is None else carried.message
-        self.clock.add("up", [sent])
+        arrived = dict(answers)
+        sent = self._upload(
+            {a: m for a, m in answers.items() if isinstance(m, bytes) and m}, number
+        )
+        for agent, carried in sent.items():
+            lost = Failure(carried.reason or "lost on the uplink")
+            arrived[agent] = lost if carried.message is None else carried.message
+        self.clock.add("up", [list(sent.values())])
         return arrived
+
+    def _upload(self, messages: Mapping[str, bytes], number: int) -> dict[str, Delivery]:
+        if not isinstance(self.channel, Combining):
+            return {a: self._carry(m, "up", a, number) for a, m in messages.items()}
+        sent = self.channel.combine(messages, number)
+        for agent, carried in sent.items():
+            self._count("up", agent, messages[agent], carried)
+        return sent
 
     def _deliver(self, number: int, messages: Mapping[str, bytes]) -> list[tuple[str, str]]:
         """Carry the server's messages over the downlink and hand them to the agents."""
@@ -110,9 +126,13 @@ class Federation:
         return lost + failed
 
     def _carry(self, message: bytes, direction: Direction, agent: str, number: int) -> Delivery:
+        carried = self.channel.send(message, direction, agent, number)
+        self._count(direction, agent, message, carried)
+        return carried
+
+    def _count(self, direction: Direction, agent: str, message: bytes, carried: Delivery) -> None:
         # What is lost on the way was sent all the same.
-        self.tally.count(direction, agent, len(message))
-        return self.channel.send(message, direction, agent, number)
+        self.tally.count(direction, agent, len(message) if carried.size is None else carried.size)
 
     def _record(
         self, exchanged: bool, rejected: list[tuple[str, str]], seconds: dict[str, float]
@@ -124,7 +144,10 @@ class Federation:
         }
         self.tally.add_round(reports, exchanged, seconds)
         self.clock.work(client.report for client in self.clients)
+        self.clock.serve(self.server.half.metrics())
         extra = self.server.half.metrics() | self._evaluation()
+        if isinstance(self.channel, Remembering):
+            extra |= self.channel.metrics()
         record = self.tally.record(self.rounds_done, rejected, extra)
         return msgspec.structs.replace(record, sim_seconds=self.clock.seconds)
 
@@ -161,6 +184,8 @@ class Federation:
             state |= {f"client.{index}.{k}": v for k, v in client.state().items()}
         state |= {f"server.{k}": v for k, v in self.server.state().items()}
         state |= {f"clock.{k}": v for k, v in self.clock.state().items()}
+        if isinstance(self.channel, Remembering):
+            state |= {f"channel.{k}": v for k, v in self.channel.state().items()}
         return state | {f"tally.{k}": v for k, v in self.tally.state().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -170,6 +195,8 @@ class Federation:
             client.load_state(under(state, f"client.{index}."))
         self.server.load_state(under(state, "server."))
         self.clock.load_state(under(state, "clock."))
+        if isinstance(self.channel, Remembering):
+            self.channel.load_state(under(state, "channel."))
         self.tally.load_state(under(state, "tally."))
 
     @property

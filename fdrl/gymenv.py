@@ -49,6 +49,7 @@ def find_env(name: str) -> EnvSpec:
             gym_id=name,
             max_steps=made.max_episode_steps or 0,
             threshold=made.reward_threshold,
+            extra="mujoco" if ".mujoco" in str(made.entry_point) else "",
         )
     return EnvSpec(name=name, gym_id=name)
 
@@ -67,13 +68,7 @@ def _named_spec(name: str) -> EnvSpec | None:
 
 def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
     """Raise, saying what is supported, if agents cannot live in these spaces."""
-    if isinstance(actions, spaces.Box):
-        raise FdrlError(
-            f"continuous actions are not supported yet: environment {name!r} has {actions}; "
-            "supported: Discrete"
-        )
-    if not isinstance(actions, spaces.Discrete):
-        raise FdrlError(f"environment {name!r} has the action space {actions}; supported: Discrete")
+    _check_actions(name, actions)
     if not isinstance(observations, spaces.Box):
         raise FdrlError(
             f"environment {name!r} has the observation space {observations}; supported: a flat "
@@ -83,6 +78,24 @@ def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Spa
         raise FdrlError(
             f"environment {name!r} has observations of shape {observations.shape}; images are "
             "not supported yet, only a flat Box (gymnasium.wrappers.FlattenObservation makes one)"
+        )
+
+
+def _check_actions(name: str, actions: spaces.Space[Any]) -> None:
+    if isinstance(actions, spaces.Discrete):
+        return
+    has = f"environment {name!r} has the action space {actions}"
+    if not isinstance(actions, spaces.Box):
+        raise FdrlError(f"{has}; supported: Discrete, or a flat Box with bounds")
+    if len(actions.shape) != 1 or actions.dtype.kind != "f" or not actions.shape[0]:
+        raise FdrlError(
+            f"{has}; continuous actions must be a flat Box of floats, shape (D,): "
+            "gymnasium.wrappers.TransformAction can reshape them"
+        )
+    if not actions.is_bounded():
+        raise FdrlError(
+            f"{has}, which is unbounded; actions are clipped to the space, so give it finite low "
+            "and high (gymnasium.wrappers.RescaleAction makes bounds)"
         )
 
 

@@ -55,10 +55,10 @@ class GymLoop:
             self._envs.append(open_env(spec, given))
         self._step_calls = [env.step for env in self._envs]
         self._seeds = [-1] * self.count
-        self._played: list[list[int]] = [[] for _ in range(self.count)]
+        self._played: list[list[Any]] = [[] for _ in range(self.count)]
         first = self._envs[0]
         self._shape: tuple[int, ...] = first.observation_space.shape or ()
-        self._first_action = int(getattr(first.action_space, "start", 0))
+        self._actions = first.action_space
         self._check_spaces(first.observation_space, first.action_space)
         self._make_room()
 
@@ -86,11 +86,13 @@ class GymLoop:
         return self._observations
 
     def step(self, actions: Array) -> Step:
-        """Advance every copy by one action [n]; finished copies start again."""
+        """Advance every copy by one action [n] or [n, D]; finished copies start again."""
         following, rewards = self._next, self._rewards
         terminated, truncated = self._terminated, self._truncated
         shape = self._shape
-        moves = (np.asarray(actions) + self._first_action).tolist()
+        moves = self._moves(actions)
+        # an environment may write into the array it is given
+        kept = self._moves(actions) if isinstance(self._actions, spaces.Box) else moves
         for i, (call, move) in enumerate(zip(self._step_calls, moves, strict=True)):
             try:
                 seen, rewards[i], terminated[i], truncated[i], _ = call(move)
@@ -99,7 +101,7 @@ class GymLoop:
             if getattr(seen, "shape", None) != shape:
                 raise self._misshapen(i, seen)
             following[i] = seen
-            self._played[i].append(move)
+            self._played[i].append(kept[i])
         if not (np.isfinite(following).all() and np.isfinite(rewards).all()):
             self._name_the_infinite()
         np.copyto(self._observations, following)
@@ -109,6 +111,12 @@ class GymLoop:
             for i in np.flatnonzero(finished).tolist():
                 self._begin(i)
         return Step(self._observations, following, rewards, terminated, truncated)
+
+    def _moves(self, actions: Array) -> list[Any]:
+        """Return what each copy is given: whole numbers, or arrays [D] of its own."""
+        if isinstance(self._actions, spaces.Box):
+            return list(np.array(actions, dtype=self._actions.dtype))
+        return (np.asarray(actions) + int(getattr(self._actions, "start", 0))).tolist()  # type: ignore[no-any-return]
 
     def _begin(self, i: int) -> None:
         self._restart(i, int(self._generators[i].integers(2**31 - 1)))
@@ -174,9 +182,12 @@ class GymLoop:
     def state(self) -> dict[str, Array]:
         """Return each copy's random stream, its episode's seed and the actions since, padded."""
         counts = np.array([len(p) for p in self._played], np.int64)
-        actions = np.zeros((self.count, int(counts.max(initial=0))), np.int64)
+        box = isinstance(self._actions, spaces.Box)
+        tail, kind = (self._actions.shape, self._actions.dtype) if box else ((), np.int64)
+        actions = np.zeros((self.count, int(counts.max(initial=0)), *(tail or ())), kind)
         for row, played in zip(actions, self._played, strict=True):
-            row[: len(played)] = played
+            if played:
+                row[: len(played)] = played
         return {
             "generators": pack_generators(self._generators),
             "seeds": np.array(self._seeds, np.int64),
@@ -195,13 +206,15 @@ class GymLoop:
         unpack_generators(self._generators, state["generators"])
         for i, seed in enumerate(state["seeds"].tolist()):
             if seed >= 0:
-                self._replay(i, seed, state["actions"][i, : state["counts"][i]].tolist())
+                moves = state["actions"][i, : state["counts"][i]]
+                box = isinstance(self._actions, spaces.Box)
+                self._replay(i, seed, self._moves(moves) if box else moves.tolist())
 
-    def _replay(self, i: int, seed: int, moves: list[int]) -> None:
+    def _replay(self, i: int, seed: int, moves: list[Any]) -> None:
         self._restart(i, seed)
         for move in moves:
             try:
-                seen, _, terminated, truncated, _ = self._step_calls[i](move)
+                seen, _, terminated, truncated, _ = self._step_calls[i](copy.copy(move))
             except Exception as error:
                 raise self._raised(i, "step", error) from error
             self._show(i, seen)

@@ -69,7 +69,20 @@ class Init(_Kind, tag="init", frozen=True):
             )
 
 
-Heterogeneity = Nothing | Dynamics | Outlier | Init
+class Conflict(_Kind, tag="conflict", frozen=True):
+    """Half of the agents want something else, up to the opposite, in the same world."""
+
+    level: float = 1.0
+    """At 0 all agree, at 1 what the first half wants is opposite to what the others want."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.level <= 1.0:
+            raise FdrlError(
+                f"heterogeneity 'conflict': level is {self.level:g}, but must lie in [0, 1]"
+            )
+
+
+Heterogeneity = Nothing | Dynamics | Outlier | Init | Conflict
 
 
 def positions(agents: int) -> list[float]:
@@ -128,13 +141,16 @@ def agent_kwargs(spec: EnvSpec, hetero: Heterogeneity, agents: int) -> list[dict
             return [odd if k == agent % agents else {} for k in range(agents)]
         case Init(level):
             return _shifted(spec, level, positions(agents))
+        case Conflict(level):
+            return [_turned(spec, level if k < agents // 2 else 0.0) for k in range(agents)]
 
 
 def held_out_kwargs(spec: EnvSpec, hetero: Heterogeneity, agents: int) -> list[dict[str, float]]:
     """Return what the environments are given that no agent trains in.
 
     `dynamics` and `init`: u between the agents'; `outlier`: factors between 1 and the outlier's;
-    `none`: one environment with the same physics, which is held out by its seeds alone.
+    `conflict`: levels between 0 and the first agents'; `none`: one environment with the same
+    physics, which is held out by its seeds alone.
     """
     match hetero:
         case Nothing():
@@ -148,6 +164,8 @@ def held_out_kwargs(spec: EnvSpec, hetero: Heterogeneity, agents: int) -> list[d
             return [_physics(spec, "outlier", f) for f in factors]
         case Init(level):
             return _shifted(spec, level, held_out_positions(agents))
+        case Conflict(level):
+            return [_turned(spec, level * j / (HELD_OUT + 1)) for j in range(1, HELD_OUT + 1)]
 
 
 def _physics(spec: EnvSpec, kind: str, factor: float) -> dict[str, float]:
@@ -173,3 +191,15 @@ def _shifted(spec: EnvSpec, level: float, where: Sequence[float]) -> list[dict[s
     return [
         {"init_low": low + level * u * shift, "init_high": high + level * u * shift} for u in where
     ]
+
+
+def _turned(spec: EnvSpec, level: float) -> dict[str, float]:
+    """Return what an agent wants, times 1 - 2 * level."""
+    wants = {name: p for name, p in spec.physics.items() if p.conflicts}
+    if not wants:
+        raise FdrlError(
+            f"heterogeneity 'conflict': environment {spec.name!r} has no registered parameter for "
+            "what an agent wants; use fdrl/Conflict-v0, or register one: fdrl.register_env(..., "
+            'physics={"name": fdrl.registry.Physics(default, conflicts=True)})'
+        )
+    return {name: p.default * (1 - 2 * level) for name, p in wants.items()}

@@ -15,34 +15,39 @@ from fdrl.codec import decode, encode
 from fdrl.errors import BadMessage
 from fdrl.payload import (
     Coding,
+    GaussTable,
     Message,
     Parameters,
     Part,
     ProbTable,
     ProxyUpdate,
     Recipe,
+    Table,
     Transitions,
     VisitCoding,
+    table_of,
     validate,
 )
 from fdrl.wire import require
 
 __all__ = [
-    "BadMessage", "Coding", "Message", "Parameters", "Part", "ProbTable", "ProxyUpdate", "Recipe",
-    "Transitions", "VisitCoding", "check_parameters", "check_proxy_update", "check_table",
-    "check_transitions", "decode", "encode", "validate",
+    "BadMessage", "Coding", "GaussTable", "Message", "Parameters", "Part", "ProbTable",
+    "ProxyUpdate", "Recipe", "Table", "Transitions", "VisitCoding", "check_parameters",
+    "check_proxy_update", "check_table", "check_transitions", "decode", "encode", "table_of",
+    "validate",
 ]  # fmt: skip
-
 
 LARGEST = 1e6
 """Beyond it a parameter is a fault of transmission, or meant to do harm."""
+NARROWEST = 1e-6
+"""Below it a standard deviation is; above `LARGEST` too."""
 
 
 def _check_round(message: Message, round: int) -> None:
     require(message.round == round, f"message of round {message.round} in round {round}")
 
 
-def _check_cells(table: ProbTable, below: int) -> None:
+def _check_cells(table: Table, below: int) -> None:
     for name in ("cells", "seen", "next_cells"):
         c = getattr(table, name)
         require(c is None or len(c) == 0 or c[-1] < below, f"{name} outside the grid")
@@ -60,23 +65,25 @@ def check_table(
     cells_below: int | None = None,
     visits: bool = False,
     most_rows: int | None = None,
-) -> ProbTable:
-    """Return the message as the `ProbTable` that was asked for, or raise `BadMessage`.
+    gaussian: bool = False,
+    seeds: bool = False,
+) -> ProbTable | GaussTable:
+    """Return the message as the table that was asked for, or raise `BadMessage`.
 
     None means not checked. `observation_shape` asks for raw states of that shape, and without it
     there must be none; `cells` says whether rows must be (or must not be) keyed by grid cells;
-    `cells_below` bounds every cell, `most_rows` the number of rows.
+    `cells_below` bounds every cell, `most_rows` the number of rows; `seeds` allows seed samples.
+    With `gaussian` it must be a `GaussTable` of `n_actions` dimensions, else a `ProbTable` of so
+    many actions.
     """
-    require(isinstance(message, ProbTable), f"expected ProbTable, got {type(message).__name__}")
-    assert isinstance(message, ProbTable)
+    kind = GaussTable if gaussian else ProbTable
+    require(isinstance(message, kind), f"expected {kind.__name__}, got {type(message).__name__}")
+    assert isinstance(message, ProbTable | GaussTable)
     _check_round(message, round)
     if version is not None and message.version != version:
         raise BadMessage(f"rows are of proxy set {message.version!r}, not of {version!r}")
-    n, a = message.probs.shape
-    require(n > 0, "a table without rows")
-    require(rows is None or n == rows, f"expected {rows} rows, got {n}")
-    require(most_rows is None or n <= most_rows, f"expected at most {most_rows} rows, got {n}")
-    require(a == n_actions, f"expected {n_actions} actions, got {a}")
+    _check_rows(len(message.answers), rows, most_rows)
+    _check_width(message, n_actions)
     require(
         cells is None or cells == (message.cells is not None),
         "rows must be keyed by cells" if cells else "rows must not be keyed by cells",
@@ -86,7 +93,27 @@ def check_table(
     got = None if message.states is None else message.states.shape[1:]
     require(got == observation_shape, f"expected states {observation_shape}, got {got}")
     require(not visits or message.visits is not None, "visit counts are missing")
+    require(seeds or message.seeds is None, "seed samples that nobody asked for")
     return message
+
+
+def _check_rows(n: int, rows: int | None, most: int | None) -> None:
+    require(n > 0, "a table without rows")
+    require(rows is None or n == rows, f"expected {rows} rows, got {n}")
+    require(most is None or n <= most, f"expected at most {most} rows, got {n}")
+
+
+def _check_width(table: ProbTable | GaussTable, n_actions: int) -> None:
+    width = table.answers.shape[1]
+    if isinstance(table, ProbTable):
+        require(width == n_actions, f"expected {n_actions} actions, got {width}")
+        return
+    require(width == 2 * n_actions, f"expected {n_actions} dimensions, got {width // 2}")
+    moments = table.moments
+    far = float(np.abs(moments).max(initial=0.0))
+    require(far <= LARGEST, f"a mean or standard deviation of {far:g}: no policy has that")
+    least = float(moments[:, moments.shape[1] // 2 :].min(initial=1.0))
+    require(least >= NARROWEST, f"a standard deviation of {least:g}: no policy has that")
 
 
 def check_parameters(
@@ -96,8 +123,12 @@ def check_parameters(
     size: int | None = None,
     part: Part | None = None,
     optimizer: int | None = None,
+    announces: bool = False,
 ) -> Parameters:
-    """Return the message as `Parameters` of `size` values (and optimizer state), or raise."""
+    """Return the message as `Parameters` of `size` values (and optimizer state), or raise.
+
+    `announces` says whether the message may announce the next proxy set.
+    """
     require(isinstance(message, Parameters), f"expected Parameters, got {type(message).__name__}")
     assert isinstance(message, Parameters)
     _check_round(message, round)
@@ -108,6 +139,7 @@ def check_parameters(
     require(largest <= LARGEST, f"a parameter of {largest:g}: no network has that")
     q = 0 if message.optimizer is None else len(message.optimizer)
     require(optimizer is None or q == optimizer, f"expected {optimizer} optimizer values, got {q}")
+    require(announces or message.next_cells is None, "parameters with a proxy set nobody asked for")
     return message
 
 
@@ -129,26 +161,33 @@ def check_transitions(
     n_actions: int,
     copies: int,
     most_steps: int,
+    gaussian: bool = False,
 ) -> Transitions:
     """Return the message as `Transitions` [T, E, ...] of E = `copies`, or raise `BadMessage`.
 
-    At most `most_steps` = T * E steps, with exactly the arrays `TRANSITION_NAMES`.
+    At most `most_steps` = T * E steps, with exactly the arrays `TRANSITION_NAMES`. With `gaussian`
+    actions are [T, E, n_actions] floats.
     """
     require(isinstance(message, Transitions), f"expected Transitions, got {type(message).__name__}")
     assert isinstance(message, Transitions)
     _check_round(message, round)
     got = sorted(message.arrays)
     require(got == sorted(TRANSITION_NAMES), f"expected arrays {TRANSITION_NAMES}, got {got}")
-    lead = message.arrays["actions"].shape
+    actions, deep = message.arrays["actions"], 3 if gaussian else 2
+    require(actions.ndim == deep, f"actions of shape {actions.shape}")
+    lead = actions.shape[:2]
     require(len(lead) == 2 and lead[1] == copies and lead[0] > 0, f"actions of shape {lead}")
     require(lead[0] * copies <= most_steps, f"more than {most_steps} steps: {lead}")
     for name, array in message.arrays.items():
         wide = name in ("observations", "next_observations")
         shape, kind = (*lead, *observation_shape) if wide else lead, _KINDS.get(name, "f")
+        if name == "actions" and gaussian:
+            shape, kind = (*lead, n_actions), "f"
         require(array.shape == shape, f"{name} of shape {array.shape}, not {shape}")
         require(array.dtype.kind in kind, f"{name} of type {array.dtype}")
-    actions = message.arrays["actions"]
-    require(actions.min() >= 0 and actions.max() < n_actions, f"actions beyond 0..{n_actions - 1}")
+    if not gaussian:
+        low, high = actions.min(), actions.max()
+        require(low >= 0 and high < n_actions, f"actions beyond 0..{n_actions - 1}")
     return message
 
 

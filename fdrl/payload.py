@@ -1,7 +1,8 @@
 """The kinds of message, and what makes their content valid; `fdrl.message` is the public face.
 
-Shapes: n rows of a table, A actions, O observation shape, P parameters, m grid cells. Cells are
-strictly increasing wherever they appear: that makes a set of them unique, and its coding short.
+Shapes: n rows of a table, A actions or D dimensions of a continuous one, W numbers in a row (A, or
+2D), O observation shape, P parameters, m grid cells. Cells are strictly increasing wherever they
+appear: that makes a set of them unique, and its coding short.
 """
 
 from __future__ import annotations
@@ -29,32 +30,76 @@ SIMPLEX_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class ProbTable:
-    """Action probabilities [n, A], on the states that the rows stand for.
+class Table:
+    """What policies say about states: answers [n, W], on the states that the rows stand for.
 
     A row stands for proxy state 0..n-1 of the set named by `version`, or for a grid cell
-    (`cells` [n]), or for a raw state (`states` [n, *O]).
+    (`cells` [n]), or for a raw state (`states` [n, *O]). `ProbTable` and `GaussTable` hold the
+    answers.
     """
 
     round: int
+    version: str = field(default="", kw_only=True)
+    cells: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    states: Array | None = field(default=None, kw_only=True)
+    visits: Array | None = field(default=None, kw_only=True)
+    """Visit counts [n] behind each row."""
+    visit_coding: VisitCoding = field(default="uint8", kw_only=True)
+    """One byte a count on a log scale (error at most 3%), or four bytes, exact."""
+    score: float | None = field(default=None, kw_only=True)
+    """The agent's recent return; travels with six significant digits."""
+    seen: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    """Grid cells [m] that the agent visited most, from which visited proxies are chosen."""
+    seen_visits: Array | None = field(default=None, kw_only=True)
+    """How often [m] it visited them; travels as `visits` do."""
+    next_cells: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    """On the way down: cells [m] of the next proxy set, whose hash is `next_version`."""
+    next_version: str = field(default="", kw_only=True)
+    seeds: Array | None = field(default=None, kw_only=True)
+    """Samples [S, *O] on which a server may train: uint8 pixels 0..255, or float32 as they are."""
+    seed_labels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
+    """Their labels [S, N], N mixed into each."""
+
+    @property
+    def answers(self) -> Array:
+        """The answers [n, W], whatever their kind."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class ProbTable(Table):
+    """Action probabilities [n, A]."""
+
     probs: Array
     coding: Coding = "float32"
-    version: str = ""
-    cells: NDArray[np.int64] | None = None
-    states: Array | None = None
-    visits: Array | None = None
-    """Visit counts [n] behind each row."""
-    visit_coding: VisitCoding = "uint8"
-    """One byte a count on a log scale (error at most 3%), or four bytes, exact."""
-    score: float | None = None
-    """The agent's recent return; travels with six significant digits."""
-    seen: NDArray[np.int64] | None = None
-    """Grid cells [m] that the agent visited most, from which visited proxies are chosen."""
-    seen_visits: Array | None = None
-    """How often [m] it visited them; travels as `visits` do."""
-    next_cells: NDArray[np.int64] | None = None
-    """On the way down: cells [m] of the next proxy set, whose hash is `next_version`."""
-    next_version: str = ""
+
+    @property
+    def answers(self) -> Array:
+        """The probabilities."""
+        return self.probs
+
+
+@dataclass(frozen=True, eq=False)
+class GaussTable(Table):
+    """Gaussian policies over D continuous actions: moments [n, 2D].
+
+    A row is D means, then D standard deviations.
+    """
+
+    moments: Array
+    coding: Coding = "float32"
+
+    @property
+    def answers(self) -> Array:
+        """The moments."""
+        return self.moments
+
+
+def table_of(answers: Array, gaussian: bool, **fields: Any) -> ProbTable | GaussTable:
+    """Return a table of answers [n, W]; `fields` are its others."""
+    if gaussian:
+        return GaussTable(moments=answers, **fields)
+    return ProbTable(probs=answers, **fields)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +114,12 @@ class Parameters:
     score: float | None = None
     optimizer: Array | None = None
     """The optimizer's state [Q], if it travels along."""
+    next_cells: NDArray[np.int64] | None = None
+    """On the way down, where agents answer proxy states: cells [m] of the next proxy set."""
+    next_version: str = ""
+    """The hash of the next proxy set."""
+    wanted: NDArray[np.int64] | None = None
+    """Agents [m], by number, whose seed samples have not arrived."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +144,7 @@ class ProxyUpdate:
     states: Array | None = None
 
 
-Message = ProbTable | Parameters | Transitions | ProxyUpdate
+Message = ProbTable | GaussTable | Parameters | Transitions | ProxyUpdate
 
 _VERSION = re.compile(r"[0-9A-Za-z._-]{0,64}")
 _ARRAY_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -104,7 +155,7 @@ def validate(message: Message) -> None:
     """Raise `BadMessage` for a message that no receiver could use; the content, not the context."""
     require(isinstance(message, Message), f"not a message: {type(message).__name__}")
     _check_int("round", message.round, MAX_ROUND)
-    if isinstance(message, ProbTable):
+    if isinstance(message, ProbTable | GaussTable):
         _validate_table(message)
     elif isinstance(message, Parameters):
         require(message.part in PARTS, f"unknown part {message.part!r}")
@@ -113,6 +164,9 @@ def validate(message: Message) -> None:
         _check_floats("values", message.values, (None,))
         if message.optimizer is not None:
             _check_floats("optimizer", message.optimizer, (None,))
+        _check_next(message)
+        if message.wanted is not None:
+            _check_cells("wanted", message.wanted)
     elif isinstance(message, Transitions):
         for name, array in message.arrays.items():
             require(bool(_ARRAY_NAME.fullmatch(name)), f"bad array name {name[:40]!r}")
@@ -122,14 +176,16 @@ def validate(message: Message) -> None:
         _validate_proxy_update(message)
 
 
-def _validate_table(table: ProbTable) -> None:
+def _validate_table(table: ProbTable | GaussTable) -> None:
     require(table.coding in CODINGS, f"unknown coding {table.coding!r}")
     require(table.visit_coding in ("uint8", "float32"), f"unknown coding {table.visit_coding!r}")
     _check_version(table.version)
-    _check_version(table.next_version)
     _check_score(table.score)
-    check_simplex(table.probs)
-    n = len(table.probs)
+    if isinstance(table, GaussTable):
+        check_moments(table.moments)
+    else:
+        check_simplex(table.probs)
+    n = len(table.answers)
     if table.cells is not None:
         _check_cells("cells", table.cells, n)
     if table.states is not None:
@@ -141,12 +197,30 @@ def _validate_table(table: ProbTable) -> None:
     if table.seen_visits is not None:
         require(table.seen is not None, "seen_visits without seen")
         _check_counts("seen_visits", table.seen_visits, len(table.seen))  # type: ignore[arg-type]
+    _check_next(table)
+    _check_seeds(table)
+
+
+def _check_seeds(table: ProbTable | GaussTable) -> None:
+    seeds, labels = table.seeds, table.seed_labels
+    require((seeds is None) == (labels is None), "seeds and seed_labels belong together")
+    if seeds is None or labels is None:
+        return
+    require(seeds.ndim >= 2, f"seeds must be [s, *O], got {list(seeds.shape)}")
+    require(seeds.dtype in (np.uint8, np.float32), f"seeds have dtype {seeds.dtype}")
+    require(np.isfinite(seeds).all(), "seeds contain NaN or infinity")
+    ok = labels.ndim == 2 and len(labels) == len(seeds) and labels.dtype == np.uint8
+    require(ok, f"seed_labels must be uint8 [{len(seeds)}, n], got {list(labels.shape)}")
+
+
+def _check_next(message: ProbTable | GaussTable | Parameters) -> None:
+    _check_version(message.next_version)
     require(
-        (table.next_cells is None) == (not table.next_version),
+        (message.next_cells is None) == (not message.next_version),
         "next_cells and next_version belong together",
     )
-    if table.next_cells is not None:
-        _check_cells("next_cells", table.next_cells)
+    if message.next_cells is not None:
+        _check_cells("next_cells", message.next_cells)
 
 
 def _validate_proxy_update(update: ProxyUpdate) -> None:
@@ -173,6 +247,17 @@ def check_simplex(probs: Array) -> None:
     off = np.abs(probs.sum(1, dtype=np.float64) - 1) > SIMPLEX_TOLERANCE
     off |= probs.min(1, initial=1.0) < 0
     require(not off.any(), f"row {off.argmax() if len(off) else 0} of probs is off the simplex")
+
+
+def check_moments(moments: Array) -> None:
+    """Raise `BadMessage` unless moments [n, 2D] are finite, with standard deviations above 0."""
+    ok = moments.ndim == 2 and moments.shape[1] >= 2 and moments.shape[1] % 2 == 0
+    require(ok, f"moments must be [n, 2D], got {list(moments.shape)}")
+    require(moments.dtype.kind == "f", f"moments must be floats, got {moments.dtype}")
+    require(np.isfinite(moments).all(), "moments contain NaN or infinity")
+    low = moments[:, moments.shape[1] // 2 :].min(1, initial=np.inf) <= 0
+    row = int(low.argmax()) if len(low) else 0
+    require(not low.any(), f"row {row} of moments has a standard deviation that is not positive")
 
 
 def _check_int(name: str, value: int, below: int) -> None:

@@ -35,7 +35,7 @@ from fdrl.sobol import sobol
 
 __all__ = [
     "CellCounts", "File", "Grid", "GridCells", "Mix", "ProxySet", "ProxySettings", "Rollout",
-    "Sobol", "Uniform", "Visited", "build", "from_update", "grid_of", "load_saved",
+    "Sobol", "Uniform", "Visited", "build", "from_update", "given", "grid_of", "load_saved",
     "most_visited", "nearest", "refresh", "refresh_every", "restore", "saved", "to_update",
     "visit_counts",
 ]  # fmt: skip
@@ -72,11 +72,11 @@ def build(
     if isinstance(settings, Rollout):
         if visit is None:
             raise FdrlError("'rollout' proxies come from a server: use --proxy mix")
-        return _given(settings, visit(settings.size), low, high, seed)
+        return given(settings, visit(settings.size), low, high, seed)
     return restore(settings, low, high, seed, None)
 
 
-def _given(settings: File | Rollout, states: Array, low: Array, high: Array, seed: int) -> ProxySet:
+def given(settings: File | Rollout, states: Array, low: Array, high: Array, seed: int) -> ProxySet:
     """Return a set of states that cannot be worked out from the settings, and so must travel."""
     states = np.asarray(states, dtype=np.float32)
     return ProxySet(_kind(settings), states, _version(settings, seed, states, low, high))
@@ -161,7 +161,7 @@ def load_saved(
 ) -> ProxySet:  # fmt: skip
     """Return the set that `saved` wrote; `FdrlError` if it is no longer the set of that hash."""
     if "states" in kept and isinstance(settings, File | Rollout):
-        made = _given(settings, kept["states"], low, high, seed)
+        made = given(settings, kept["states"], low, high, seed)
     else:
         made = restore(settings, low, high, seed, kept.get("cells"))
     if made.version != version:
@@ -198,7 +198,7 @@ def from_update(
             raise BadMessage(f"proxy {_kind(settings)}: expected states [N, *{np.shape(low)}]")
         if isinstance(settings, Rollout) and len(update.states) != settings.size:
             raise BadMessage(f"proxy rollout: {len(update.states)} states, not {settings.size}")
-        made = _given(settings, update.states, low, high, seed)
+        made = given(settings, update.states, low, high, seed)
     else:
         try:
             made = restore(settings, low, high, seed, update.cells)

@@ -19,12 +19,17 @@ from fdrl.errors import FdrlError, nearest
 
 @dataclass(frozen=True)
 class Physics:
-    """One physical parameter: its default, its allowed range, and whether `dynamics` scales it."""
+    """One physical parameter: its default, its allowed range, and whether `dynamics` scales it.
+
+    `conflicts` marks what an agent wants rather than what its world is: the heterogeneity
+    `conflict` turns its sign.
+    """
 
     default: float
     low: float = float("-inf")
     high: float = float("inf")
     varies: bool = True
+    conflicts: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     CHANNEL = 8
     CLIENT = 9
     HELD_OUT = 10
+    DATA = 11
 
 
 def leaf(seed: int, purpose: Purpose, *path: int) -> np.random.SeedSequence:

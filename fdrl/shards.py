@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, CohortContext, Episodes, Experience, Part
+from fdrl.cohort import Cohort, CohortContext, Episodes, Experience, LabelTable, Part
 from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
 from fdrl.registry import load_object
@@ -77,8 +77,10 @@ def _start(
 
 
 def _joined(pieces: Sequence[Piece]) -> Shards:
-    poolable = all(piece.info["poolable"] for piece in pieces)
-    return PoolableShards(pieces) if poolable else Shards(pieces)
+    for able, kind in (("poolable", PoolableShards), ("labeled", LabeledShards)):
+        if all(piece.info[able] for piece in pieces):
+            return kind(pieces)
+    return Shards(pieces)
 
 
 class Shards:
@@ -90,6 +92,7 @@ class Shards:
         self.ids: tuple[str, ...] = tuple(i for info in infos for i in info["ids"])
         self.observation_shape: tuple[int, ...] = infos[0]["observation_shape"]
         self.n_actions: int = infos[0]["n_actions"]
+        self.gaussian: bool = infos[0]["gaussian"]
         self.iteration_steps: int = infos[0]["iteration_steps"]
         edges = np.cumsum([0, *(len(info["ids"]) for info in infos)]).tolist()
         self._rows = [slice(a, b) for a, b in pairwise(edges)]
@@ -188,6 +191,22 @@ class PoolableShards(Shards):
         raise FdrlError(f"update needs a cohort of one agent, this one has {len(self.ids)}")
 
 
+class LabeledShards(Shards):
+    """`Shards` of `fdrl.Labeled` cohorts."""
+
+    def samples(self) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """Return each agent's own samples."""
+        return [own for piece in self._all("samples") for own in piece]
+
+    def histogram(self) -> NDArray[np.int64]:
+        """Return how many samples of each label each agent owns [K, L]."""
+        return np.concatenate(self._all("histogram"))
+
+    def teach(self, targets: Array, weights: Array, strength: float) -> None:
+        """Add a teacher to the loss of local learning in every piece."""
+        self._all("teach", self._cut(targets), self._cut(weights), _same(strength))
+
+
 def _same(value: Any) -> Callable[[slice], Any]:
     return lambda rows: value
 
@@ -215,7 +234,15 @@ def _join(parts: Sequence[Experience]) -> Experience:
         lengths=[n for e in parts for n in e.lengths],
         metrics=_join_metrics([e.metrics for e in parts], [len(e.steps) for e in parts]),
         ends=[n for e in parts for n in e.ends] if all(e.ends for e in parts) else [],
+        labels=_join_labels([e.labels for e in parts if e.labels is not None]),
     )
+
+
+def _join_labels(parts: Sequence[LabelTable]) -> LabelTable | None:
+    if not parts:
+        return None
+    counts = np.concatenate([p.counts for p in parts])
+    return LabelTable(np.concatenate([p.probs for p in parts]), counts)
 
 
 def _join_metrics(parts: Sequence[Metrics], sizes: Sequence[int]) -> Metrics:

@@ -39,6 +39,8 @@ class ClientContext:
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     n_actions: int
+    gaussian: bool = False
+    """Whether policies are Gaussians over `n_actions` continuous dimensions."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class ServerContext:
     """Returns so many states that a random policy visits in a public copy of the environment."""
     trainer: Callable[[int], Cohort] | None = None
     """Builds a learner of one agent like those of a group, for a server that learns itself."""
+    gaussian: bool = False
+    """Whether policies are Gaussians over `n_actions` continuous dimensions."""
 
 
 class ClientHalf(Protocol):

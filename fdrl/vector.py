@@ -37,7 +37,7 @@ class VectorEnv(Protocol):
         """Start a new episode in every copy; return the observations [n, *O]."""
 
     def step(self, actions: Array) -> Step:
-        """Advance every copy by one action [n]."""
+        """Advance every copy by one action, [n] or, if continuous, [n, D] inside the space."""
 
     def state(self) -> dict[str, Array]:
         """Return everything needed to continue to the bit, including random streams."""

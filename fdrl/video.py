@@ -42,7 +42,7 @@ def can_film(run: Run) -> bool:
 
 
 def episode_frames(
-    env: Any, act: Callable[[Array], int], seed: int, most: int = FRAMES
+    env: Any, act: Callable[[Array], Any], seed: int, most: int = FRAMES
 ) -> tuple[list[Array], float]:
     """Play one episode of a Gymnasium environment; return frames [H, W, 3] and its return.
 
@@ -83,7 +83,7 @@ def save_gif(path: Path, frames: list[Array]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def record(env: Any, act: Callable[[Array], int], seed: int, path: Path) -> float:
+def record(env: Any, act: Callable[[Array], Any], seed: int, path: Path) -> float:
     """Record one episode to a GIF; return its return."""
     if not can_render():
         raise FdrlError('videos are drawn with pygame: pip install "fdrl[video]"')

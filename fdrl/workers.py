@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from fdrl.cohort import Cohort, Poolable
+from fdrl.cohort import Cohort, Labeled, Poolable, is_gaussian
 from fdrl.errors import FdrlError
 from fdrl.threads import THREAD_VARIABLES
 
@@ -31,7 +31,7 @@ class Piece(Protocol):
     """Some of the agents: `begin` a call, then `finish` it."""
 
     info: dict[str, Any]
-    """The cohort's ids, observation_shape, n_actions, iteration_steps, and whether it pools."""
+    """The cohort's ids, observation_shape, n_actions, iteration_steps; if it pools, is Gaussian."""
 
     def begin(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Start a method of the cohort."""
@@ -46,7 +46,9 @@ class Piece(Protocol):
 def _info(cohort: Cohort) -> dict[str, Any]:
     names = ("ids", "observation_shape", "n_actions", "iteration_steps")
     return {name: getattr(cohort, name) for name in names} | {
-        "poolable": isinstance(cohort, Poolable)
+        "poolable": isinstance(cohort, Poolable),
+        "labeled": isinstance(cohort, Labeled),
+        "gaussian": is_gaussian(cohort),
     }
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -167,3 +168,11 @@ def test_tables_need_a_report(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "holds no report" in done.stderr
+
+
+def test_mixup_privacy_prints_a_row_a_lam() -> None:
+    printed = run("mixup_privacy.py", "--seeds", "5", "--draws", "1").splitlines()
+    assert printed[0].startswith("| lam |")
+    rows = [[float(c) for c in line.strip("| ").split(" | ")] for line in printed[2:]]
+    assert [r[0] for r in rows] == [0.05, 0.1, 0.2, 0.3, 0.4, 0.45, 0.499]
+    assert all(a[1] < b[1] for a, b in pairwise(rows))

@@ -39,6 +39,11 @@ def read_text(source: str) -> tuple[str, str]:
     """Return the text of a suite (a name, or FILE.toml) and of its tuned values, if it has any."""
     if not source.endswith(".toml") and not Path(source).is_file():
         known = suites()
+        if source == "theory":
+            raise FdrlError(
+                "the theory is no suite of training runs: fdrl theory --out DIR makes its tables, "
+                "figures and statements"
+            )
         if source not in known:
             raise FdrlError(f"unknown suite {source!r}{nearest(source, known)} (or FILE.toml)")
         return known[source], _shipped().get(f"{source}.tuned", "")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, CohortContext, Experience, Part, Staggered
+from fdrl import gauss
+from fdrl.cohort import Cohort, CohortContext, Experience, Part, Staggered, is_gaussian
 from fdrl.distill import DistillSettings, kl
 from fdrl.environment import make_factory
 from fdrl.errors import FdrlError
@@ -72,10 +73,14 @@ def _states(cohort: Cohort) -> Floats:
 
 
 def _lesson(cohort: Cohort, agents: tuple[int, ...] = ()) -> tuple[Floats, Floats, Floats]:
-    """Return states [N, O], targets [K, N, A] and weights [K, N] of some agents, all by default."""
+    """Return states [N, O], targets [K, N, W] and weights [K, N] of some agents, all by default."""
     rng = np.random.default_rng(4)
     shape = (AGENTS, STATES, cohort.n_actions)
-    targets = rng.dirichlet(np.full(cohort.n_actions, 2.0), shape[:2]).astype(np.float32)
+    if is_gaussian(cohort):
+        moments = [rng.uniform(-0.5, 0.5, shape), rng.uniform(0.4, 0.8, shape)]
+        targets = np.concatenate(moments, axis=-1).astype(np.float32)
+    else:
+        targets = rng.dirichlet(np.full(cohort.n_actions, 2.0), shape[:2]).astype(np.float32)
     weights = rng.uniform(0.5, 1.0, shape[:2]).astype(np.float32)
     rows = list(agents or range(AGENTS))
     return _states(cohort), targets[rows], weights[rows]
@@ -83,7 +88,7 @@ def _lesson(cohort: Cohort, agents: tuple[int, ...] = ()) -> tuple[Floats, Float
 
 def _check_learning(make: Make, env: str) -> None:
     cohort = make(_context(env))
-    k, a = AGENTS, cohort.n_actions
+    k, w = AGENTS, _width(cohort)
     _require(cohort.ids == ("agent-0", "agent-1", "agent-2"), "ids are the context's")
     before = cohort.parameters()
     wanted = _budget(cohort) * np.array([1, 2, 0])
@@ -91,13 +96,14 @@ def _check_learning(make: Make, env: str) -> None:
     _require((got.steps == wanted).all(), f"learn takes exactly {wanted} steps, not {got.steps}")
     m = got.observations.shape[1]
     _require(
-        got.observations.shape == (k, m, *cohort.observation_shape) and m >= wanted.max(),
-        "Experience.observations is [K, M, *O] with room for every step",
+        got.observations.shape == (k, m, *cohort.observation_shape)
+        and (m >= wanted.max() or (m == 0 and got.labels is not None)),
+        "Experience.observations is [K, M, *O] with room for every step (or, with labels, none)",
     )
-    _require(got.probs.shape == (k, m, a), "Experience.probs is [K, M, A]")
+    _require(got.probs.shape == (k, m, w), f"Experience.probs is {_shape(cohort, 'M')}")
     _require(got.observations.dtype == np.float32, "Experience.observations is float32")
     for row, n in zip(got.probs, wanted.tolist(), strict=True):
-        _require_simplex(row[:n], "Experience.probs")
+        _require_policies(cohort, row[:n], "Experience.probs")
     _check_episodes(got, wanted)
     moved = (cohort.parameters() != before).any(axis=1)
     _require(moved[:2].all(), "learning moves parameters")
@@ -114,8 +120,26 @@ def _check_episodes(got: Experience, wanted: NDArray[np.int64]) -> None:
     _require(got.lengths[2].size == 0, "an agent that takes no step ends no episode")
 
 
-def _require_simplex(probs: Floats, name: str) -> None:
+def _width(cohort: Cohort) -> int:
+    return 2 * cohort.n_actions if is_gaussian(cohort) else cohort.n_actions
+
+
+def _shape(cohort: Cohort, rows: str) -> str:
+    return f"[K, {rows}, 2D]" if is_gaussian(cohort) else f"[K, {rows}, A]"
+
+
+def _divergence(cohort: Cohort, targets: Floats, states: Floats) -> NDArray[np.float64]:
+    """KL(target || policy) of each agent [K], the mean over states."""
+    between = gauss.kl if is_gaussian(cohort) else kl
+    return np.asarray(between(targets, cohort.probs(states)).mean(1))
+
+
+def _require_policies(cohort: Cohort, probs: Floats, name: str) -> None:
     _require(probs.dtype == np.float32, f"{name} is float32")
+    if is_gaussian(cohort):
+        _require(np.isfinite(probs).all(), f"{name} is finite")
+        _require((gauss.halves(probs)[1] > 0).all(), f"standard deviations in {name} are positive")
+        return
     _require((probs >= 0).all(), f"{name} is not negative")
     _require(np.allclose(probs.sum(-1), 1, atol=1e-5), f"{name} adds up to 1")
 
@@ -124,8 +148,9 @@ def _check_answers(make: Make, env: str) -> None:
     cohort = make(_context(env))
     states = _states(cohort)
     answers = cohort.probs(states)
-    _require(answers.shape == (AGENTS, STATES, cohort.n_actions), "probs is [K, N, A]")
-    _require_simplex(answers, "probs")
+    shape = (AGENTS, STATES, _width(cohort))
+    _require(answers.shape == shape, f"probs is {_shape(cohort, 'N')}")
+    _require_policies(cohort, answers, "probs")
     own = cohort.probs(np.repeat(states[None], AGENTS, axis=0))
     _require((answers == own).all(), "probs takes one set of states per agent too, to the bit")
     cohort.close()
@@ -166,9 +191,9 @@ def _check_distillation(make: Make, env: str) -> None:
     cohort.learn(_budget(cohort))
     states, targets, weights = _lesson(cohort)
     before, optimizer = cohort.parameters("policy"), cohort.parameters("optimizer")
-    far = kl(targets, cohort.probs(states)).mean(1)
+    far = _divergence(cohort, targets, states)
     metrics = cohort.distill(states, targets, weights, DistillSettings(steps=60))
-    near = kl(targets, cohort.probs(states)).mean(1)
+    near = _divergence(cohort, targets, states)
     moved = (cohort.parameters("policy") != before).any(axis=1)
     _require(moved.all(), "distill moves every weighted agent's policy")
     _require((near < far).all(), f"distill lowers KL(target || policy): {far} became {near}")

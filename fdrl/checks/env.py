@@ -116,14 +116,16 @@ def _two_agents(name: str, kwargs: dict[str, Any]) -> EnvFactory:
 
 
 def _actions(factory: EnvFactory, env: VectorEnv, steps: int = STEPS) -> Array:
-    draw = np.random.default_rng(1)
-    return draw.integers(factory.n_actions, size=(steps, env.count // len(factory.kwargs), 1))
+    """Draw actions [steps, E] or, if they are continuous, [steps, E, D]."""
+    copies = env.count // len(factory.kwargs)
+    drawn = factory.random_actions(np.random.default_rng(1), steps * copies)
+    return drawn.reshape(steps, copies, *drawn.shape[1:])
 
 
 def _play(factory: EnvFactory, env: VectorEnv, actions: Iterable[Array]) -> Iterator[Step]:
-    """Step with the same actions [E, 1] for every agent; yield copies of what came back."""
+    """Step with the same actions [E, ...] for every agent; yield copies of what came back."""
     for a in actions:
-        step = env.step(np.tile(a[:, 0], len(factory.kwargs)))
+        step = env.step(np.concatenate([a] * len(factory.kwargs)))
         yield Step._make(np.array(part) for part in step)
 
 
@@ -150,7 +152,8 @@ def _spaces(factory: EnvFactory) -> Iterator[Finding]:
             env.close()
             if not same:
                 yield Finding("error", "spaces", f"the spaces of agent {agent} differ: {kwargs}")
-    yield Finding("ok", "spaces", f"observations {seen.shape}, {moves.n} actions")
+    acts = f"actions {moves}" if factory.gaussian else f"{factory.n_actions} actions"
+    yield Finding("ok", "spaces", f"observations {seen.shape}, {acts}")
 
 
 def _rollout(factory: EnvFactory) -> Iterator[Finding]:

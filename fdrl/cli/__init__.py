@@ -15,6 +15,7 @@ from fdrl.threads import THREAD_VARIABLES
 VERBS = {
     "train": ("fdrl.cli.train", "train a federation, or continue a run"),
     "eval": ("fdrl.cli.eval", "evaluate a run's agents; record a video"),
+    "export": ("fdrl.cli.export", "write an agent as a Stable-Baselines3 model"),
     "bench": ("fdrl.cli.bench", "compare methods over settings and seeds"),
     "report": ("fdrl.cli.report", "compare runs on one page, with figures and tables"),
     "envs": ("fdrl.cli.envs", "list environments"),

@@ -66,7 +66,7 @@ def _settings(words: list[str]) -> tuple[FadingChannel, int]:
 
     run = apply_flags({"channel": {"type": "fading"}}, words)
     if not isinstance(run.channel, FadingChannel):
-        raise FdrlError("an ideal channel has no link budget: use --channel fading")
+        raise FdrlError("only a fading channel has a link budget: use --channel fading")
     return run.channel, run.agents
 
 

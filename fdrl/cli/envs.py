@@ -7,7 +7,8 @@ from fdrl.registry import ENVS, EnvSpec
 
 ABOUT = (
     "List the environments that fdrl knows. Any other Gymnasium id with a flat Box of\n"
-    "observations and Discrete actions works too, and module:Id-v0 for one of your own."
+    "observations and actions that are Discrete or a flat, bounded Box works too, and\n"
+    "module:Id-v0 for one of your own."
 )
 
 

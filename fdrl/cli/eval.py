@@ -67,7 +67,7 @@ def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str,
     run, ids = federation.run, federation.ids
     chosen = list(range(len(ids)))
     if "agent" in given:
-        chosen = [_agent(given["agent"], ids, folder)]
+        chosen = [agent_index(given["agent"], ids, folder)]
     episodes = run.evaluation.episodes
     if "episodes" in given:
         episodes = options.whole_number("episodes", given["episodes"])
@@ -82,7 +82,7 @@ def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str,
         _videos(federation, sorted({order[0], order[-1]}), target, greedy)
 
 
-def _agent(name: str, ids: Sequence[str], folder: Path) -> int:
+def agent_index(name: str, ids: Sequence[str], folder: Path) -> int:
     """Return the index of an agent that is named by its id or its number."""
     if name in ids:
         return ids.index(name)
@@ -130,8 +130,8 @@ def _said(kwargs: Mapping[str, Any]) -> str:
     return " ".join(words) or "the same environment, other seeds"
 
 
-def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], int]:
-    """Return one agent's way to act on a single observation."""
+def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], Any]:
+    """Return one agent's way to act on a single observation: a number, or an array [D]."""
     import numpy as np
 
     from fdrl.seeding import Purpose, generator
@@ -140,11 +140,16 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
     client = next(c for c in federation.clients if name in c.cohort.ids)
     row = client.cohort.ids.index(name)
     draw = generator(federation.run.evaluation.seed, Purpose.EVALUATION, agent, 0)
-    first = int(getattr(federation.envs.action_space, "start", 0))
+    space: Any = federation.envs.action_space
+    first = int(getattr(space, "start", 0))
 
-    def act(observation: Any) -> int:
+    def act(observation: Any) -> Any:
         states = np.asarray(observation, dtype=np.float32)[None]
         probs = client.cohort.probs(states)[row, 0]
+        if federation.envs.gaussian:
+            mean, std = np.split(probs, 2)
+            drawn = mean if greedy else mean + std * draw.standard_normal(len(std))
+            return np.clip(drawn, space.low, space.high).astype(space.dtype)
         if greedy:
             return first + int(probs.argmax())
         return first + min(int((probs.cumsum() < draw.random()).sum()), len(probs) - 1)

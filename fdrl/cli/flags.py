@@ -39,7 +39,7 @@ most used:
   --agent NAME         learner (see fdrl agents); then --agent.FIELD VALUE
   --hetero NAME        how environments differ: none, dynamics, outlier, init
   --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file, rollout
-  --channel NAME       links to the server: ideal, fading (see fdrl channel)
+  --channel NAME       links to the server: ideal, fading, mac-digital, mac-analog
   --steps N            environment steps per agent
   --episodes N         training episodes per agent; without --steps, the only budget
   --goal MEAN          stop once every agent has had 10 episodes in a row with a mean above that

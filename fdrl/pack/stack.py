@@ -109,6 +109,7 @@ class Stack:
     def distill(self, calls: Sequence[Call]) -> None:
         """Distill for every caller; the others' weights are zero, which leaves them alone."""
         states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
+        # the rest only has to be valid: uniform probabilities, or positive standard deviations
         targets = self._scattered([c.args[1] for c in calls], calls, 1.0 / calls[0].view.n_actions)
         weights = self._scattered([c.args[2] for c in calls], calls, 0.0)
         metrics = self.cohort.distill(states, targets, weights, calls[0].args[3])

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Episodes, Experience, Part
+from fdrl.cohort import Cohort, Episodes, Experience, Part, is_gaussian
 from fdrl.distill import DistillSettings
 from fdrl.pack.members import Call, Collapsed, Member
 from fdrl.pack.stack import Stack
@@ -28,6 +28,7 @@ class View:
     def __init__(self, member: Member, group: int, own: Cohort, make: Callable[[], Cohort]) -> None:
         self.member, self.group, self.make = member, group, make
         self.ids, self.n_actions = own.ids, own.n_actions
+        self.gaussian = is_gaussian(own)
         self.observation_shape = own.observation_shape
         self.iteration_steps = own.iteration_steps
         self.shapes = {name: a.shape[1:] for name, a in own.state().items()}

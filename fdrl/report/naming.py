@@ -101,9 +101,11 @@ def channel_words(run: Run) -> list[str]:
     """Say which channel messages travel over, by what is not its default; nothing if ideal."""
     if isinstance(run.channel, IdealChannel):
         return []
-    own, usual = msgspec.structs.asdict(run.channel), msgspec.structs.asdict(FadingChannel())
+    own, usual = msgspec.structs.asdict(run.channel), msgspec.structs.asdict(type(run.channel)())
     changed = [f"{k}={_show(v)}" for k, v in own.items() if k != "symmetric" and v != usual[k]]
-    kind = "symmetric fading channel" if run.channel.symmetric else "fading channel"
+    kind = f"{type(run.channel).__struct_config__.tag} channel"
+    if isinstance(run.channel, FadingChannel) and run.channel.symmetric:
+        kind = "symmetric fading channel"
     return [f"{kind} ({', '.join(changed)})" if changed else kind]
 
 

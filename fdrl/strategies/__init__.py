@@ -23,11 +23,17 @@ def register() -> None:
 
 
 _LOCAL = "fdrl.strategies.local"
+_FLD = ("fdrl.strategies.fld_halves:client", "fdrl.strategies.fld_halves:server")
 _HALVES = {
     "local": (f"{_LOCAL}:Client", f"{_LOCAL}:Server"),
     "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
     "fedavg": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
+    "fl": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
+    "hfd": ("fdrl.strategies.hfd:Client", "fdrl.strategies.hfd:Server"),
     "pooled": ("fdrl.strategies.pooled:Client", "fdrl.strategies.pooled:Server"),
+    "fld": _FLD,
+    "mixfld": _FLD,
+    "mix2fld": _FLD,
 }
 
 _TABLE = (
@@ -45,6 +51,27 @@ _TABLE = (
         "FedAvg",
         "parameters, both ways",
         "average the agents' parameters (FedAvg-RL, FedProx with prox > 0)",
+    ),
+    (
+        "fl",
+        "fl",
+        "FL",
+        "parameters, both ways",
+        "fedavg weighted by the samples that agents own, for classification",
+    ),
+    (
+        "cd",
+        "cd",
+        "CD",
+        "probabilities on public states",
+        "co-distillation: each agent is taught by the mean of the others",
+    ),
+    (
+        "hfd",
+        "hfd",
+        "HFD",
+        "mean samples once, then probabilities on them",
+        "hybrid federated distillation: answers about each label's mean sample",
     ),
     (
         "pooled",
@@ -87,5 +114,26 @@ _TABLE = (
         "FD",
         "one byte a proxy state and action",
         "federated distillation weighted by who has been where (the default)",
+    ),
+    (
+        "fld",
+        "fld",
+        "FLD",
+        "probabilities up, policy parameters down",
+        "the server distills the agents' answers into its own network and sends that",
+    ),
+    (
+        "mixfld",
+        "fld",
+        "MixFLD",
+        "mean outputs by label and mixed-up samples up, parameters down",
+        "fld for labels; agents mix their seed samples up",
+    ),
+    (
+        "mix2fld",
+        "fld",
+        "Mix2FLD",
+        "mean outputs by label and mixed-up samples up, parameters down",
+        "mixfld, and the server mixes inversely across agents",
     ),
 )

@@ -12,35 +12,41 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl import gauss
 from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Experience
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import ProbTable, ProxyUpdate, check_table
+from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table, table_of
 from fdrl.proxy import GridCells, ProxySet
 from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.seen import SeenCells
 from fdrl.strategy import ClientContext
 
 Array = NDArray[Any]
+AnyTable = ProbTable | GaussTable
 
 
 class Answers(Protocol):
     """Makes uploads and reads downloads for the agents of one cohort, each on its own."""
 
-    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[ProbTable | None]:
+    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
         """Return each agent's table, None where it has nothing to say."""
 
     def open(self, agent: int, update: ProxyUpdate) -> None:
         """Let agent k take note of the proxy set."""
 
-    def check(self, agent: int, table: ProbTable, round: int) -> None:
+    def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Raise `BadMessage` unless a downloaded table is about what agent k knows."""
 
-    def states(self, table: ProbTable) -> Array:
+    def states(self, table: AnyTable) -> Array:
         """Return the states [N, *O] that the rows of a checked table are about."""
 
-    def advance(self, agent: int, table: ProbTable) -> None:
-        """Let agent k move to the next proxy set, if the table announces one."""
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """Raise `BadMessage` unless agent k can rebuild the proxy set that a message announces."""
+
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
+        """Let agent k move to the next proxy set, if the message announces one."""
 
     def state(self) -> dict[str, Array]:
         """Everything needed to resume."""
@@ -52,6 +58,11 @@ class Answers(Protocol):
 def visited(experience: Experience, agent: int) -> Array:
     """Return agent k's observations of the stretch, without padding."""
     return experience.observations[agent, : int(experience.steps[agent])]
+
+
+def _asked(context: ClientContext, round: int) -> dict[str, Any]:
+    """Return what `check_table` is to ask of every download."""
+    return {"round": round, "n_actions": context.n_actions, "gaussian": context.gaussian}
 
 
 class Current:
@@ -86,11 +97,11 @@ class Current:
         )
         self._use(agent, made)
 
-    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[ProbTable | None]:
+    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
         """Answer every proxy state with the current policy."""
         due = bool(self.refreshes) and (round - 1) % self.refreshes == 0
         answers = {version: cohort.probs(s.states) for version, s in self.sets.items()}
-        rows: list[ProbTable | None] = []
+        rows: list[AnyTable | None] = []
         for k, version in enumerate(self.versions):
             observations = visited(experience, k)
             seen, times = self._report(k, observations, due)
@@ -98,9 +109,10 @@ class Current:
                 rows.append(None)
                 continue
             rows.append(
-                ProbTable(
+                table_of(
+                    answers[version][k],
+                    self.context.gaussian,
                     round=round,
-                    probs=answers[version][k],
                     coding=self.settings.coding,
                     version=version,
                     visits=self._visits(self.sets[version], observations),
@@ -122,30 +134,33 @@ class Current:
         self.seen.add(agent, observations)
         return self.seen.take(agent, int(self.context.run.proxy.size)) if due else (None, None)
 
-    def check(self, agent: int, table: ProbTable, round: int) -> None:
+    def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table about another proxy set, or a next set that this agent cannot rebuild."""
         have = self.versions[agent]
         if not have:
             raise BadMessage("a table came before any proxy set")
         rows = len(self.sets[have].states)
-        actions = self.context.n_actions
-        check_table(table, round=round, n_actions=actions, version=have, rows=rows, cells=False)
-        if table.next_cells is not None and table.next_version not in self.sets:
-            made = self._made_of(table.next_cells)
-            if made.version != table.next_version:
+        check_table(table, **_asked(self.context, round), version=have, rows=rows, cells=False)
+        self.check_next(agent, table)
+
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """Refuse a next set that this agent cannot rebuild."""
+        if message.next_cells is not None and message.next_version not in self.sets:
+            made = self._made_of(message.next_cells)
+            if made.version != message.next_version:
                 raise BadMessage(
-                    f"proxy set {table.next_version!r} was rebuilt as {made.version!r}"
+                    f"proxy set {message.next_version!r} was rebuilt as {made.version!r}"
                 )
             self.sets[made.version] = made
 
-    def states(self, table: ProbTable) -> Array:
+    def states(self, table: AnyTable) -> Array:
         """Return the proxy states."""
         return self.sets[table.version].states
 
-    def advance(self, agent: int, table: ProbTable) -> None:
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
         """Switch to the announced set."""
-        if table.next_cells is not None:
-            self._use(agent, self.sets[table.next_version])
+        if message.next_cells is not None:
+            self._use(agent, self.sets[message.next_version])
 
     def _made_of(self, cells: Array | None) -> ProxySet:
         context = self.context
@@ -200,37 +215,51 @@ class Cells:
     def open(self, agent: int, update: ProxyUpdate) -> None:
         """Nothing to note: the grid is in the config."""
 
-    def check(self, agent: int, table: ProbTable, round: int) -> None:
+    def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table that is not keyed by cells of this grid."""
-        actions, count = self.context.n_actions, self.cells.count
-        check_table(table, round=round, n_actions=actions, cells=True, cells_below=count)
+        asked = _asked(self.context, round)
+        check_table(table, **asked, cells=True, cells_below=self.cells.count)
 
-    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[ProbTable | None]:
+    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
         """Average the policy over the visits to each cell."""
+        if experience.observations.shape[1] < int(experience.steps.max(initial=0)):
+            raise FdrlError(
+                f"strategy {self.context.run.strategy_name!r} sends what agents have visited, but "
+                f"agent {self.context.run.agent_name!r} keeps no states: use fd or fedavg"
+            )
         return [self._table(experience, k, round) for k in range(len(self.context.ids))]
 
-    def _table(self, experience: Experience, agent: int, round: int) -> ProbTable | None:
+    def _table(self, experience: Experience, agent: int, round: int) -> AnyTable | None:
         steps = int(experience.steps[agent])
         if not steps:
             return None
         index = self.cells.assign(experience.observations[agent, :steps])
         found, where, times = np.unique(index, return_inverse=True, return_counts=True)
-        total = np.zeros((found.size, experience.probs.shape[-1]))
-        np.add.at(total, where.reshape(-1), experience.probs[agent, :steps])
-        return ProbTable(
+        said = experience.probs[agent, :steps]
+        if self.context.gaussian:
+            mean = gauss.mean_by(said, where.reshape(-1), found.size)
+        else:
+            total = np.zeros((found.size, said.shape[-1]))
+            np.add.at(total, where.reshape(-1), said)
+            mean = total / times[:, None]
+        return table_of(
+            mean.astype(np.float32),
+            self.context.gaussian,
             round=round,
-            probs=(total / times[:, None]).astype(np.float32),
             coding=self.settings.coding,
             cells=found,
             visits=times.astype(np.float32) if self.settings.visit_power else None,
         )
 
-    def states(self, table: ProbTable) -> Array:
+    def states(self, table: AnyTable) -> Array:
         """Return the centers of the table's cells."""
         assert table.cells is not None
         return self.cells.centers(table.cells)
 
-    def advance(self, agent: int, table: ProbTable) -> None:
+    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
+        """The grid never changes."""
+
+    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
         """The grid never changes."""
 
     def state(self) -> dict[str, Array]:
@@ -247,30 +276,32 @@ class Raw(Cells):
     def __init__(self, settings: Distillation, context: ClientContext) -> None:
         self.settings, self.context = settings, context
 
-    def _table(self, experience: Experience, agent: int, round: int) -> ProbTable | None:
+    def _table(self, experience: Experience, agent: int, round: int) -> AnyTable | None:
         steps = int(experience.steps[agent])
         if not steps:
             return None
-        return ProbTable(
+        return table_of(
+            experience.probs[agent, :steps],
+            self.context.gaussian,
             round=round,
-            probs=experience.probs[agent, :steps],
             coding=self.settings.coding,
             states=experience.observations[agent, :steps],
         )
 
-    def states(self, table: ProbTable) -> Array:
+    def states(self, table: AnyTable) -> Array:
         """Return the states that the table carries."""
         assert table.states is not None
         return table.states
 
-    def check(self, agent: int, table: ProbTable, round: int) -> None:
+    def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table without states of our shape."""
-        actions, shape = self.context.n_actions, self.context.low.shape
-        check_table(table, round=round, n_actions=actions, cells=False, observation_shape=shape)
+        asked, shape = _asked(self.context, round), self.context.low.shape
+        check_table(table, **asked, cells=False, observation_shape=shape)
 
 
-KINDS: dict[str, type[Current] | type[Cells] | type[Raw]] = {
+KINDS: dict[str, type[Current] | type[Cells] | type[Raw] | type[Labels]] = {
     "current": Current,
     "cells": Cells,
     "raw": Raw,
+    "labels": Labels,
 }

@@ -9,6 +9,7 @@ import msgspec
 
 from fdrl.config import Exchange
 from fdrl.distill import DistillSettings
+from fdrl.errors import FdrlError
 
 Combine = Literal["mean", "log", "median", "trimmed", "geometric"]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=0.5)]
@@ -20,9 +21,12 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "mix"}
     default_same_init: ClassVar[bool] = False
 
-    answer: Literal["current", "cells", "raw"] = "current"
+    answer: Literal["current", "cells", "raw", "labels"] = "current"
     """What agents upload: the current policy on the proxy states (current), the mean of the policy
-    at visit time per visited grid cell (cells), or every visited state with it (raw)."""
+    at visit time per visited grid cell (cells), every visited state with it (raw), or the mean
+    answer per label while training (labels, for classifiers)."""
+    label_weight: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
+    """With labels: weight of the teacher's cross-entropy beside the label's own; unset: 1."""
     coding: Literal["float32", "float16", "uint8"] = "float32"
     """How probabilities travel."""
     visit_power: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
@@ -38,6 +42,9 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     combine: Combine = "mean"
     """Weighted mean of probabilities (mean) or of their logarithms (log), or a robust combination
     that ignores the weights."""
+    gaussians: Literal["mixture", "product"] | None = None
+    """Continuous actions: combine answers by the moments of their mixture, or by their product,
+    whose precision is the mean of precisions; unset: mixture."""
     trim: Fraction = 0.2
     """Share of answers cut at each end by `trimmed`."""
     sharpen: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
@@ -50,3 +57,23 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The distillation's learning rate moves linearly to this share of itself over the run; ignored
     with the learner's optimizer, which has its own rate."""
     distill: DistillSettings = DistillSettings()
+
+
+def check_actions(settings: Distillation, gaussian: bool) -> None:
+    """Raise `FdrlError` for a setting that has no meaning for the kind of actions at hand."""
+    if not gaussian:
+        if settings.gaussians is not None:
+            raise FdrlError(
+                "gaussians is for continuous actions; these are discrete: use combine (at strategy)"
+            )
+        return
+    robust = settings.combine not in ("mean", "log")
+    wrong = (
+        (robust, f"combine = {settings.combine!r}", "use gaussians = 'mixture' or 'product'"),
+        (settings.confidence, "confidence", "no Gaussian is uniform: leave it out"),
+        (settings.mixup > 0, "mixup", "it interpolates probabilities: use frd or fd"),
+        (settings.distill.loss == "js", "distill.loss = 'js'", "use forward or reverse"),
+    )
+    for used, name, instead in wrong:
+        if used:
+            raise FdrlError(f"continuous actions do not go with {name}: {instead} (at strategy)")

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from fdrl import aggregate
 from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.errors import BadMessage
-from fdrl.message import Message, ProbTable, ProxyUpdate, check_proxy_update
+from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers
-from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.distillation import Distillation, check_actions
+from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
@@ -29,6 +30,7 @@ class Client:
     def __init__(self, context: ClientContext) -> None:
         self.context = context
         self.settings: Distillation = context.run.strategy
+        check_actions(self.settings, context.gaussian)
         self.answers: answers.Answers = answers.KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
         self.rngs = [generator(context.run.seed, Purpose.CLIENT, a) for a in context.agents]
@@ -60,31 +62,35 @@ class Client:
         if isinstance(message, ProxyUpdate):
             check_proxy_update(message, round=round)
             self.answers.open(k, message)  # rebuilding the set is what checks it
-        elif isinstance(message, ProbTable):
+        elif isinstance(message, ProbTable | GaussTable):
             self.answers.check(k, message, round)
         else:
             raise BadMessage(f"expected a table or proxy set, got {type(message).__name__}")
 
     def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Distill each agent's teacher into its policy."""
-        tables = {n: m for n, m in messages.items() if isinstance(m, ProbTable)}
+        tables = {n: m for n, m in messages.items() if isinstance(m, ProbTable | GaussTable)}
         if not tables:
             return {}
+        if isinstance(self.answers, Labels):
+            return self.answers.teach(cohort, tables)
         metrics = self._distill(cohort, tables)
         for name, table in tables.items():
             self.answers.advance(self.context.ids.index(name), table)
         return metrics
 
-    def _distill(self, cohort: Cohort, tables: Mapping[str, ProbTable]) -> dict[str, Array]:
+    def _distill(
+        self, cohort: Cohort, tables: Mapping[str, ProbTable | GaussTable]
+    ) -> dict[str, Array]:
         """Distill all agents at once; the server's tables of a round are about the same rows."""
         first = next(iter(tables.values()))
         states = self.answers.states(first)
-        rows, actions = first.probs.shape
-        targets = np.full((len(self.context.ids), rows, actions), 1.0 / actions, np.float32)
+        rows, width = first.answers.shape
+        targets = np.full((len(self.context.ids), rows, width), 1.0 / width, np.float32)
         weights = np.zeros((len(self.context.ids), rows), np.float32)
         for k, name in enumerate(self.context.ids):
             if name in tables:
-                targets[k], weights[k] = tables[name].probs, 1.0
+                targets[k], weights[k] = tables[name].answers, 1.0
         if self.settings.mixup and rows > 1:
             states, targets = self._mix_up(states, targets)
         return dict(cohort.distill(states, targets, weights, self._schedule()))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl import gauss
 from fdrl import proxy as proxies
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, ProbTable, ProxyUpdate, check_table
+from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, Table, check_table, table_of
 from fdrl.proxy import ProxySet
 from fdrl.strategies import teacher
 from fdrl.strategies.distillation import Distillation
@@ -35,8 +36,7 @@ class Server:
             )
         elif self.settings.answer == "raw" and self.settings.leave_self_out:
             raise FdrlError("leave_self_out needs answers about common states, not raw ones")
-        grid = proxies.grid_of(context.run.proxy, context.low, context.high)
-        self.cells_below = None if grid is None else grid.count
+        self.cells_below = _cells_below(self.settings, context)
         self.stale: set[str] = set()
         self.heard: set[str] = set()
         self._metrics: dict[str, float] = {}
@@ -54,7 +54,7 @@ class Server:
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not a table of this round, of the current proxy set, of our shape."""
         current, kind = self.proxies, self.settings.answer
-        if isinstance(message, ProbTable):
+        if isinstance(message, ProbTable | GaussTable):
             self.heard.add(agent)
             if current and message.version != current.version:
                 self.stale.add(agent)
@@ -62,17 +62,18 @@ class Server:
             message,
             round=round,
             n_actions=self.context.n_actions,
+            gaussian=self.context.gaussian,
             version=current.version if current else None,
             rows=len(current.states) if current else None,
             observation_shape=self.context.low.shape if kind == "raw" else None,
-            cells=kind == "cells",
+            cells=kind in ("cells", "labels"),
             cells_below=self.cells_below,
             visits=kind != "raw" and self.settings.visit_power > 0,
             most_rows=None if kind == "current" else self.context.round_steps,
         )
         self._check_claims(table, round)
 
-    def _check_claims(self, table: ProbTable, round: int) -> None:
+    def _check_claims(self, table: Table, round: int) -> None:
         """Refuse more visits than an agent can make: they decide who is heard, and about what."""
         refresh = proxies.refresh_every(self.context.run.proxy)
         due = refresh > 0 and (round - 1) % refresh == 0
@@ -96,7 +97,7 @@ class Server:
         """Combine the tables; every agent gets the teacher, whether it answered or not."""
         self._metrics = {}
         names = [n for n in self.context.ids if n in messages]
-        tables = [m for n in names if isinstance(m := messages[n], ProbTable)]
+        tables = [m for n in names if isinstance(m := messages[n], ProbTable | GaussTable)]
         if not tables:
             return self._catch_up(round, {})
         sheet = teacher.align(tables, self.settings.answer)
@@ -106,8 +107,11 @@ class Server:
         common = self._table(round, combined, sheet, self._refresh(tables))
         out: dict[str, Message] = dict.fromkeys(self.context.ids, common)
         if self.settings.leave_self_out:
-            for name, own in zip(names, self._own_teachers(sheet, weights), strict=True):
-                out[name] = replace(common, probs=own)
+            field = "moments" if sheet.gaussian else "probs"
+            for u, own in enumerate(self._own_teachers(sheet, weights)):
+                out[names[u]] = replace(common, **{field: own})
+                if self.settings.answer == "labels":
+                    _keep_taught(out, names[u], sheet, u)
         return self._catch_up(round, out)
 
     def _own_teachers(self, sheet: teacher.Sheet, weights: Array) -> Array:
@@ -115,13 +119,14 @@ class Server:
 
     def _table(
         self, round: int, combined: Array, sheet: teacher.Sheet, refreshed: ProxySet | None
-    ) -> ProbTable:
+    ) -> ProbTable | GaussTable:
         version = self.proxies.version if self.proxies else ""
         if refreshed is not None:
             self.proxies = refreshed
-        return ProbTable(
+        return table_of(
+            combined.astype(np.float32),
+            sheet.gaussian,
             round=round,
-            probs=combined.astype(np.float32),
             coding=self.settings.coding,
             version=version,
             cells=sheet.cells,
@@ -130,7 +135,7 @@ class Server:
             next_version=refreshed.version if refreshed else "",
         )
 
-    def _refresh(self, tables: list[ProbTable]) -> ProxySet | None:
+    def _refresh(self, tables: Sequence[Table]) -> ProxySet | None:
         """Choose new proxy states if the agents reported visited cells in this round."""
         reported = [t for t in tables if t.seen is not None and t.seen_visits is not None]
         if not reported or self.proxies is None:
@@ -161,7 +166,10 @@ class Server:
         return out
 
     def _describe(self, sheet: teacher.Sheet, combined: Array) -> dict[str, float]:
-        entropy = -(combined * np.log(np.maximum(combined, 1e-12))).sum(-1)
+        if sheet.gaussian:
+            entropy = gauss.entropy(combined)
+        else:
+            entropy = -(combined * np.log(np.maximum(combined, 1e-12))).sum(-1)
         return {
             "distill/teacher_entropy": float(entropy.mean()),
             "distill/teacher_rows": float(len(combined)),
@@ -192,3 +200,23 @@ class Server:
             self.proxies = proxies.load_saved(
                 kept, context.run.proxy, context.low, context.high, context.run.seed, version
             )
+
+
+def _cells_below(settings: Distillation, context: ServerContext) -> int | None:
+    """Return what bounds the keys of a table's rows: labels, or cells of the proxies' grid."""
+    if settings.answer == "labels":
+        return context.n_actions
+    grid = proxies.grid_of(context.run.proxy, context.low, context.high)
+    return None if grid is None else grid.count
+
+
+def _keep_taught(out: dict[str, Message], name: str, sheet: teacher.Sheet, u: int) -> None:
+    """Send agent u only rows that somebody else answered: a label of its own has no teacher."""
+    table = out[name]
+    assert isinstance(table, ProbTable)
+    assert table.cells is not None
+    rows = np.delete(sheet.present, u, axis=0).sum(0) > 0
+    if rows.any():
+        out[name] = replace(table, probs=table.probs[rows], cells=table.cells[rows])
+    else:
+        del out[name]

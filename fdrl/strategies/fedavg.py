@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Episodes, Experience
+from fdrl.cohort import Cohort, Episodes, Experience, Labeled
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, Parameters, check_parameters
@@ -31,8 +31,9 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     """Average policy and value networks, or policies only."""
     optimizer: Literal["keep", "reset", "average"] = "keep"
     """What becomes of the optimizer's moments when the weights under them change."""
-    weights: Literal["uniform", "steps", "return"] = "uniform"
-    """Weigh agents alike, by environment steps since the last exchange, or by recent return."""
+    weights: Literal["uniform", "steps", "return", "samples"] = "uniform"
+    """Weigh agents alike, by environment steps since the last exchange, by recent return, or by
+    the labeled samples that they own (agents without any: by steps)."""
     beta: float = 1.0
     """Strength of return weights: softmax(beta * z-score)."""
     prox: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
@@ -66,12 +67,15 @@ class Client:
         average = self.settings.optimizer == "average"
         moments = cohort.parameters("optimizer") if average else None
         by_return = self.settings.weights == "return"
+        weight = experience.steps
+        if self.settings.weights == "samples" and isinstance(cohort, Labeled):
+            weight = cohort.histogram().sum(1)
         return {
             name: Parameters(
                 round=round,
                 values=rows[k],
                 part=self.settings.part,
-                steps=int(experience.steps[k]),
+                steps=int(weight[k]),
                 score=self.recent.score(k) if by_return else None,
                 optimizer=None if moments is None else moments[k],
             )
@@ -158,7 +162,7 @@ class Server:
             size=sizes[self.settings.part],
             optimizer=sizes["optimizer"] if average else 0,
         )
-        if checked.steps > self.context.round_steps:
+        if self.settings.weights != "samples" and checked.steps > self.context.round_steps:
             raise BadMessage(f"claims {checked.steps} steps, more than a round has")
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
@@ -185,7 +189,7 @@ class Server:
         )
 
     def _weights(self, group: list[Parameters]) -> Array:
-        if self.settings.weights == "steps":
+        if self.settings.weights in ("steps", "samples"):
             steps = np.array([m.steps for m in group], dtype=np.float64)
             return steps if steps.sum() > 0 else np.ones(len(group))
         if self.settings.weights == "return":

@@ -125,6 +125,7 @@ class Server:
             n_actions=self.context.n_actions,
             copies=self.copies[agent],
             most_steps=self.context.round_steps,
+            gaussian=self.context.gaussian,
         )
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:

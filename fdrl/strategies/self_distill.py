@@ -37,6 +37,11 @@ class Client:
     def __init__(self, context: ClientContext) -> None:
         self.context = context
         self.settings: Self = context.run.strategy
+        if context.gaussian and self.settings.distill.loss == "js":
+            raise FdrlError(
+                "continuous actions do not go with distill.loss = 'js': use forward or reverse "
+                "(at strategy)"
+            )
         run = context.run
         if isinstance(run.proxy, proxies.Grid):
             raise FdrlError('strategy "self" needs a list of proxy states: use --proxy mix')

@@ -1,68 +1,74 @@
 """From agents' tables to a teacher: line the rows up, weigh the agents, combine. Pure functions.
 
-Shapes: U agents that answered, N distinct rows, A actions.
+Shapes: U agents that answered, N distinct rows, A actions, W numbers in an answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl import aggregate
-from fdrl.message import ProbTable
+from fdrl import aggregate, gauss
+from fdrl.message import GaussTable, ProbTable
 from fdrl.strategies.distillation import Distillation
 
 Array = NDArray[Any]
+Tables = Sequence[ProbTable | GaussTable]
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """Tables lined up by row: `probs` [U, N, A], `visits` [U, N], `present` [U, N]."""
+    """Tables lined up by row: `answers` [U, N, W], `visits` [U, N], `present` [U, N].
 
-    probs: Array
+    W is A probabilities or, for `gaussian` answers, 2D means and standard deviations.
+    """
+
+    answers: Array
     visits: Array
     present: Array
     cells: Array | None = None
     states: Array | None = None
+    gaussian: bool = False
 
 
-def align(tables: Sequence[ProbTable], answer: str) -> Sheet:
+def align(tables: Tables, answer: str) -> Sheet:
     """Line up tables about grid cells ("cells"), their own states ("raw"), or the proxy set."""
-    if answer == "cells":
-        return _align_cells(tables)
+    gaussian = isinstance(tables[0], GaussTable)
+    if answer in ("cells", "labels"):
+        return replace(_align_cells(tables), gaussian=gaussian)
     if answer == "raw":
-        return _all_rows(tables)
-    probs = np.stack([t.probs for t in tables]).astype(np.float64)
-    present = np.ones(probs.shape[:2])
-    visits = [np.ones(t.probs.shape[0]) if t.visits is None else t.visits for t in tables]
-    return Sheet(probs, np.stack(visits).astype(np.float64), present)
+        return replace(_all_rows(tables), gaussian=gaussian)
+    answers = np.stack([t.answers for t in tables]).astype(np.float64)
+    present = np.ones(answers.shape[:2])
+    visits = [np.ones(len(t.answers)) if t.visits is None else t.visits for t in tables]
+    return Sheet(answers, np.stack(visits).astype(np.float64), present, gaussian=gaussian)
 
 
-def _align_cells(tables: Sequence[ProbTable]) -> Sheet:
+def _align_cells(tables: Tables) -> Sheet:
     """FRD: the union of the agents' visited cells, in the order of their index."""
     keys = [np.asarray(t.cells) for t in tables]
     union = np.unique(np.concatenate(keys))
     shape = (len(tables), union.size)
-    probs = np.zeros((*shape, tables[0].probs.shape[1]))
+    answers = np.zeros((*shape, tables[0].answers.shape[1]))
     visits, present = np.zeros(shape), np.zeros(shape)
     for u, (table, own) in enumerate(zip(tables, keys, strict=True)):
         at = np.searchsorted(union, own)
-        probs[u, at] = table.probs
+        answers[u, at] = table.answers
         visits[u, at] = 1.0 if table.visits is None else table.visits
         present[u, at] = 1.0
-    return Sheet(probs, visits, present, cells=union)
+    return Sheet(answers, visits, present, cells=union)
 
 
-def _all_rows(tables: Sequence[ProbTable]) -> Sheet:
+def _all_rows(tables: Tables) -> Sheet:
     """PD: nothing is combined. The rows stand one after another, as if one agent had said all."""
-    probs = np.concatenate([t.probs for t in tables]).astype(np.float64)[None]
-    ones = np.ones(probs.shape[:2])
+    answers = np.concatenate([t.answers for t in tables]).astype(np.float64)[None]
+    ones = np.ones(answers.shape[:2])
     states = np.concatenate([np.asarray(t.states) for t in tables])
-    return Sheet(probs, ones, ones, states=states)
+    return Sheet(answers, ones, ones, states=states)
 
 
 def agent_weights(sheet: Sheet, scores: Sequence[float | None], settings: Distillation) -> Array:
@@ -81,7 +87,7 @@ def agent_weights(sheet: Sheet, scores: Sequence[float | None], settings: Distil
     if settings.beta != 0.0:
         weights *= aggregate.return_weights(known_scores(scores), settings.beta)[:, None]
     if settings.confidence:
-        weights *= aggregate.confidence_weights(sheet.probs)
+        weights *= aggregate.confidence_weights(sheet.answers)
     return np.where(weights.sum(0) > 0.0, weights, sheet.present)
 
 
@@ -93,11 +99,14 @@ def known_scores(scores: Sequence[float | None]) -> Array:
 
 
 def combine(sheet: Sheet, weights: Array, settings: Distillation) -> Array:
-    """Return the teacher [N, A]."""
+    """Return the teacher [N, W]."""
+    if sheet.gaussian:
+        pool = gauss.product if settings.gaussians == "product" else gauss.mixture
+        return gauss.sharpen(pool(sheet.answers, weights), settings.sharpen)
     if settings.combine == "log":
-        teacher, _ = aggregate.log_pool(sheet.probs, weights)
+        teacher, _ = aggregate.log_pool(sheet.answers, weights)
     elif settings.combine == "mean":
-        teacher, _ = aggregate.weighted_mean(sheet.probs, weights)
+        teacher, _ = aggregate.weighted_mean(sheet.answers, weights)
     else:
         teacher = _robust(sheet, settings)
     return np.asarray(aggregate.sharpen(teacher, settings.sharpen))
@@ -111,25 +120,30 @@ def _robust(sheet: Sheet, settings: Distillation) -> Array:
         "geometric": aggregate.geometric_median,
     }
     function = functions[settings.combine]
-    teacher = np.zeros(sheet.probs.shape[1:])
+    teacher = np.zeros(sheet.answers.shape[1:])
     crowds, which = np.unique(sheet.present, axis=1, return_inverse=True)
     for c in range(crowds.shape[1]):
         rows = which.reshape(-1) == c
         answered = crowds[:, c] > 0
-        teacher[rows] = function(sheet.probs[answered][:, rows])
+        teacher[rows] = function(sheet.answers[answered][:, rows])
     return teacher
 
 
 def leave_one_out(sheet: Sheet, weights: Array, settings: Distillation) -> Array:
-    """Return a teacher for each agent [U, N, A] made of the others only.
+    """Return a teacher for each agent [U, N, W] made of the others only.
 
     Where nobody else answered, the agent's own answer stays: it teaches nothing.
     """
-    out = np.empty_like(sheet.probs)
+    out = np.empty_like(sheet.answers)
     for u in range(len(out)):
         others = np.arange(len(out)) != u
-        rest = Sheet(sheet.probs[others], sheet.visits[others], sheet.present[others])
+        rest = replace(
+            sheet,
+            answers=sheet.answers[others],
+            visits=sheet.visits[others],
+            present=sheet.present[others],
+        )
         alone = (weights[others].sum(0) <= 0.0) | (rest.present.sum(0) == 0)
-        teacher = combine(rest, weights[others], settings) if others.any() else sheet.probs[u]
-        out[u] = np.where(alone[:, None], sheet.probs[u], teacher)
+        teacher = combine(rest, weights[others], settings) if others.any() else sheet.answers[u]
+        out[u] = np.where(alone[:, None], sheet.answers[u], teacher)
     return out

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from fdrl.seeding import Purpose, generator
-from fdrl.theory import check, energies, networks
+from fdrl.theory import check, energies, label_networks, networks
 from fdrl.theory.cd import cd, cd_largest_step
 from fdrl.theory.check import Difference
 from fdrl.theory.gap import gap
 from fdrl.theory.kd import kd
+from fdrl.theory.label_networks import LabelGaps
 from fdrl.theory.labels import MISSING, Missing, fd_limit
 from fdrl.theory.modes import Floats, Rule
 from fdrl.theory.networks import Networks
@@ -58,6 +59,8 @@ class Results:
     limit_width: int
     label_bias: dict[Missing, Floats]
     """[B, M] error of FD's fixed point on a label with 1..M owners, in units of its target"""
+    label_gaps: LabelGaps
+    """FD by label: finite networks beside the theory"""
     differences: tuple[Difference, ...]
     flow_gap: float
     """largest difference of gradient descent from its flow, in theory, over the three methods"""
@@ -67,7 +70,8 @@ def work(s: Theory, p: Problem) -> float:
     """Return the units of work of `run`."""
     nets = 1 + 2 * s.workers
     sweep = sum(_steps(s, p, b)[1] for b in weights(s)) * (1 + s.workers) * limit_width(s)
-    return s.seeds * (nets * p.steps * sum(s.widths) + sweep)
+    labels = label_networks.work(s, p, make_label_problem(s))
+    return s.seeds * (nets * p.steps * sum(s.widths) + sweep) + labels
 
 
 def weights(s: Theory) -> list[float]:
@@ -198,6 +202,8 @@ def run(s: Theory, advance: Advance = lambda done: None) -> Results:
     with np.errstate(over="ignore", invalid="ignore"):  # networks that blow up are a finding
         cells = [[_cell(s, p, w, r, advance) for r in range(s.seeds)] for w in s.widths]
         limits = [[_limits(s, p, b, r, advance) for r in range(s.seeds)] for b in bs]
+        labels = label_networks.compare(s, p, q)
+        advance(label_networks.work(s, p, q))
 
     def collect(name: str, axes: int) -> Floats:
         table = np.array([[getattr(c, name) for c in row] for row in cells])
@@ -211,5 +217,6 @@ def run(s: Theory, advance: Advance = lambda done: None) -> Results:
         weights=np.array(bs), limits=np.moveaxis(np.array(limits), -1, 0),
         limit_width=limit_width(s),
         label_bias={m: np.array([[*_label_bias(q, b, m)] for b in bs]) for m in MISSING},
+        label_gaps=labels,
         differences=tuple(check.differences(s, p, q)), flow_gap=_flow_gap(s, p),
     )  # fmt: skip

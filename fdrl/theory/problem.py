@@ -89,6 +89,8 @@ class LabelProblem:
     """[S]"""
     label: NDArray[np.int64]
     """[S]"""
+    inputs: Floats
+    """[S, D], of length 1"""
 
     @property
     def workers(self) -> int:
@@ -103,4 +105,4 @@ def make_label_problem(s: Theory) -> LabelProblem:
     worker, label = np.array(pairs, dtype=np.int64).T
     x = directions(generator(s.seed, Purpose.ENV, 2), len(pairs), s.inputs)
     kernel = block_diagonal([relu_kernel(x[worker == i]) for i in range(m)])
-    return LabelProblem(kernel, np.eye(m)[label], worker, label)
+    return LabelProblem(kernel, np.eye(m)[label], worker, label, x)

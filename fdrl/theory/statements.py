@@ -11,6 +11,7 @@ from fdrl.stats import Interval
 from fdrl.theory.energies import rms
 from fdrl.theory.experiment import METHODS, Results
 from fdrl.theory.gap import slope
+from fdrl.theory.labels import Missing
 from fdrl.theory.modes import Floats
 
 NAMES = {"kd": "KD", "cd": "CD", "periodic": "periodic CD"}
@@ -96,6 +97,30 @@ def ode_statement(r: Results) -> Statement:
     )  # fmt: skip
 
 
+def label_slopes(r: Results) -> dict[Missing, Interval]:
+    """Return FD's slope of log gap against log width, by what becomes of missing labels."""
+    return {m: slope(r.settings.widths, g.T) for m, g in r.label_gaps.gaps.items()}
+
+
+def label_statement(r: Results) -> Statement:
+    """FD's networks come closer to the closed form as the others do, and end where it says."""
+    claim = "networks trained by FD with averages by label follow their closed form, slope -1/2"
+    if r.settings.weight == 0:
+        return Statement(claim, None, "the weight is 0: nothing is distilled")
+    found = label_slopes(r)
+    held = all(abs(f.value - SLOPE) <= SLOPE_WITHIN for f in found.values())
+    numbers = ", ".join(f"missing labels {_MISSING[m]} {say(f)}" for m, f in found.items())
+    nets, theory = r.label_gaps.ends["zero"]
+    return Statement(
+        claim, held,
+        f"{numbers}; with zeros for missing labels the error on a label with one owner ends at "
+        f"{nets[0]:.3g} of the target (theory {theory[0]:.3g}), width {r.settings.widths[-1]:,}",
+    )  # fmt: skip
+
+
+_MISSING: dict[Missing, str] = {"renormalize": "left out", "zero": "as zeros"}
+
+
 def statements(r: Results) -> Sequence[Statement]:
     """Return all of them."""
-    return floor_statement(r), slope_statement(r), ode_statement(r)
+    return floor_statement(r), slope_statement(r), ode_statement(r), label_statement(r)

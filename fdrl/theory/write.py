@@ -16,7 +16,7 @@ from fdrl.report.tables import to_csv
 from fdrl.theory.experiment import METHODS, Results
 from fdrl.theory.figures import FIGURES
 from fdrl.theory.modes import Floats
-from fdrl.theory.statements import floor, slopes, statements
+from fdrl.theory.statements import floor, label_slopes, slopes, statements
 
 JSON = "results.json"
 
@@ -56,6 +56,15 @@ def to_json(r: Results) -> bytes:
         ],
         "methods": {m: _method(r, i) for i, m in enumerate(METHODS)},
         "slopes": _slopes(r, r.gaps),
+        "labels": {
+            m: {
+                "gap": _mean(r.label_gaps.gaps[m]),
+                "slope": {"slope": f.value, "low": f.low, "high": f.high},
+                "end_networks": [float(v) for v in r.label_gaps.ends[m][0]],
+                "end_theory": [float(v) for v in r.label_gaps.ends[m][1]],
+            }
+            for m, f in label_slopes(r).items()
+        },
         "slopes_own_kernel": _slopes(r, r.own_gaps),
         "kernel_error": {"first": _mean(r.kernel_errors[0]), "moved": _mean(r.kernel_errors[1])},
         "descent_minus_flow": r.flow_gap,
@@ -107,6 +116,11 @@ def _gaps(r: Results) -> bytes:
                 for seed in range(r.settings.seeds):
                     own = float(r.own_gaps[i, w, seed])
                     yield [m, width, seed, float(r.gaps[i, w, seed]), own]
+
+        for missing, gaps in r.label_gaps.gaps.items():
+            for w, width in enumerate(r.settings.widths):
+                for seed in range(r.settings.seeds):
+                    yield [f"fd {missing}", width, seed, float(gaps[w, seed]), ""]
 
     return to_csv(["method", "width", "seed", "gap", "gap_own_kernel"], [*rows()])
 

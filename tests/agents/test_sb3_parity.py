@@ -8,13 +8,17 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from fdrl.agents import a2c, ppo
+from fdrl.agents import a2c, gaussian, ppo
 from fdrl.agents.backend import make_network
 from fdrl.agents.layout import Layout
 from fdrl.agents.learner import Batch, Learner
 from stable_baselines3 import A2C as SB3A2C
 from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
+
+from fdrl.cohort import CohortContext
+from fdrl.environment import make_factory
+from fdrl.heterogeneity import Nothing
 
 
 def policy_row(policy: Any) -> np.ndarray:
@@ -25,14 +29,17 @@ def policy_row(policy: Any) -> np.ndarray:
         (*extractor.value_net, policy.value_net),
     ]
     parts = []
-    for layer in (m for tower in towers for m in tower if isinstance(m, torch.nn.Linear)):
-        parts += [layer.weight.detach().numpy().T.ravel(), layer.bias.detach().numpy()]
+    for number, tower in enumerate(towers):
+        for layer in (m for m in tower if isinstance(m, torch.nn.Linear)):
+            parts += [layer.weight.detach().numpy().T.ravel(), layer.bias.detach().numpy()]
+        if number == 0 and hasattr(policy, "log_std"):
+            parts.append(policy.log_std.detach().numpy())
     return np.concatenate(parts)[None]
 
 
-def rolled_out(cls: Any, **settings: Any) -> Any:
+def rolled_out(cls: Any, env: str = "CartPole-v1", **settings: Any) -> Any:
     """Return an SB3 model whose rollout buffer is full and whose optimizer is fresh."""
-    envs = DummyVecEnv([functools.partial(gymnasium.make, "CartPole-v1")] * 4)
+    envs = DummyVecEnv([functools.partial(gymnasium.make, env)] * 4)
     odd = settings.get("batch_size", 64) == 24
     # SB3 warns that the last minibatch of a pass is smaller
     warns = pytest.warns(UserWarning, match="truncated")
@@ -49,9 +56,12 @@ def batch_of(buffer: Any) -> Batch:
     def flat(a: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(buffer.swap_and_flatten(a)[None])
 
+    # SB3 keeps continuous actions as they were drawn, before it clips them for the environment
+    actions = flat(buffer.actions)
+    continuous = isinstance(buffer.action_space, gymnasium.spaces.Box)
     return Batch(
         observations=flat(buffer.observations).astype(np.float32),
-        actions=flat(buffer.actions).astype(np.int64)[..., 0],
+        actions=actions if continuous else actions.astype(np.int64)[..., 0],
         log_probs=flat(buffer.log_probs)[..., 0],
         values=flat(buffer.values)[..., 0],
         advantages=flat(buffer.advantages)[..., 0],
@@ -89,6 +99,48 @@ def test_ppo_updates_as_sb3_does(
     logged = model.logger.name_to_value
     for name in ("train/policy_gradient_loss", "train/value_loss", "train/entropy_loss"):
         assert metrics[name][0] == pytest.approx(logged[name], rel=1e-3, abs=1e-5)
+
+
+CONTINUOUS: dict[str, Any] = {"gamma": 0.9, "ent_coef": 0.01, "n_epochs": 3}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("log_std", [0.0, -1.0])
+def test_ppo_updates_continuous_policies_as_sb3_does(
+    log_std: float, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = {**CONTINUOUS, "batch_size": 32, "learning_rate": 1e-3}
+    model = rolled_out(SB3PPO, "Pendulum-v1", policy_kwargs={"log_std_init": log_std}, **case)
+    batch, row = batch_of(model.rollout_buffer), policy_row(model.policy)
+    settings = ppo.PPO(n_envs=4, n_steps=16, backend=backend, log_std_init=log_std, **case)
+    layout = Layout(3, (64, 64), 1, gaussian=True, log_std=log_std)
+    assert row.shape == (1, layout.size)
+    learner = Learner.fresh(make_network(backend, layout, row.copy()), "adam")
+    outputs, values = learner.network.outputs(batch.observations)
+    judged = gaussian.log_probs(outputs, batch.actions)
+    np.testing.assert_allclose(judged, batch.log_probs, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(values, batch.values, atol=1e-5)
+    metrics = ppo.update(learner, batch, np.array([1e-3]), [np.random.default_rng(9)], settings)
+    monkeypatch.setattr(np.random, "permutation", np.random.default_rng(9).permutation)
+    model.train()
+    assert np.abs(policy_row(model.policy) - row).max() > 1e-3
+    np.testing.assert_allclose(learner.network.params, policy_row(model.policy), atol=1e-5)
+    logged = model.logger.name_to_value
+    for name in ("train/policy_gradient_loss", "train/value_loss", "train/entropy_loss"):
+        assert metrics[name][0] == pytest.approx(logged[name], rel=1e-3, abs=1e-5)
+
+
+def test_networks_start_as_sb3s_continuous_ones_do() -> None:
+    """Same sizes, the same gain of the action head, the same standard deviation."""
+    model = rolled_out(SB3PPO, "Pendulum-v1")
+    envs = make_factory("Pendulum-v1", 1, Nothing(), 0)
+    cohort = ppo.make(ppo.PPO(), CohortContext(("a",), (0,), envs, seed=0))
+    ours, theirs = cohort.parameters()[0], policy_row(model.policy)[0]
+    assert ours.shape == theirs.shape
+    end = cohort.layout.policy_size
+    assert ours[end - 1] == theirs[end - 1] == 0.0
+    head = slice(end - 2 - 64, end - 2)
+    assert np.linalg.norm(ours[head]) == pytest.approx(np.linalg.norm(theirs[head]), rel=1e-4)
 
 
 A2C_CASES: list[dict[str, Any]] = [

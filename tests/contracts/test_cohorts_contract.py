@@ -13,17 +13,28 @@ from fdrl.registry import AGENTS, load_object
 
 SMALL = PPO(n_envs=2, n_steps=16, batch_size=16, n_epochs=2, hidden=(8,))
 
+WORLDS = {"classifier": "fdrl/Digits-v0"}
+FEWER: dict[str, Any] = {"sb3": {"n_steps": 64, "kwargs": {"n_epochs": 2}}}
+"""Settings for learners whose defaults take long."""
+
 
 @pytest.mark.parametrize("name", AGENTS.names())
 def test_registered_learner_keeps_its_promises(name: str) -> None:
     spec = AGENTS.spec(name)
-    settings, factory = load_object(spec.settings)(), load_object(spec.factory)
-    check_cohort(lambda context: factory(settings, context))
+    settings, factory = load_object(spec.settings)(**FEWER.get(name, {})), load_object(spec.factory)
+    env = WORLDS.get(name, "CartPole-v1")
+    check_cohort(lambda context: factory(settings, context), env)
 
 
 @pytest.mark.parametrize("env", ["Acrobot-v1", "MountainCar-v0"])
 def test_other_environments(env: str) -> None:
     check_cohort(lambda context: make(SMALL, context), env)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_continuous_policies(backend: Any) -> None:
+    small = msgspec.structs.replace(SMALL, n_steps=200, backend=backend)
+    check_cohort(lambda context: make(small, context), "Pendulum-v1")
 
 
 class Liar:

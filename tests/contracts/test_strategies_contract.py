@@ -1,11 +1,10 @@
 """The public checker over every registered strategy, and over deliberately broken ones."""
 
 import pytest
+from by_label import SMALL
 
 import fdrl
 from fdrl.registry import STRATEGIES
-
-SMALL = {"fedhpd": {"proxy": {"type": "uniform", "size": 64}}}
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())

@@ -462,6 +462,7 @@ strategy = { type = "pooled", every = 3 }
     [
         ([], "fdrl bench needs a suite"),
         (["smok"], "unknown suite 'smok'; did you mean 'smoke'?"),
+        (["theory"], "fdrl theory --out DIR"),
         (["smoke", "--adit"], "unknown flag '--adit'; did you mean '--audit'?"),
         (["smoke", "--jobs", "0"], "--jobs must be a whole number of at least 1"),
         (["smoke", "--seeds", "x"], "--seeds takes numbers or A..B, not 'x'"),

@@ -52,7 +52,7 @@ def test_reach_is_what_as_many_agents_would_train_with(capsys):
     [
         (["x"], "SIZE is a message's bytes"),
         (["0"], "SIZE is a message's bytes"),
-        (["--channel", "ideal"], "an ideal channel has no link budget"),
+        (["--channel", "ideal"], "only a fading channel has a link budget"),
         (["--channel.bandwith", "3"], "did you mean '--channel.bandwidth'"),
         (["--channel.distance", "1e6"], "no message can meet"),
         (["--channel.distances", "500", "2000"], "2 distances for 10 agents"),

@@ -148,7 +148,10 @@ def test_choose_types_leaves_other_flags_alone() -> None:
     ("argv", "message"),
     [
         (["--env", "CartPle-v1"], "unknown environment 'CartPle-v1'; did you mean 'CartPole-v1'?"),
-        (["--env", "Pendulum-v1", "--hetero", "none"], "continuous actions are not supported yet"),
+        (
+            ["--env", "Pendulum-v1", "--agent", "reinforce"],
+            "agent 'reinforce' has discrete actions",
+        ),
         (["--strategy", "fedavgg"], "unknown strategy 'fedavgg'; did you mean 'fedavg'?"),
         (["--agent", "pop"], "unknown agent 'pop'; did you mean 'ppo'?"),
         (["--hetero", "dynamic"], "unknown type 'dynamic'; did you mean 'dynamics'? (at hetero)"),

@@ -35,6 +35,16 @@ def test_an_ideal_channel_has_no_computing_time():
     assert clock.seconds == 0.0
 
 
+def test_the_servers_gradient_steps_last_as_long_as_the_agents_or_as_said():
+    clock = Clock(FadingChannel(gradient_seconds=2.0))
+    clock.serve({"convert/gradient_steps": 3.0, "train/loss": 9.0})
+    assert clock.seconds == 6.0
+    clock = Clock(FadingChannel(gradient_seconds=2.0, server_gradient_seconds=0.5))
+    clock.serve({"convert/gradient_steps": 3.0})
+    clock.serve({})
+    assert clock.seconds == 1.5
+
+
 def test_a_clock_goes_on_from_its_state():
     clock, other = Clock(IdealChannel()), Clock(IdealChannel())
     clock.add("down", [[Delivery(None, 0.1), Delivery(None, 0.3)]])

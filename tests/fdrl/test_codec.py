@@ -279,13 +279,20 @@ def test_big_endian_arrays_travel_as_little_endian() -> None:
 
 VALID: list[Message] = [
     ProbTable(
-        12, np.array([[0.2, 0.3, 0.5], [1, 0, 0]], F32), "uint8", "1a2b3c4d",
+        12, np.array([[0.2, 0.3, 0.5], [1, 0, 0]], F32), "uint8", version="1a2b3c4d",
         cells=np.array([3, 900]), visits=np.array([0, 9.0]), score=-1.5,
         seen=np.array([1, 70000]), seen_visits=np.array([3.0, 1]),
         next_cells=np.array([5]), next_version="ffffffff",
     ),
     ProbTable(1, np.array([[0.25, 0.75]], F32), "float16", states=np.ones((1, 2, 2), F32)),
+    ProbTable(
+        2, np.array([[0.25, 0.75]], F32), seeds=np.ones((2, 3), np.uint8),
+        seed_labels=np.array([[0, 1], [1, 0]], np.uint8),
+    ),
     Parameters(3, np.ones(3, F32), "policy", 99, 2.5, np.zeros(2, F32)),
+    Parameters(
+        3, np.ones(3, F32), next_cells=np.array([5]), next_version="f", wanted=np.array([1, 2])
+    ),
     Transitions(4, {"a": np.ones((2, 2), F32), "done": np.array([True, False])}),
     ProxyUpdate(5, "00000000", {"kind": "mix", "size": 9, "wide": 0.5}, np.array([1, 2])),
 ]  # fmt: skip

@@ -209,7 +209,10 @@ def test_an_agents_own_arguments_override() -> None:
 @pytest.mark.parametrize(
     ("observations", "actions", "words"),
     [
-        (spaces.Box(0, 1, (2,)), spaces.Box(-1, 1, (3,)), r"continuous .* 'e' has Box\(-1.0, 1.0"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-1, np.inf, (3,)), "unbounded; .* finite low and high"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(-1, 1, (3, 2)), r"must be a flat Box of floats"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(0, 9, (3,), np.int64), r"must be a flat Box of floats"),
+        (spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 3]), r"action space MultiDiscrete"),
         (spaces.Box(0, 1, (2,)), spaces.MultiBinary(2), r"action space MultiBinary\(2\)"),
         (spaces.Dict({"a": spaces.Discrete(2)}), spaces.Discrete(2), "observation space Dict"),
         (spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Discrete(2), r"shape \(8, 8, 3\); images"),
@@ -223,8 +226,18 @@ def test_unsupported_spaces(observations: Any, actions: Any, words: str) -> None
 def test_spaces_of_a_gymnasium_environment() -> None:
     envs = make_factory("CartPole-v0", 1, Nothing(), 0)
     assert (envs.observation_shape, envs.n_actions) == ((4,), 2)
-    with pytest.raises(FdrlError, match="continuous actions are not supported yet"):
-        make_factory("Pendulum-v1", 1, Nothing(), 0).n_actions  # noqa: B018
+    assert not envs.gaussian
+    envs = make_factory("Pendulum-v1", 1, Nothing(), 0)
+    assert (envs.observation_shape, envs.n_actions, envs.gaussian) == ((3,), 1, True)
+
+
+def test_random_actions_fill_the_space() -> None:
+    draw = np.random.default_rng(0)
+    assert set(make_factory("Acrobot-v1", 1, Nothing(), 0).random_actions(draw, 50)) == {0, 1, 2}
+    drawn = make_factory("Pendulum-v1", 1, Nothing(), 0).random_actions(draw, 500)
+    assert drawn.shape == (500, 1)
+    assert drawn.dtype == np.float32
+    assert drawn.min() < -1.9 < 1.9 < drawn.max() <= 2.0
 
 
 @pytest.mark.parametrize("name", ["CartPole-v1", "CartPole-v0"])

@@ -41,6 +41,27 @@ class Walk(gymnasium.Env[Any, Any]):
         return self.look(), float(self.at), abs(self.at) > 5, False, {}
 
 
+class Push(Walk):
+    """Is pushed by two numbers, which it then overwrites: it was given arrays of its own."""
+
+    action_space = spaces.Box(-1.0, 1.0, (2,), np.float64)  # type: ignore[assignment]
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert action.dtype == np.float64
+        self.at += action.sum() + self.np_random.normal() * self.noise
+        action[:] = 99.0
+        self.steps += 1
+        return self.look(), float(self.at), abs(self.at) > 5, False, {}
+
+
+class Wider(Push):
+    """Has as many dimensions as observations."""
+
+    def __init__(self, size: int = 2, noise: float = 0.1) -> None:
+        super().__init__(2, noise)
+        self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float64)  # type: ignore[misc]
+
+
 class NaN(Walk):
     def look(self) -> Any:
         return super().look() * (np.nan if self.steps == 2 else 1)
@@ -225,3 +246,33 @@ def test_a_gymnasium_id_keeps_its_time_limit() -> None:
     env.reset()
     ends = [bool(env.step(np.array([k % 2])).truncated[0]) for k in range(8)]
     assert ends == [False, False, False, True] * 2
+
+
+def test_continuous_actions_are_kept_as_they_were_given() -> None:
+    envs = make_factory(f"{__name__}:Push", 2, Nothing(), 3, {"max_episode_steps": 9})
+    loop, draw = envs.vector(2), np.random.default_rng(0)
+    loop.reset()
+    for _ in range(7):
+        given = draw.uniform(-1, 1, (4, 2)).astype(np.float32)
+        before = given.copy()
+        loop.step(given)
+        np.testing.assert_array_equal(given, before)
+    saved = loop.state()
+    assert saved["actions"].shape == (4, 7, 2)
+    again = envs.vector(2)
+    again.load_state(saved)
+    for name, array in again.state().items():
+        np.testing.assert_array_equal(array, saved[name], err_msg=name)
+    last = draw.uniform(-1, 1, (4, 2)).astype(np.float32)
+    one, two = loop.step(last), again.step(last)
+    np.testing.assert_array_equal(one.next_observations, two.next_observations)
+
+
+def test_agents_whose_actions_differ_are_named() -> None:
+    envs = make_factory(
+        f"{__name__}:Wider", 2, Nothing(), 3, {"max_episode_steps": 9}, [{"size": 2}, {"size": 3}]
+    )
+    with pytest.raises(
+        EnvFault, match=r"agent 1 copy 0: its spaces .*\(3,\).* differ from the first"
+    ):
+        envs.vector(1)

@@ -3,6 +3,7 @@
 import msgspec
 import numpy as np
 import pytest
+from by_label import SMALL
 
 import fdrl
 from fdrl import rundir
@@ -15,7 +16,6 @@ from fdrl.seeding import Purpose, generator
 from fdrl.training import train
 
 FAST = {"type": "ppo", "n_epochs": 2, "hidden": (16,)}
-SMALL = {"fedhpd": {"proxy": {"type": "uniform", "size": 32}}}
 LOSSY = {
     "type": "fading", "deadline_slots": 2, "down_deadline_slots": 1, "threshold": 15.0,
     "step_seconds": 1e-4,
@@ -42,7 +42,8 @@ def said(federation):
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_survives_losses_in_both_directions(name):
-    run = fdrl.make_run(strategy=name, agents=3, steps=256 * 12, agent=FAST, **SMALL.get(name, {}))
+    fields = {"agent": FAST} | SMALL.get(name, {})
+    run = fdrl.make_run(strategy=name, agents=3, steps=256 * 12, **fields)
     federation = fdrl.Federation(run, Coin())
     found = said(federation)
     silent = name in ("local", "self")

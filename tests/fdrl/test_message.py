@@ -31,6 +31,7 @@ ROWS = np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]], dtype=F32)
 CELLS = np.array([3, 4, 2**40])
 STATES = np.arange(6, dtype=F32).reshape(3, 2)
 TABLE = ProbTable(7, ROWS, version="1a2b3c4d")
+LABELS = np.array([[3, 7], [7, 3]], np.uint8)
 PARAMETERS = Parameters(2, np.array([1.5, -2], F32), part="policy", steps=256, score=-3.25)
 TRANSITIONS = Transitions(
     1,
@@ -52,10 +53,14 @@ MESSAGES: list[Message] = [
     replace(TABLE, seen=CELLS, seen_visits=np.array([8, 4, 2], F32)),
     replace(TABLE, next_cells=CELLS, next_version="00000000"),
     replace(TABLE, next_cells=np.zeros(0, np.int64), next_version="00000000"),
+    replace(TABLE, seeds=np.arange(4, dtype=np.uint8).reshape(2, 2), seed_labels=LABELS),
+    replace(TABLE, seeds=np.full((2, 1, 3), 0.25, F32), seed_labels=LABELS),
     ProbTable(0, np.zeros((0, 3), F32), coding="uint8", cells=np.zeros(0, np.int64)),
     PARAMETERS,
     Parameters(2, np.zeros(0, F32), part="all"),
     Parameters(2, np.ones(2, F32), part="optimizer", optimizer=np.full(5, 1e-30, F32)),
+    replace(PARAMETERS, wanted=np.array([0, 9])),
+    replace(PARAMETERS, next_cells=CELLS, next_version="00000000"),
     TRANSITIONS,
     Transitions(0),
     UPDATE,
@@ -106,7 +111,7 @@ def test_safetensors_opens_it(message: Message) -> None:
 def test_a_default_uplink_costs_512_bytes_and_little_more() -> None:
     probs = np.full((256, 2), 0.5, F32)
     table = ProbTable(
-        99999, probs, "uint8", "1a2b3c4d", visits=np.ones(256, F32), score=-1.23456e-10
+        99999, probs, "uint8", version="1a2b3c4d", visits=np.ones(256, F32), score=-1.23456e-10
     )
     assert 512 < len(encode(table)) < 512 + 140
     # Actions that follow from the others do not travel.
@@ -193,6 +198,13 @@ def test_simplex_errors_name_the_row() -> None:
         (replace(PARAMETERS, part="value"), "part"),  # type: ignore[arg-type]
         (replace(PARAMETERS, steps=-1), "steps"),
         (replace(PARAMETERS, optimizer=np.array([np.inf])), "infinity"),
+        (replace(PARAMETERS, wanted=np.array([1, 0])), "wanted must be"),
+        (replace(PARAMETERS, next_version="0"), "belong together"),
+        (replace(TABLE, seeds=np.zeros((2, 2), F32)), "belong together"),
+        (replace(TABLE, seeds=np.zeros((3, 2), F32), seed_labels=LABELS), "seed_labels must be"),
+        (replace(TABLE, seeds=np.zeros((2, 2)), seed_labels=LABELS), "seeds have dtype float64"),
+        (replace(TABLE, seeds=np.zeros(2, F32), seed_labels=LABELS), r"seeds must be \[s"),
+        (replace(TABLE, seeds=np.full((2, 2), np.nan, F32), seed_labels=LABELS), "NaN"),
         (Transitions(0, {"Rewards!": np.ones(1)}), "name"),
         (Transitions(0, {"rewards": np.array([np.nan])}), "NaN"),
         (Transitions(0, {"rewards": np.array(["a"])}), "dtype"),
@@ -208,6 +220,13 @@ def test_simplex_errors_name_the_row() -> None:
 def test_other_bad_messages_are_not_sent(message: Any, reason: str) -> None:
     with pytest.raises(BadMessage, match=reason):
         encode(message)
+
+
+def test_seed_samples_that_nobody_asked_for_are_refused() -> None:
+    table = replace(TABLE, seeds=np.zeros((2, 2), F32), seed_labels=LABELS)
+    assert check_table(table, round=7, n_actions=2, seeds=True) is table
+    with pytest.raises(BadMessage, match="nobody asked for"):
+        check_table(table, round=7, n_actions=2)
 
 
 def test_check_table_returns_what_was_asked_for() -> None:
@@ -262,6 +281,12 @@ def test_the_other_checks() -> None:
         (lambda: check_parameters(PARAMETERS, round=2, size=3), "expected 3 parameters, got 2"),
         (lambda: check_parameters(PARAMETERS, round=2, part="all"), "'all', got 'policy'"),
         (lambda: check_parameters(PARAMETERS, round=2, optimizer=4), "expected 4 optimizer"),
+        (
+            lambda: check_parameters(
+                replace(PARAMETERS, next_cells=CELLS, next_version="0"), round=2
+            ),
+            "nobody asked for",
+        ),
         (lambda: check_transitions(TABLE, round=7, **SIZES), "expected Transitions"),
         (lambda: check_transitions(TRANSITIONS, round=1, **SIZES), "expected arrays"),
         (

@@ -31,6 +31,7 @@ class Moody:
     ids: tuple[str, ...]
     observation_shape: tuple[int, ...] = (1,)
     n_actions: int = 2
+    gaussian: bool = False
     iteration_steps: int = 1
 
     def learn(self, steps: np.ndarray, episodes: int | None = None) -> Experience:

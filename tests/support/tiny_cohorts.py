@@ -75,6 +75,7 @@ class CounterFactory:
     truncates: bool
     observation_shape: tuple[int, ...] = (2,)
     n_actions: int = 2
+    gaussian: bool = False
 
     def vector(self, copies: int) -> Counter:
         return Counter(self.agents * copies, self.length, self.truncates)

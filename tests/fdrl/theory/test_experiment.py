@@ -162,7 +162,7 @@ def test_files(results: Results, tmp_path: Path) -> None:
     assert [s["held"] for s in content["statements"]][2] is True
     text = (tmp_path / "new" / "folder" / "gap.csv").read_text()
     rows = [*csv.DictReader(io.StringIO(text))]
-    assert len(rows) == 3 * 2 * 2
+    assert len(rows) == (3 + 2) * 2 * 2  # three methods, and FD in two ways
     assert float(rows[0]["gap"]) == results.gaps[0, 0, 0]
     svg = (tmp_path / "new" / "folder" / "error.svg").read_text()
     assert "gradient steps" in svg

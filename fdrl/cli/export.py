@@ -1,0 +1,60 @@
+"""``fdrl export RUN``: write a trained agent as a Stable-Baselines3 model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fdrl.cli import options
+from fdrl.cli.eval import agent_index, load
+from fdrl.errors import FdrlError
+
+ABOUT = (
+    "Write one agent of a run folder as a Stable-Baselines3 zip: `PPO.load` and `A2C.load` run it."
+)
+OPTIONS = {
+    "agent": options.Option("ID", "which one, by id or number (default: the best)"),
+    "out": options.Option("FILE", "the zip to write (default: RUN/AGENT.zip)"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Load the run, convert, write."""
+    if not argv or "--help" in argv or "-h" in argv:
+        print(options.usage("export", "RUN", ABOUT, OPTIONS))
+        return 0 if argv else 2
+    words = options.read(argv, OPTIONS, least=1, most=1)
+    if not words.positional:
+        raise FdrlError("fdrl export needs a run folder: fdrl export RUN")
+    folder, given = Path(words.positional[0]), words.options
+    federation, _ = load(folder)
+    try:
+        path = export(federation, folder, given.get("agent"), given.get("out"))
+    finally:
+        federation.close()
+    print(path)
+    return 0
+
+
+def export(federation: object, folder: Path, agent: str | None, out: str | None) -> Path:
+    """Write the agent; return where."""
+    from fdrl import build
+    from fdrl.checkpoint import file_errors
+    from fdrl.federation import Federation
+    from fdrl.registry import load_object
+
+    assert isinstance(federation, Federation)
+    ids = federation.ids
+    if agent is not None:
+        index = agent_index(agent, ids, folder)
+    else:
+        index = int(federation.evaluate(federation.run.evaluation.episodes).mean(1).argmax())
+    groups = build.groups(federation.run)
+    number = next(i for i, group in enumerate(groups) if index in group.agents)
+    row = federation.clients[number].cohort.parameters("all")[groups[number].agents.index(index)]
+    convert = load_object("fdrl.agents.sb3_export:export")
+    model = convert(groups[number].settings, row, federation.envs.subset([index]))
+    path = Path(out) if out else folder / f"{ids[index]}.zip"
+    with file_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(path)
+    return path

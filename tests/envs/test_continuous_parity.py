@@ -1,0 +1,168 @@
+"""Pendulum and continuous MountainCar against Gymnasium's own, step for step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import fdrl
+from fdrl.environment import EnvFactory, make_factory
+from fdrl.gymenv import find_env
+from fdrl.heterogeneity import Dynamics, Heterogeneity, Init, Nothing
+from fdrl.registry import load_object
+
+NAMES = ["Pendulum-v1", "MountainCarContinuous-v0"]
+WIDE = {
+    "Pendulum-v1": ([-9.0, -8.0], [9.0, 8.0]),
+    "MountainCarContinuous-v0": ([-1.2, -0.07], [0.6, 0.07]),
+}
+
+
+def factory(name: str, agents: int, hetero: Heterogeneity | None = None) -> EnvFactory:
+    return make_factory(name, agents, hetero or Nothing(), 5)
+
+
+def twin(envs: EnvFactory, agent: int = 0) -> Any:
+    """Gymnasium's environment, unwrapped, with one agent's physics."""
+    env = gymnasium.make(envs.spec.gym_id).unwrapped
+    physics = {n: envs.kwargs[agent].get(n, p.default) for n, p in envs.spec.physics.items()}
+    load_object(envs.spec.vector).configure(env, physics)
+    return env
+
+
+def start(name: str, count: int) -> Any:
+    """Random states; but for an episode's first one, continuous MountainCar's are float32."""
+    states = np.random.default_rng(3).uniform(*WIDE[name], (count, 2))
+    return states.astype(np.float32).astype(float) if name.startswith("Mountain") else states
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("hetero", [Nothing(), Dynamics(0.5)])
+def test_random_transitions_equal_gymnasiums(name: str, hetero: Heterogeneity) -> None:
+    envs, copies = factory(name, 3, hetero), 300
+    vector = envs.vector(copies)
+    vector.reset()
+    before = vector.state()
+    states = start(name, vector.count)
+    steps = np.full(vector.count, 7)
+    vector.load_state({**before, "state": states, "steps": steps})
+    space: Any = envs.action_space
+    drawn = np.random.default_rng(4).uniform(space.low, space.high, (vector.count, 1))
+    actions = drawn.astype(np.float32)
+    step = vector.step(actions)
+    after = vector.state()["state"]
+    twins = [twin(envs, k) for k in range(3)]
+    for i, (state, action) in enumerate(zip(states, actions, strict=True)):
+        env = twins[i // copies]
+        env.state = state.astype(np.float32) if name.startswith("Mountain") else state.copy()
+        seen, reward, terminated, _, _ = env.step(action)
+        assert step.terminated[i] == terminated
+        assert step.rewards[i] == pytest.approx(float(reward), abs=1e-12)
+        np.testing.assert_allclose(step.next_observations[i], seen, rtol=0, atol=1e-6)
+        if not terminated:
+            np.testing.assert_allclose(after[i], env.state, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_episodes_equal_gymnasiums_with_its_time_limit(name: str) -> None:
+    envs = factory(name, 1)
+    vector = envs.vector(1)
+    env = gymnasium.make(name)
+    env.reset(seed=0)
+    seed = np.random.SeedSequence(5, spawn_key=(1, 0, 0))
+    env.unwrapped.np_random = np.random.Generator(np.random.PCG64(seed))
+    seen, _ = env.reset()
+    np.testing.assert_allclose(vector.reset()[0], seen, atol=1e-6)
+    draw, ended = np.random.default_rng(0), 0
+    while ended < 2:
+        # pushing along, now and then: the car reaches its goal by that
+        push = np.sign(seen[-1]) if draw.random() < 0.9 else draw.uniform(-1, 1)
+        action = np.array([push], np.float32)
+        step = vector.step(action[None])
+        seen, reward, terminated, truncated, _ = env.step(action)
+        np.testing.assert_allclose(step.next_observations[0], seen, rtol=0, atol=1e-5)
+        assert step.rewards[0] == pytest.approx(float(reward), abs=1e-8)
+        assert (step.terminated[0], step.truncated[0]) == (terminated, truncated)
+        if terminated or truncated:
+            seen, _ = env.reset()
+            ended += 1
+        np.testing.assert_allclose(step.observations[0], seen, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spaces_and_defaults_are_gymnasiums(name: str) -> None:
+    envs, env = factory(name, 1), gymnasium.make(name)
+    assert envs.observation_space == env.observation_space
+    assert envs.action_space == env.action_space
+    assert env.spec is not None
+    assert envs.spec.max_steps == env.spec.max_episode_steps
+    for parameter, physics in envs.spec.physics.items():
+        assert physics.default == getattr(env.unwrapped, parameter)
+
+
+def test_one_pendulum_step_by_hand() -> None:
+    """Hanging to the right at rest (angle pi/2), torque 1: speed += (15 + 3) * 0.05 = 0.9."""
+    vector = factory("Pendulum-v1", 1).vector(1)
+    vector.reset()
+    vector.load_state({**vector.state(), "state": np.array([[np.pi / 2, 0.0]])})
+    step = vector.step(np.array([[1.0]], np.float32))
+    angle = np.pi / 2 + 0.9 * 0.05
+    wanted = [np.cos(angle), np.sin(angle), 0.9]
+    np.testing.assert_allclose(step.next_observations[0], wanted, rtol=1e-6)
+    assert step.rewards[0] == pytest.approx(-((np.pi / 2) ** 2) - 0.001)
+
+
+def test_starts_can_be_shifted() -> None:
+    envs = factory("Pendulum-v1", 3, Init(1.0))
+    first = envs.vector(200).reset().reshape(3, 200, 3)
+    speeds = first[..., 2].mean(1)
+    np.testing.assert_allclose(speeds, [-0.5, 0.0, 0.5], atol=0.15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_checker_finds_nothing_to_mend(name: str) -> None:
+    assert [f for f in fdrl.check_env(name) if f.level != "ok"] == []
+
+
+def test_the_lander_has_throttles() -> None:
+    pytest.importorskip("Box2D")
+    envs = factory("LunarLanderContinuous-v3", 2, Dynamics(0.3))
+    assert (envs.n_actions, envs.gaussian) == (2, True)
+    vector = envs.vector(1)
+    vector.reset()
+    for _ in range(3):
+        vector.step(np.array([[0.5, -1.0], [1.0, 0.2]], np.float32))
+    saved = vector.state()
+    assert saved["actions"].shape == (2, 3, 2)
+    ahead = vector.step(np.zeros((2, 2), np.float32)).observations.copy()
+    again = envs.vector(1)
+    again.load_state(saved)
+    np.testing.assert_array_equal(again.step(np.zeros((2, 2), np.float32)).observations, ahead)
+    vector.close()
+    again.close()
+
+
+@pytest.mark.slow
+def test_a_cheetah_runs() -> None:
+    pytest.importorskip("mujoco")
+    run = fdrl.make_run(
+        env="HalfCheetah-v5",
+        env_kwargs={"max_episode_steps": 50},
+        agents=2,
+        steps=256,
+        agent={"type": "ppo", "n_envs": 1, "n_steps": 128, "n_epochs": 2, "log_std_init": -1.0},
+        strategy={"type": "fd"},
+        proxy={"type": "rollout", "size": 64},
+        evaluation={"episodes": 1},
+    )
+    summary = fdrl.train(run)
+    assert np.isfinite(summary.return_mean)
+    assert summary.bytes_up > 0
+
+
+def test_what_mujoco_needs_is_named() -> None:
+    assert find_env("HalfCheetah-v5").extra == "mujoco"
+    assert find_env("CartPole-v0").extra == ""

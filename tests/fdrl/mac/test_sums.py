@@ -1,0 +1,65 @@
+"""Without noise a sum in the air is what the server would have computed from every table."""
+
+import numpy as np
+import pytest
+
+from fdrl.mac.sums import Summed, lay, unlay
+from fdrl.message import ProbTable
+from fdrl.strategies import teacher
+from fdrl.strategies.fd import FD
+
+
+def table(seed, rows, actions, **more):
+    p = np.random.default_rng(seed).dirichlet(np.ones(actions), rows).astype(np.float32)
+    return ProbTable(round=1, probs=p, **more)
+
+
+def server(tables, settings):
+    sheet = teacher.align(tables, settings.answer)
+    weights = teacher.agent_weights(sheet, [None] * len(tables), settings)
+    return teacher.combine(sheet, weights, settings)
+
+
+def air(tables, settings, noise=0.0):
+    laid = lay(tables, settings)
+    return unlay(Summed(laid.vectors.sum(0) + noise, laid), len(tables), settings)
+
+
+@pytest.mark.parametrize("combine", ["mean", "log"])
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_a_sum_without_noise_is_the_servers_mean(combine, power):
+    settings = FD(combine=combine, visit_power=power)
+    visits = [np.arange(5.0) * k for k in range(3)]
+    tables = [table(k, 5, 4, visits=v) for k, v in enumerate(visits)]
+    found = air(tables, settings)
+    assert found.cells is None
+    np.testing.assert_allclose(found.probs, server(tables, settings), atol=1e-6)
+
+
+def test_labels_are_averaged_over_their_owners_and_unknown_ones_left_out():
+    settings = FD(answer="labels", combine="mean", visit_power=0.0)
+    owned = [np.array([0, 2]), np.array([2])]
+    tables = [table(k, len(c), 4, cells=c) for k, c in enumerate(owned)]
+    found = air(tables, settings)
+    np.testing.assert_array_equal(found.cells, [0, 2])
+    np.testing.assert_allclose(found.probs, server(tables, settings), atol=1e-6)
+    assert lay(tables, settings).vectors.shape == (2, 4 * 3 + 4)
+
+
+def test_a_mean_by_hand():
+    settings = FD(combine="mean", visit_power=0.0)
+    tables = [ProbTable(round=1, probs=np.array([p], np.float32)) for p in ([0.9, 0.1], [0.5, 0.5])]
+    laid = lay(tables, settings)
+    np.testing.assert_allclose(laid.vectors, [[0.4], [0.0]], atol=1e-7)
+    np.testing.assert_allclose(air(tables, settings).probs, [[0.7, 0.3]], atol=1e-7)
+    # Noise of 0.2 on the sum is 0.1 on the mean; what leaves the simplex is cut.
+    np.testing.assert_allclose(air(tables, settings, 0.2).probs, [[0.8, 0.2]], atol=1e-7)
+    np.testing.assert_allclose(air(tables, settings, 2.0).probs, [[1.0, 0.0]], atol=1e-7)
+
+
+def test_a_row_whose_weight_drowns_in_noise_is_uniform_and_a_label_is_left_out():
+    settings = FD(combine="mean")
+    tables = [table(0, 2, 3, visits=np.zeros(2))]
+    np.testing.assert_allclose(air(tables, settings, -1.0).probs, np.full((2, 3), 1 / 3))
+    by_label = FD(answer="labels", combine="mean", visit_power=0.0)
+    assert air([table(0, 1, 3, cells=np.array([1]))], by_label, -1.0) is None

@@ -1,0 +1,191 @@
+"""Gaussian answers as messages: errors of the codings, bytes, and what a receiver refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fdrl import wire
+from fdrl.message import BadMessage, GaussTable, ProbTable, check_table, decode, encode
+
+F32 = np.float32
+CODINGS: list[Any] = ["float32", "float16", "uint8"]
+WIDE = np.array([[0.5, -1, 1.0, 2.0], [0.25, 3, 0.5, 4.0], [-2, 1, 2.0, 1.0]], F32)
+"""Two dimensions, standard deviations of their own in every row."""
+SAME = np.array([[0.5, -1, 1.0, 2.0], [0.25, 3, 1.0, 2.0]], F32)
+
+
+def arrived(table: GaussTable) -> GaussTable:
+    message = decode(encode(table))
+    assert isinstance(message, GaussTable)
+    return message
+
+
+@pytest.mark.parametrize("moments", [WIDE, SAME, WIDE[:1]])
+def test_float32_is_exact(moments: Any) -> None:
+    np.testing.assert_array_equal(arrived(GaussTable(3, moments)).moments, moments)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    means=arrays(F32, (6, 2), elements=st.floats(-50, 50, width=32)),
+    logs=arrays(F32, (6, 2), elements=st.floats(-3, 3, width=32)),
+    coding=st.sampled_from(CODINGS),
+    common=st.booleans(),
+)
+def test_codings_keep_their_promise(means: Any, logs: Any, coding: Any, common: bool) -> None:
+    std = np.exp(np.repeat(logs[:1], 6, axis=0) if common else logs)
+    table = GaussTable(1, np.concatenate([means, std], axis=1), coding)
+    got = arrived(table).moments
+    off = np.abs(got.astype(np.float64) - table.moments)
+    if coding == "uint8":
+        span = np.ptp(means.astype(np.float64), axis=0)
+        assert (off[:, :2] <= span / 510 + 1e-5).all()
+        ratio = np.ptp(np.log(std.astype(np.float64)), axis=0)
+        apart = np.abs(np.log(got[:, 2:].astype(np.float64)) - np.log(std.astype(np.float64)))
+        assert (apart <= ratio / 510 + 1e-5).all()
+    else:
+        step = 2.0**-11 if coding == "float16" else 0.0
+        assert (off <= step * np.abs(table.moments) + (1e-7 if step else 0)).all()
+    if common:
+        np.testing.assert_array_equal(got[:, 2:], std)
+    assert (got[:, 2:] > 0).all()
+
+
+def test_the_ends_of_a_range_are_exact() -> None:
+    got = arrived(GaussTable(1, WIDE, "uint8")).moments
+    for column in range(4):
+        at = [WIDE[:, column].argmin(), WIDE[:, column].argmax()]
+        np.testing.assert_array_equal(got[at, column], WIDE[at, column])
+
+
+def test_a_default_uplink_costs_a_byte_a_mean_and_one_of_visits() -> None:
+    """256 states, one dimension: 256 means, 256 visits, 3 ranges of 4 bytes, and a header."""
+    moments = np.column_stack([np.linspace(-2, 2, 256), np.full(256, 0.7)]).astype(F32)
+    table = GaussTable(9, moments, "uint8", version="1a2b3c4d", visits=np.ones(256, F32))
+    size = len(encode(table))
+    assert 512 + 12 < size < 512 + 12 + 200
+    full = replace(table, coding="float32", visits=None)
+    assert 4 * 256 + 4 < len(encode(full)) < 4 * 256 + 4 + 200
+
+
+def test_extras_travel_along() -> None:
+    table = GaussTable(
+        5, WIDE, "uint8", cells=np.array([1, 7, 9]), visits=np.array([0, 2.0, 4]), score=-3.5,
+        seen=np.array([4]), seen_visits=np.array([8.0]),
+    )  # fmt: skip
+    got = arrived(table)
+    assert got.cells is not None
+    assert got.seen is not None
+    assert (got.cells.tolist(), got.seen.tolist()) == ([1, 7, 9], [4])
+    assert got.visits is not None
+    assert got.visits.tolist() == [0, 2, 4]
+    assert (got.score, got.round, got.coding) == (-3.5, 5, "uint8")
+    raw = replace(table, states=np.ones((3, 2), F32), coding="float16", cells=None)
+    assert arrived(raw).states is not None
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_no_rows_travel_too(coding: Any) -> None:
+    table = GaussTable(0, np.zeros((0, 4), F32), coding, cells=np.zeros(0, np.int64))
+    assert arrived(table).moments.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("moments", "reason"),
+    [
+        (np.array([[0.0, 0.0]], F32), "row 0 of moments has a standard deviation that is not"),
+        (np.array([[0, 1.0], [0, -1.0]], F32), "row 1 of moments"),
+        (np.array([[np.nan, 1.0]], F32), "NaN"),
+        (np.array([[0.0, np.inf]], F32), "infinity"),
+        (np.ones((2, 3), F32), r"moments must be \[n, 2D\]"),
+        (np.ones(4, F32), r"moments must be \[n, 2D\]"),
+        (np.ones((2, 2), np.int64), "moments must be floats"),
+    ],
+)
+def test_what_cannot_be_sent(moments: Any, reason: str) -> None:
+    with pytest.raises(BadMessage, match=reason):
+        encode(GaussTable(1, moments))
+
+
+def test_what_float16_cannot_hold() -> None:
+    with pytest.raises(BadMessage, match="does not fit in float16"):
+        encode(GaussTable(1, np.array([[1e5, 1.0], [0, 2.0]], F32), "float16"))
+    with pytest.raises(BadMessage, match="is 0 in float16"):
+        encode(GaussTable(1, np.array([[1, 1e-9], [0, 2.0]], F32), "float16"))
+
+
+def made(codes: Any, ranges: Any = None, name: str = "g") -> bytes:
+    tensors = {name: codes} | ({} if ranges is None else {"r": np.array(ranges, F32)})
+    return wire.pack({"g": "1"}, tensors)
+
+
+U8 = np.zeros((2, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (made(U8), "0 ranges do not fit uint8 answers"),
+        (made(np.zeros((2, 2), F32), [[1], [1], [1]]), "3 ranges do not fit float32"),
+        (made(U8, [[1], [0], [1]]), "a range ends below its start"),
+        (made(U8, [[0], [1], [0]]), "standard deviation that is not positive"),
+        (made(U8, [[0], [1], [np.nan]]), "ranges contain NaN"),
+        (made(U8, [[0, 0], [1, 1], [1, 1]]), "ranges do not fit the answers"),
+        (made(np.zeros((2, 2), np.uint8), [[0], [1], [0], [1]]), "deviation is not positive"),
+        (made(np.zeros((2, 3), F32)), "answers of 3 numbers"),
+        (made(np.full((2, 2), np.nan, F32)), "answers contain NaN"),
+        (made(np.ones((2, 0), F32)), "answers of 0 numbers"),
+        (made(np.ones(2, F32)), "answers must be"),
+        (made(U8, [0, 1, 1]), "ranges must be"),
+        (wire.pack({"g": "1"}, {}), "a table has no Gaussians"),
+        (wire.pack({"g": "1"}, {"p": np.ones((1, 1), F32)}), "no Gaussians"),
+    ],
+)
+def test_what_is_not_believed(data: bytes, reason: str) -> None:
+    with pytest.raises(BadMessage, match=reason):
+        decode(data)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(at=st.integers(0, 10_000), byte=st.integers(0, 255), coding=st.sampled_from(CODINGS))
+def test_a_broken_byte_gives_a_valid_table_or_a_reason(at: int, byte: int, coding: Any) -> None:
+    data = bytearray(encode(GaussTable(1, WIDE, coding, visits=np.ones(3, F32))))
+    data[at % len(data)] = byte
+    for cut in (bytes(data), bytes(data[: at % len(data)])):
+        try:
+            message = decode(cut)
+        except BadMessage:
+            continue
+        if isinstance(message, GaussTable):
+            assert np.isfinite(message.moments).all()
+            assert (message.moments[:, message.moments.shape[1] // 2 :] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (ProbTable(1, np.full((2, 2), 0.5, F32)), "expected GaussTable, got ProbTable"),
+        (GaussTable(2, SAME), "message of round 2 in round 1"),
+        (GaussTable(1, SAME[:, [0, 2]]), "expected 2 dimensions, got 1"),
+        (GaussTable(1, SAME * F32(1e7)), "no policy has that"),
+        (GaussTable(1, SAME * F32(1e-7)), "a standard deviation of 1e-07: no policy"),
+        (GaussTable(1, SAME[:1]), "expected 2 rows, got 1"),
+    ],
+)
+def test_what_was_not_asked_for(table: Any, reason: str) -> None:
+    with pytest.raises(BadMessage, match=reason):
+        check_table(table, round=1, n_actions=2, rows=2, gaussian=True)
+
+
+def test_a_learner_of_discrete_actions_refuses_gaussians() -> None:
+    with pytest.raises(BadMessage, match="expected ProbTable, got GaussTable"):
+        check_table(GaussTable(1, SAME), round=1, n_actions=4)
+    table = GaussTable(1, SAME)
+    assert check_table(table, round=1, n_actions=2, gaussian=True) is table
