@@ -90,6 +90,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     strategy: Any = None
     cohorts: tuple[CohortSettings, ...] = ()
     """Cohorts of a mixed federation; overrides `agents`, `agent` and `networks`."""
+    groups: tuple[tuple[str, ...], ...] | None = None
+    """Agents of a shared world that are federated with each other; unset: those of one role."""
     out: str = ""
     """Run folder; unset: runs/ENV-STRATEGY-SEED with a number if that exists."""
     checkpoint_every: NotNegative = 20
@@ -164,6 +166,8 @@ def parse(raw: Mapping[str, Any]) -> Run:
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
     defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)
+    if "agents" not in raw and not raw.get("cohorts") and (size := _team_size(raw)):
+        raw["agents"] = size
     raw.setdefault("proxy", dict(defaults.default_proxy))
     raw.setdefault("same_init", defaults.default_same_init)
     run: Run = _convert(raw, cls)
@@ -179,6 +183,17 @@ def parse(raw: Mapping[str, Any]) -> Run:
             f"config: agent_kwargs has {len(run.agent_kwargs)} tables for {run.agents} agents"
         )
     return run
+
+
+def _team_size(raw: Mapping[str, Any]) -> int:
+    """Return how many agents share a world of the environment; 0 if each has its own."""
+    name, kwargs = raw.get("env", ""), raw.get("env_kwargs", {})
+    if not isinstance(name, str) or not isinstance(kwargs, Mapping) or not set(name) & set(":/"):
+        return 0
+    from fdrl.parallel import team_spec
+
+    team = team_spec(name, kwargs)
+    return len(team.agents) if team else 0
 
 
 def _step_cap(raw: Mapping[str, Any]) -> int:

@@ -242,6 +242,9 @@ def _budgeted(run: Run, tables: Mapping[str, Any], pairs: Sequence[tuple[str, li
     given = "steps" in names or (
         "steps" in tables and (tables.get("episodes") or "episodes" not in names)
     )
-    if given or not run.episodes:
-        return config.checked(run)
-    return config.parse({k: v for k, v in config.to_tables(run).items() if k != "steps"})
+    raw = config.to_tables(run)
+    if "agents" not in names and "agents" not in tables:
+        del raw["agents"]  # as many as share a world, if they do
+    if not given and run.episodes:
+        del raw["steps"]
+    return config.parse(raw)
