@@ -129,9 +129,7 @@ def factories(envs: EnvFactory | Teams, count: int) -> Sequence[EnvFactory]:
     return envs.roles if isinstance(envs, Teams) else [envs] * count
 
 
-def make_cohort(
-    run: Run, group: Group, envs: EnvFactory | Teams, threads: int = 1
-) -> Cohort:
+def make_cohort(run: Run, group: Group, envs: EnvFactory | Teams, threads: int = 1) -> Cohort:
     """Build the learner of one group, cut into cache-sized tiles over `threads` processes.
 
     Agents that share worlds are never cut: they step together.

@@ -138,7 +138,10 @@ class Embedded:
     """The transport without a network: every client lives in this process."""
 
     def __init__(
-        self, clients: Sequence[CohortClient], order: Sequence[str], together: Together | None = None
+        self,
+        clients: Sequence[CohortClient],
+        order: Sequence[str],
+        together: Together | None = None,
     ) -> None:
         self.clients, self._together = list(clients), together
         self._order = tuple(order)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 import tomli_w
@@ -24,6 +25,9 @@ from fdrl.errors import FdrlError, nearest
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.proxy import ProxySettings
 from fdrl.registry import AGENTS, STRATEGIES, load_object
+
+if TYPE_CHECKING:
+    from fdrl.parallel import TeamSpec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -166,9 +170,17 @@ def parse(raw: Mapping[str, Any]) -> Run:
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
     defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)
-    if "agents" not in raw and not raw.get("cohorts") and (size := _team_size(raw)):
-        raw["agents"] = size
-    raw.setdefault("proxy", dict(defaults.default_proxy))
+    default_proxy = dict(defaults.default_proxy)
+    team = _team(raw)
+    if team is not None and "agents" not in raw:
+        raw["agents"] = len(team.agents)
+    if team is not None and default_proxy["type"] in ("mix", "visited", "grid"):
+        # As fine a grid as can be numbered: worlds of many agents have many components.
+        widest = max(math.prod(s.shape) for s in team.observation_spaces)
+        fits = max(b for b in range(1, 41) if b**widest < 2**63)
+        if fits < 40:
+            default_proxy.setdefault("bins", min(fits, 30))
+    raw.setdefault("proxy", default_proxy)
     raw.setdefault("same_init", defaults.default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):
@@ -185,15 +197,16 @@ def parse(raw: Mapping[str, Any]) -> Run:
     return run
 
 
-def _team_size(raw: Mapping[str, Any]) -> int:
-    """Return how many agents share a world of the environment; 0 if each has its own."""
+def _team(raw: Mapping[str, Any]) -> TeamSpec | None:
+    """Return the agents that share a world of the environment; None if each has its own."""
     name, kwargs = raw.get("env", ""), raw.get("env_kwargs", {})
     if not isinstance(name, str) or not isinstance(kwargs, Mapping) or not set(name) & set(":/"):
-        return 0
-    from fdrl.parallel import team_spec
+        return None
+    from fdrl.parallel import team_spec  # imports Gymnasium, which most runs do without
 
-    team = team_spec(name, kwargs)
-    return len(team.agents) if team else 0
+    own = raw.get("agent_kwargs") or ({},)
+    first = own[0] if isinstance(own, list | tuple) and isinstance(own[0], Mapping) else {}
+    return team_spec(name, {**kwargs, **first})
 
 
 def _step_cap(raw: Mapping[str, Any]) -> int:

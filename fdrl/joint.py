@@ -139,9 +139,9 @@ class Seats:
         self._names = [joint.agents[i] for i in joint.roles[role]]
         self.count = joint.teams * len(self._names) * joint.copies
         rows = np.arange(joint.teams * joint.copies).reshape(joint.teams, 1, joint.copies)
-        self._world = np.broadcast_to(
-            rows, (joint.teams, len(self._names), joint.copies)
-        ).reshape(-1)
+        self._world = np.broadcast_to(rows, (joint.teams, len(self._names), joint.copies)).reshape(
+            -1
+        )
 
     def _rows(self, part: dict[str, Array]) -> Array:
         """Return what the members' arrays [W, ...] say, as [count, ...]."""

@@ -41,9 +41,7 @@ class ParallelLoop:
         self._played: list[list[list[int]]] = [[] for _ in range(self.worlds)]
         self._index = {a: i for i, a in enumerate(self.agents)}
         w, n = self.worlds, len(self.agents)
-        self._observations = [
-            np.zeros((w, *s.shape), np.float32) for s in team.observation_spaces
-        ]
+        self._observations = [np.zeros((w, *s.shape), np.float32) for s in team.observation_spaces]
         self._next = [o.copy() for o in self._observations]
         self._rewards = np.zeros((n, w))
         self._terminated, self._truncated = np.zeros((n, w), np.bool_), np.zeros((n, w), np.bool_)

@@ -30,11 +30,15 @@ def check_teams(run: Run) -> None:
     if run.episodes or getattr(run.strategy, "unit", "") == "episodes":
         raise FdrlError(f"config: {name}: count steps or iterations, not episodes")
     if run.agent_name == "reinforce":
-        raise FdrlError(f"config: {name}: agent {run.agent_name!r} learns by episodes; use ppo, a2c")
+        raise FdrlError(
+            f"config: {name}: agent {run.agent_name!r} learns by episodes; use ppo, a2c"
+        )
     if run.threads > 1:
         raise FdrlError(f"config: {name}: a team cannot be spread over threads, leave it at 1")
     if run.networks != "same" or run.cohorts:
-        raise FdrlError(f"config: {name}: their networks are set by role alone, one learner for all")
+        raise FdrlError(
+            f"config: {name}: their networks are set by role alone, one learner for all"
+        )
 
 
 class RoleHalves:

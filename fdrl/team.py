@@ -66,7 +66,9 @@ class Teams:
     def agents_of(self, role: int) -> tuple[int, ...]:
         """Return the run's agents of a role, in order."""
         n = len(self.team.agents)
-        return tuple(t * n + i for t in range(len(self.world_kwargs)) for i in self.team.roles[role])
+        return tuple(
+            t * n + i for t in range(len(self.world_kwargs)) for i in self.team.roles[role]
+        )
 
     @property
     def kwargs(self) -> tuple[dict[str, Any], ...]:
@@ -113,9 +115,7 @@ class Teams:
                 del self._open[key]
             return Seats(joint, role)
 
-    def _worlds(
-        self, copies: int, seeds: list[np.random.SeedSequence], label: str
-    ) -> ParallelLoop:
+    def _worlds(self, copies: int, seeds: list[np.random.SeedSequence], label: str) -> ParallelLoop:
         where = [(t, e) for t in range(len(self.world_kwargs)) for e in range(copies)]
         labels = [f"team {t} {label} copy {e}" for t, e in where]
         return ParallelLoop(self.team, [self.world_kwargs[t] for t, _ in where], seeds, labels)
@@ -217,4 +217,3 @@ def make_teams(
             )
     kwargs = tuple({**env_kwargs, **own[t * n]} for t in range(agents // n))
     return Teams(team, kwargs, seed)
-
