@@ -204,7 +204,7 @@ def _team(raw: Mapping[str, Any]) -> TeamSpec | None:
         return None
     from fdrl.parallel import team_spec  # imports Gymnasium, which most runs do without
 
-    own = raw.get("agent_kwargs") or ({},)
+    own: Any = raw.get("agent_kwargs") or ({},)
     first = own[0] if isinstance(own, list | tuple) and isinstance(own[0], Mapping) else {}
     return team_spec(name, {**kwargs, **first})
 

@@ -125,7 +125,8 @@ class Joint:
 
 def _copied(step: MultiStep) -> MultiStep:
     """Copy: roles read at their own pace, while a faster one may be steps ahead."""
-    return MultiStep(*({a: rows.copy() for a, rows in part.items()} for part in step))
+    parts: Any = ({agent: rows.copy() for agent, rows in part.items()} for part in step)
+    return MultiStep(*parts)
 
 
 class Seats:

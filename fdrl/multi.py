@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -37,16 +37,14 @@ class MultiVectorEnv(Protocol):
     """
 
     agents: tuple[str, ...]
-    observation_spaces: Mapping[str, spaces.Space[Any]]
-    action_spaces: Mapping[str, spaces.Space[Any]]
 
-    def __init__(
-        self,
-        worlds: int,
-        params: Mapping[str, NDArray[np.float64]],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None: ...
+    @property
+    def observation_spaces(self) -> Mapping[str, spaces.Space[Any]]:
+        """What each agent sees."""
+
+    @property
+    def action_spaces(self) -> Mapping[str, spaces.Space[Any]]:
+        """What each agent can do."""
 
     def reset(self) -> dict[str, NDArray[np.float32]]:
         """Start a new episode in every world; return the observations [W, *O] by agent."""

@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from fdrl.errors import FdrlError
 from fdrl.gymenv import check_spaces
-from fdrl.registry import ENVS, EnvSpec, load_object
+from fdrl.registry import ENVS, EnvSpec
 
 Opener = Callable[..., Any]
 
@@ -185,8 +185,3 @@ def _forced(
                     f"{seen[first]}, {moves[first]} against {seen[i]}, {moves[i]}"
                 )
     return roles
-
-
-def load_multi(entry: str) -> Any:
-    """Import a `fdrl.multi.MultiVectorEnv` class."""
-    return load_object(entry)

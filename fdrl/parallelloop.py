@@ -191,12 +191,12 @@ class ParallelLoop:
                     shown[w] = after[w]
 
     @property
-    def observation_spaces(self) -> dict[str, spaces.Space[Any]]:
+    def observation_spaces(self) -> Mapping[str, spaces.Space[Any]]:
         """By agent."""
         return dict(zip(self.agents, self.team.observation_spaces, strict=True))
 
     @property
-    def action_spaces(self) -> dict[str, spaces.Space[Any]]:
+    def action_spaces(self) -> Mapping[str, spaces.Space[Any]]:
         """By agent."""
         return dict(zip(self.agents, self.team.action_spaces, strict=True))
 

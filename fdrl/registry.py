@@ -42,7 +42,6 @@ class EnvSpec:
     `proxy_low`, `proxy_high` [O] box the states worth asking about. `init` bounds the initial
     state: a vector class that takes the parameters ``init_low, init_high`` sets it to
     ``(low, high, shift)``, and the `init` heterogeneity moves the interval by ``level*u*shift``.
-    `multi_vector` names a class of worlds that several agents share (`fdrl.multi.MultiVectorEnv`).
     """
 
     name: str
@@ -57,7 +56,6 @@ class EnvSpec:
     proxy_low: tuple[float, ...] = ()
     proxy_high: tuple[float, ...] = ()
     extra: str = ""
-    multi_vector: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fdrl.client import under
 from fdrl.config import Run
+from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
 from fdrl.joint import Together
 from fdrl.message import Message
@@ -22,6 +23,13 @@ Array = NDArray[Any]
 def together(envs: Any) -> Together | None:
     """Return what runs the roles of shared worlds at the same time; None if nothing is shared."""
     return Together(len(envs.roles), envs.abandon) if isinstance(envs, Teams) else None
+
+
+def factory_of(envs: EnvFactory | Teams, agent: int) -> EnvFactory:
+    """Return the factory that knows an agent's environment."""
+    if not isinstance(envs, Teams):
+        return envs
+    return next(role for role in envs.roles if agent in role.agents)
 
 
 def check_teams(run: Run) -> None:

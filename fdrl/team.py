@@ -42,6 +42,8 @@ class Teams:
     _open: dict[Any, tuple[Joint, set[int]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     joints: list[Joint] = field(default_factory=list)
+    held_out: tuple[Mapping[str, Any], ...] = ({},)
+    """Worlds that no agent trains in: the same world, other seeds."""
 
     @cached_property
     def roles(self) -> tuple[RoleFactory, ...]:
