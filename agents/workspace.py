@@ -1,20 +1,21 @@
-"""Scratch memory that is asked for again and again: one buffer a name, for the whole process.
+"""Scratch memory that is asked for again and again: one buffer a name, for the whole thread.
 
 Temporaries above malloc's threshold are mapped and unmapped on every operation, which costs more
-than the arithmetic. All cohorts of a process run one after another and share one `Workspace`; what
+than the arithmetic. All cohorts of a thread run one after another and share one `Workspace`; what
 lies in it is only good until somebody asks for the same name again.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 
-class Workspace:
+class Workspace(threading.local):
     """Named buffers that grow to the largest size asked for."""
 
     def __init__(self) -> None:
@@ -64,4 +65,4 @@ def _aligned(size: int, boundary: int = 64) -> NDArray[np.uint8]:
 
 
 SHARED = Workspace()
-"""The workspace of this process."""
+"""The workspace of whichever thread asks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fdrl.registry import Physics, register_env
+from fdrl.registry import Physics, register_env, register_parallel
 
 
 def register() -> None:
@@ -17,6 +17,8 @@ def register() -> None:
     _register_conflict()
     _register_images()
     _register_pixelgrid()
+    register_parallel("fdrl/SpectrumAccess-v0", "fdrl.envs.spectrum")
+    register_parallel("fdrl/DroneCorridor-v0", "fdrl.envs.drones")
 
 
 def _fixed(default: float, low: float = float("-inf")) -> Physics:

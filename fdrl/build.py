@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,13 @@ from fdrl.cohort import Cohort, CohortContext, Part
 from fdrl.config import Run, agent_settings
 from fdrl.environment import EnvFactory, make_factory
 from fdrl.errors import FdrlError
+from fdrl.parallel import TeamSpec, team_spec
 from fdrl.registry import AGENTS, STRATEGIES, load_object
+from fdrl.roles import RoleHalves, check_teams
 from fdrl.server import Server
 from fdrl.shards import build_cohort
 from fdrl.strategy import ClientContext, CohortFacts, ServerContext
+from fdrl.team import RoleFactory, Teams, make_teams
 
 PARTS: tuple[Part, ...] = ("policy", "all", "optimizer")
 
@@ -49,6 +52,15 @@ def groups(run: Run) -> list[Group]:
             found.append(Group(name, settings, tuple(range(start, start + cohort.agents))))
             start += cohort.agents
         return found
+    team = _team(run)
+    if team is not None:
+        n = len(team.agents)
+        return [
+            Group(run.agent_name, run.agent, tuple(
+                t * n + i for t in range(run.agents // n) for i in role
+            ))
+            for role in team.roles
+        ]  # fmt: skip
     if run.networks == "same":
         return [Group(run.agent_name, run.agent, tuple(range(run.agents)))]
     return [
@@ -68,8 +80,25 @@ def _with_network(run: Run, index: int) -> Any:
     return msgspec.structs.replace(run.agent, **changes)
 
 
-def environments(run: Run) -> EnvFactory:
-    """Build the factory of every agent's environments."""
+def _team(run: Run) -> TeamSpec | None:
+    """Return the agents that share a world, if the environment is such a one."""
+    if not set(run.env) & set(":/"):
+        return None
+    own = run.agent_kwargs[0] if run.agent_kwargs else {}
+    return team_spec(run.env, {**run.env_kwargs, **own}, run.groups)
+
+
+def environments(run: Run) -> EnvFactory | Teams:
+    """Build the factory of every agent's environments, or those of the roles that share worlds."""
+    if _team(run) is not None:
+        check_teams(run)
+        teams = make_teams(
+            run.env, run.agents, run.hetero, run.seed, run.env_kwargs, run.agent_kwargs, run.groups
+        )
+        assert teams is not None
+        return teams
+    if run.groups is not None:
+        raise FdrlError(f"config: groups does not apply: agents share no world in {run.env!r}")
     return make_factory(run.env, run.agents, run.hetero, run.seed, run.env_kwargs, run.agent_kwargs)
 
 
@@ -95,20 +124,34 @@ def check_budget(run: Run, group: Group) -> None:
         )
 
 
-def make_cohort(run: Run, group: Group, envs: EnvFactory, threads: int = 1) -> Cohort:
-    """Build the learner of one group, cut into cache-sized tiles over `threads` processes."""
+def factories(envs: EnvFactory | Teams, count: int) -> Sequence[EnvFactory]:
+    """Return the factory that knows the environments of each of `count` groups."""
+    return envs.roles if isinstance(envs, Teams) else [envs] * count
+
+
+def make_cohort(run: Run, group: Group, envs: EnvFactory | Teams, threads: int = 1) -> Cohort:
+    """Build the learner of one group, cut into cache-sized tiles over `threads` processes.
+
+    Agents that share worlds are never cut: they step together.
+    """
     ids = agent_ids(run.agents)
+    rows: Sequence[int] = group.agents
+    options = {"threads": threads}
+    if isinstance(envs, Teams):
+        envs = next(role for role in envs.roles if set(group.agents) <= set(role.agents))
+        rows = [envs.agents.index(a) for a in group.agents]
+        options = {"tile": len(rows)}
     context = CohortContext(
         ids=tuple(ids[a] for a in group.agents),
         agents=group.agents,
-        envs=envs.subset(group.agents),
+        envs=envs.subset(rows),
         seed=run.seed,
         same_init=bool(run.same_init),
         total_steps=run.steps,
         device=run.device,
     )
     factory = AGENTS.spec(group.name).factory
-    cohort: Cohort = build_cohort(factory, group.settings, context, threads=threads)
+    cohort: Cohort = build_cohort(factory, group.settings, context, **options)
     return cohort
 
 
@@ -119,15 +162,18 @@ def client_context(run: Run, group: Group, envs: EnvFactory) -> ClientContext:
     return ClientContext(run, own, group.agents, *box, envs.n_actions, envs.gaussian)
 
 
-def make_clients(run: Run, threads: int = 1, envs: EnvFactory | None = None) -> list[CohortClient]:
+def make_clients(
+    run: Run, threads: int = 1, envs: EnvFactory | Teams | None = None
+) -> list[CohortClient]:
     """Build the agents' side of a federation; `envs` saves measuring the box of states again."""
     envs = envs or environments(run)
     half = load_object(STRATEGIES.spec(run.strategy_name).client)
     clients: list[CohortClient] = []
     try:
-        for group in groups(run):
+        found = groups(run)
+        for group, own in zip(found, factories(envs, len(found)), strict=True):
             check_budget(run, group)
-            context = client_context(run, group, envs)
+            context = client_context(run, group, own)
             # The half checks the strategy's settings: before any worker process is started.
             ready = half(context)
             clients.append(CohortClient(run, make_cohort(run, group, envs, threads), ready))
@@ -138,11 +184,31 @@ def make_clients(run: Run, threads: int = 1, envs: EnvFactory | None = None) -> 
     return clients
 
 
-def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = None) -> Server:
+def make_server(
+    run: Run, facts: list[CohortFacts], envs: EnvFactory | Teams | None = None
+) -> Server:
     """Build the server's side from the config and what it implies of each group's learner."""
     envs = envs or environments(run)
-    low, high = envs.proxy_box()
     ids, found = agent_ids(run.agents), groups(run)
+    if not isinstance(envs, Teams):
+        return _make_server(run, facts, envs, found, ids)
+    # Roles differ in their spaces: each has a server half of its own, which sees its agents alone.
+    servers = {
+        tuple(ids[a] for a in group.agents): _make_server(
+            run, [fact], role, [group], tuple(ids[a] for a in group.agents)
+        )
+        for group, fact, role in zip(found, facts, envs.roles, strict=True)
+    }
+    server = Server(RoleHalves({own: made.half for own, made in servers.items()}), ids)
+    server.env_steps = sum(made.env_steps for made in servers.values())
+    return server
+
+
+def _make_server(
+    run: Run, facts: list[CohortFacts], envs: EnvFactory, found: list[Group], own: tuple[str, ...]
+) -> Server:
+    """Build the server of agents `own`, in groups `found`."""
+    ids, (low, high) = agent_ids(run.agents), envs.proxy_box()
     visited = 0
 
     def visit(steps: int) -> NDArray[np.float32]:
@@ -152,7 +218,7 @@ def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = No
 
     context = ServerContext(
         run=run,
-        ids=ids,
+        ids=own,
         low=low,
         high=high,
         n_actions=envs.n_actions,
@@ -164,7 +230,7 @@ def make_server(run: Run, facts: list[CohortFacts], envs: EnvFactory | None = No
         gaussian=envs.gaussian,
     )
     half = load_object(STRATEGIES.spec(run.strategy_name).server)
-    server = Server(half(context), ids)
+    server = Server(half(context), own)
     server.env_steps = visited
     return server
 
@@ -178,7 +244,8 @@ def _trainer(run: Run, found: list[Group], envs: EnvFactory) -> Callable[[int], 
         if hasattr(settings, "batch_size"):
             size = settings.batch_size * len(group.agents)
             settings = msgspec.structs.replace(settings, batch_size=size)
-        return make_cohort(run, Group(group.name, settings, group.agents[:1]), envs)
+        some = Group(group.name, settings, group.agents[:1])
+        return make_cohort(run, some, envs.teams if isinstance(envs, RoleFactory) else envs)
 
     return build
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange, Run
 from fdrl.errors import BadMessage
+from fdrl.joint import Together
 from fdrl.message import Message, decode, encode
 from fdrl.strategy import ClientHalf
 from fdrl.transport import Failure, Reply
@@ -135,8 +137,13 @@ def under(state: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 class Embedded:
     """The transport without a network: every client lives in this process."""
 
-    def __init__(self, clients: Sequence[CohortClient], order: Sequence[str]) -> None:
-        self.clients = list(clients)
+    def __init__(
+        self,
+        clients: Sequence[CohortClient],
+        order: Sequence[str],
+        together: Together | None = None,
+    ) -> None:
+        self.clients, self._together = list(clients), together
         self._order = tuple(order)
 
     def members(self) -> tuple[str, ...]:
@@ -149,6 +156,12 @@ class Embedded:
         """Let clients learn and answer (empty messages), or end the round with the server's."""
         asked = {name for name, message in messages.items() if not message}
         replies: dict[str, Reply] = {}
+        if self._together is not None and asked.issuperset(self._order):
+            # Their agents meet in the same worlds, so nobody can learn after another.
+            jobs = [partial(client.learn, round) for client in self.clients]
+            for said in self._together.run(jobs):
+                replies |= said
+            return {name: replies[name] for name in self._order}
         for client in self.clients:
             ids = client.cohort.ids
             if asked.issuperset(ids):

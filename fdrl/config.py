@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 import tomli_w
@@ -24,6 +25,9 @@ from fdrl.errors import FdrlError, nearest
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.proxy import ProxySettings
 from fdrl.registry import AGENTS, STRATEGIES, load_object
+
+if TYPE_CHECKING:
+    from fdrl.parallel import TeamSpec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -90,6 +94,8 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     strategy: Any = None
     cohorts: tuple[CohortSettings, ...] = ()
     """Cohorts of a mixed federation; overrides `agents`, `agent` and `networks`."""
+    groups: tuple[tuple[str, ...], ...] | None = None
+    """Agents of a shared world that are federated with each other; unset: those of one role."""
     out: str = ""
     """Run folder; unset: runs/ENV-STRATEGY-SEED with a number if that exists."""
     checkpoint_every: NotNegative = 20
@@ -164,7 +170,17 @@ def parse(raw: Mapping[str, Any]) -> Run:
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
     defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)
-    raw.setdefault("proxy", dict(defaults.default_proxy))
+    default_proxy = dict(defaults.default_proxy)
+    team = _team(raw)
+    if team is not None and "agents" not in raw:
+        raw["agents"] = len(team.agents)
+    if team is not None and default_proxy["type"] in ("mix", "visited", "grid"):
+        # As fine a grid as can be numbered: worlds of many agents have many components.
+        widest = max(math.prod(s.shape) for s in team.observation_spaces)
+        fits = max(b for b in range(1, 41) if b**widest < 2**63)
+        if fits < 40:
+            default_proxy.setdefault("bins", min(fits, 30))
+    raw.setdefault("proxy", default_proxy)
     raw.setdefault("same_init", defaults.default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):
@@ -179,6 +195,18 @@ def parse(raw: Mapping[str, Any]) -> Run:
             f"config: agent_kwargs has {len(run.agent_kwargs)} tables for {run.agents} agents"
         )
     return run
+
+
+def _team(raw: Mapping[str, Any]) -> TeamSpec | None:
+    """Return the agents that share a world of the environment; None if each has its own."""
+    name, kwargs = raw.get("env", ""), raw.get("env_kwargs", {})
+    if not isinstance(name, str) or not isinstance(kwargs, Mapping) or not set(name) & set(":/"):
+        return None
+    from fdrl.parallel import team_spec  # imports Gymnasium, which most runs do without
+
+    own: Any = raw.get("agent_kwargs") or ({},)
+    first = own[0] if isinstance(own, list | tuple) and isinstance(own[0], Mapping) else {}
+    return team_spec(name, {**kwargs, **first})
 
 
 def _step_cap(raw: Mapping[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,11 +15,12 @@ from fdrl import build
 from fdrl.channel import Channel, Combining, Delivery, Direction, Remembering, make_channel
 from fdrl.client import CohortClient, Embedded, under
 from fdrl.clock import Clock
-from fdrl.cohort import Labeled
-from fdrl.cohort import Part
+from fdrl.cohort import Labeled, Part
 from fdrl.config import Run, checked
+from fdrl.environment import EnvFactory
 from fdrl.fitting import fitted
 from fdrl.records import RoundRecord, Summary
+from fdrl.roles import together
 from fdrl.summarize import summarize
 from fdrl.tally import Tally
 from fdrl.transport import Failure, Reply
@@ -41,7 +43,9 @@ class Federation:
         self.ids = build.agent_ids(run.agents)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = build.environments(run)
-        self.run = run = fitted(run, self.envs)
+        self.together = together(self.envs)
+        if isinstance(self.envs, EnvFactory):
+            self.run = run = fitted(run, self.envs)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
         facts = [
             build.cohort_facts(client.cohort, group.settings)
@@ -59,7 +63,7 @@ class Federation:
             raise
         self.proxy_steps = self.envs.proxy_box_steps + self.server.env_steps
         self._agree()
-        self.transport = Embedded(self.clients, self.ids)
+        self.transport = Embedded(self.clients, self.ids, self.together)
         self.tally, self.clock = Tally(self.ids, run.goal), Clock(run.channel)
         self.rounds_done = 0
 
@@ -82,7 +86,7 @@ class Federation:
     @property
     def foreign(self) -> bool:
         """Whether somebody else's code is stepped, which may fail in the middle of a round."""
-        return not self.envs.spec.vector
+        return not (isinstance(self.envs, EnvFactory) and self.envs.spec.vector)
 
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""
@@ -176,8 +180,12 @@ class Federation:
         """Return undiscounted returns [K, episodes] of every agent, in the order of `ids`."""
         rows: dict[str, Array] = {}
         seed = self.run.evaluation.seed
-        for client in self.clients:
-            returns = client.cohort.evaluate(episodes, seed, held_out=held_out, greedy=greedy)
+        jobs = [
+            partial(client.cohort.evaluate, episodes, seed, held_out=held_out, greedy=greedy)
+            for client in self.clients
+        ]
+        played = self.together.run(jobs) if self.together else [job() for job in jobs]
+        for client, returns in zip(self.clients, played, strict=True):
             rows |= dict(zip(client.cohort.ids, returns, strict=True))
         return np.stack([rows[name] for name in self.ids])
 
@@ -242,3 +250,5 @@ class Federation:
         """Free environments and worker processes."""
         for client in self.clients:
             client.cohort.close()
+        if self.together is not None:
+            self.together.close()

@@ -122,6 +122,16 @@ AGENTS: Registry[AgentSpec] = Registry("agent")
 STRATEGIES: Registry[StrategySpec] = Registry("strategy")
 
 
+PARALLEL: dict[str, str] = {}
+"""PettingZoo ids of worlds that several agents share, and the module whose import registers each.
+"""
+
+
+def register_parallel(name: str, module: str) -> None:
+    """Name the module that registers a parallel environment with PettingZoo when it is imported."""
+    PARALLEL[name] = module
+
+
 def register_env(name: str, **fields: Any) -> None:
     """Register an environment under `name`; the fields are those of `EnvSpec`."""
     ENVS.register(EnvSpec(name=name, **fields))

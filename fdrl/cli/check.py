@@ -8,7 +8,8 @@ from typing import Any
 from fdrl.cli import options
 from fdrl.errors import FdrlError
 
-ABOUT = """Check an environment: a name from fdrl envs, a Gymnasium id, or module:Id-v0.
+ABOUT = """Check an environment: a name from fdrl envs, a Gymnasium id, module:Id-v0,
+or a PettingZoo parallel environment (module:name_v3, module:factory, or its id).
 Every finding says what to mend; the exit code is 1 if one is an error.
 
   --env_kwargs.NAME V   a keyword argument of the environment; max_episode_steps: its time limit"""
@@ -22,8 +23,11 @@ def main(argv: list[str]) -> int:
         return 0 if argv else 2
     name, kwargs = argv[0], _kwargs(argv[1:])
     from fdrl.checks.env import check_env
+    from fdrl.checks.parallel import check_parallel_env
+    from fdrl.parallel import opener
 
-    findings = check_env(name, **kwargs)
+    check = check_env if opener(name) is None else check_parallel_env
+    findings = check(name, **kwargs)
     for finding in findings:
         print(f"{MARKS[finding.level]}  {finding.check}: {finding.message}")
     counts = Counter(f.level for f in findings)

@@ -134,19 +134,21 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
     """Return one agent's way to act on a single observation: a number, or an array [D]."""
     import numpy as np
 
+    from fdrl.roles import factory_of
     from fdrl.seeding import Purpose, generator
 
+    envs = factory_of(federation.envs, agent)
     name = federation.ids[agent]
     client = next(c for c in federation.clients if name in c.cohort.ids)
     row = client.cohort.ids.index(name)
     draw = generator(federation.run.evaluation.seed, Purpose.EVALUATION, agent, 0)
-    space: Any = federation.envs.action_space
+    space: Any = envs.action_space
     first = int(getattr(space, "start", 0))
 
     def act(observation: Any) -> Any:
         states = np.asarray(observation, dtype=np.float32)[None]
         probs = client.cohort.probs(states)[row, 0]
-        if federation.envs.gaussian:
+        if envs.gaussian:
             mean, std = np.split(probs, 2)
             drawn = mean if greedy else mean + std * draw.standard_normal(len(std))
             return np.clip(drawn, space.low, space.high).astype(space.dtype)
@@ -159,11 +161,13 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
 
 def _videos(federation: Federation, agents: list[int], target: Path, greedy: bool) -> None:
     from fdrl.checkpoint import file_errors
-    from fdrl.environment import render_env
+    from fdrl.environment import EnvFactory, render_env
     from fdrl.progress import human_return
     from fdrl.seeding import Purpose, leaf
     from fdrl.video import record
 
+    if not isinstance(federation.envs, EnvFactory):
+        raise FdrlError(f"{federation.run.env}: no videos of agents that share a world yet")
     root = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
     seed = int(root.generate_state(1)[0])
     for index in agents:

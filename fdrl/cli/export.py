@@ -41,6 +41,7 @@ def export(federation: object, folder: Path, agent: str | None, out: str | None)
     from fdrl.checkpoint import file_errors
     from fdrl.federation import Federation
     from fdrl.registry import load_object
+    from fdrl.roles import factory_of
 
     assert isinstance(federation, Federation)
     ids = federation.ids
@@ -51,8 +52,9 @@ def export(federation: object, folder: Path, agent: str | None, out: str | None)
     groups = build.groups(federation.run)
     number = next(i for i, group in enumerate(groups) if index in group.agents)
     row = federation.clients[number].cohort.parameters("all")[groups[number].agents.index(index)]
+    envs = factory_of(federation.envs, index)
     convert = load_object("fdrl.agents.sb3_export:export")
-    model = convert(groups[number].settings, row, federation.envs.subset([index]))
+    model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
     path = Path(out) if out else folder / f"{ids[index]}.zip"
     with file_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,8 +25,8 @@ from fdrl.errors import FdrlError
 UNIONS = ("agent", "strategy", "hetero", "proxy", "channel")
 TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
 """Fields of free shape: TOML only, but for ``--env_kwargs.NAME VALUE``."""
-HIDDEN = (*TABLES, "goal")
-"""Fields whose flags tyro does not read: the goal may be unset."""
+HIDDEN = (*TABLES, "goal", "groups")
+"""Fields whose flags tyro does not read: the goal and the groups may be unset."""
 
 COMMON = """Train a federation: PRESET or FILE.toml, then any flag below.
 
@@ -242,6 +242,11 @@ def _budgeted(run: Run, tables: Mapping[str, Any], pairs: Sequence[tuple[str, li
     given = "steps" in names or (
         "steps" in tables and (tables.get("episodes") or "episodes" not in names)
     )
-    if given or not run.episodes:
-        return config.checked(run)
-    return config.parse({k: v for k, v in config.to_tables(run).items() if k != "steps"})
+    raw = config.to_tables(run)
+    if "agents" not in names and "agents" not in tables:
+        del raw["agents"]  # as many as share a world, if they do
+    if "proxy" not in tables and not any(n.split(".")[0] == "proxy" for n in names):
+        del raw["proxy"]  # the strategy's, in a grid that fits the environment
+    if not given and run.episodes:
+        del raw["steps"]
+    return config.parse(raw)

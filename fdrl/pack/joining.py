@@ -8,10 +8,11 @@ from functools import partial
 from fdrl import build
 from fdrl.config import Run
 from fdrl.federation import Federation
-from fdrl.pack.members import Call, Member
+from fdrl.pack.members import Call, Collapsed, Member
 from fdrl.pack.stack import Stack, joined_context, joined_states
 from fdrl.pack.view import View
 from fdrl.records import RoundRecord
+from fdrl.team import Teams
 
 TILE_FLOATS = 400_000
 """Parameters of the agents of a stack, at most: some forty agents of 64x64 units, which cost
@@ -23,6 +24,9 @@ class Packed(Federation):
 
     def __init__(self, run: Run, member: Member) -> None:
         super().__init__(run)
+        if isinstance(self.envs, Teams):
+            self.close()
+            raise Collapsed("agents that share a world cannot be packed", alone=True)
         self.member = member
         found = build.groups(self.run)
         self.views = []
@@ -54,7 +58,11 @@ def join(members: Sequence[Member]) -> list[Stack]:
         for start in range(0, len(federations), size):
             some = federations[start : start + size]
             groups = [build.groups(f.run)[index] for f in some]
-            context = joined_context([f.run for f in some], groups, [f.envs for f in some])
+            context = joined_context(
+                [f.run for f in some],
+                groups,
+                [f.envs for f in some if not isinstance(f.envs, Teams)],
+            )
             views = [f.views[index] for f in some]
             own = [v.own for v in views if v.own is not None]
             stack = Stack(group, context, joined_states([c.state() for c in own]))

@@ -1,0 +1,260 @@
+"""One world, several roles: each role's cohort steps its own agents, and the world waits for all.
+
+A role's cohort sees an ordinary `fdrl.VectorEnv` (`Seats`). The cohorts of a team have a thread
+each, but one runs at a time: they pass a baton on whenever they wait for each other. So cohorts may
+share scratch memory as ever, and what happens does not depend on which thread is faster.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdrl.errors import FdrlError
+from fdrl.multi import MultiStep, MultiVectorEnv
+from fdrl.vector import Step
+
+Array = NDArray[Any]
+Made = TypeVar("Made")
+
+
+_HELD = threading.local()
+"""The baton that the present thread holds, if any."""
+
+
+@contextmanager
+def _handed_over() -> Iterator[None]:
+    """Let another role run while the block waits for it."""
+    baton: threading.Lock | None = getattr(_HELD, "baton", None)
+    if baton is None:
+        yield
+        return
+    baton.release()
+    try:
+        yield
+    finally:
+        baton.acquire()
+
+
+class Abandoned(Exception):
+    """Another role of the team failed; its own error is the one to tell."""
+
+
+class Joint:
+    """W worlds, W = teams * E copies: world t * E + e is copy e of team t.
+
+    `roles` are the agents (indices) of each role; `strict`: an agent that leaves before the
+    others is an error, because learners cannot yet leave out the steps it does not take.
+    """
+
+    def __init__(
+        self, env: MultiVectorEnv, roles: Sequence[tuple[int, ...]], teams: int, copies: int,
+        strict: bool, name: str,
+    ) -> None:  # fmt: skip
+        self.env, self.teams, self.copies, self.strict = env, teams, copies, strict
+        self.name, self.roles = name, tuple(roles)
+        self.agents = tuple(env.agents)
+        self._meeting = threading.Condition()
+        self._sitting = set(range(len(self.roles)))
+        self._said: dict[int, Array] = {}
+        self._turn = 0
+        self._step: MultiStep | None = None
+        self._error: BaseException | None = None
+        self._first: dict[str, NDArray[np.float32]] | None = None
+
+    def first(self) -> dict[str, NDArray[np.float32]]:
+        """Return the observations of the worlds' first reset, whoever asks first."""
+        with self._meeting:
+            if self._first is None:
+                self._first = {a: o.copy() for a, o in self.env.reset().items()}
+            return self._first
+
+    def say(self, role: int, actions: Array) -> MultiStep:
+        """Wait until every role has said its actions [members, W]; return the step."""
+        with _handed_over(), self._meeting:
+            turn = self._turn
+            self._said[role] = actions
+            self._go()
+            while self._turn == turn and self._error is None:
+                self._meeting.wait()
+            if self._error is not None:
+                raise Abandoned
+            assert self._step is not None
+            return self._step
+
+    def _go(self) -> None:
+        """Step the worlds if everybody who still sits here has said what to do."""
+        if not self._sitting or not self._sitting <= self._said.keys():
+            return
+        worlds = self.teams * self.copies
+        moves = {a: np.zeros(worlds, np.int64) for a in self.agents}
+        for role, actions in self._said.items():
+            for row, i in zip(actions, self.roles[role], strict=True):
+                moves[self.agents[i]] = row
+        self._said.clear()
+        try:
+            self._step = _copied(self.env.step(moves))
+            if self.strict:
+                self._check_present(self._step)
+        except BaseException as error:
+            self._error = error
+            self._meeting.notify_all()
+            raise
+        self._turn += 1
+        self._meeting.notify_all()
+
+    def _check_present(self, step: MultiStep) -> None:
+        for agent in self.agents:
+            if not step.alive[agent].all():
+                raise FdrlError(
+                    f"environment {self.name!r}: {agent} left before the others did; fdrl cannot "
+                    "train agents that leave a shared world early yet: use an option of the "
+                    "environment that lets all of them end together"
+                )
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody sits here."""
+        return bool(self._sitting)
+
+    def abandon(self) -> None:
+        """Let nobody wait for a role that has failed."""
+        with self._meeting:
+            if self._error is None:
+                self._error = Abandoned()
+            self._meeting.notify_all()
+
+    def rise(self, role: int) -> None:
+        """Leave: from now on the role's agents do action 0; the last one closes the worlds."""
+        with self._meeting:
+            if role not in self._sitting:
+                return
+            self._sitting.discard(role)
+            if not self._sitting:
+                self.env.close()
+            elif self._error is None and self._said:
+                self._go()
+
+
+def _copied(step: MultiStep) -> MultiStep:
+    """Copy: roles read at their own pace, while a faster one may be steps ahead."""
+    parts: Any = ({agent: rows.copy() for agent, rows in part.items()} for part in step)
+    return MultiStep(*parts)
+
+
+class Seats:
+    """The copies of one role's agents in the worlds (a `fdrl.VectorEnv`).
+
+    Agent-major: row (t * members + m) * E + e is member m of team t in its copy e.
+    """
+
+    def __init__(self, joint: Joint, role: int) -> None:
+        self.joint, self.role = joint, role
+        self._names = [joint.agents[i] for i in joint.roles[role]]
+        self.count = joint.teams * len(self._names) * joint.copies
+        rows = np.arange(joint.teams * joint.copies).reshape(joint.teams, 1, joint.copies)
+        self._world = np.broadcast_to(rows, (joint.teams, len(self._names), joint.copies)).reshape(
+            -1
+        )
+
+    def _rows(self, part: dict[str, Array]) -> Array:
+        """Return what the members' arrays [W, ...] say, as [count, ...]."""
+        j = self.joint
+        stacked = np.stack([part[a].reshape(j.teams, j.copies, *part[a].shape[1:])
+                            for a in self._names], axis=1)  # fmt: skip
+        return np.ascontiguousarray(stacked.reshape(self.count, *stacked.shape[3:]))
+
+    def reset(self) -> NDArray[np.float32]:
+        """Return the first observations [n, *O]: worlds are reset once, for all roles."""
+        return self._rows(self.joint.first())
+
+    def step(self, actions: Array) -> Step:
+        """Advance the worlds by this role's actions [n] and everybody else's."""
+        j = self.joint
+        by_member = np.asarray(actions).reshape(j.teams, len(self._names), j.copies)
+        step = j.say(self.role, by_member.swapaxes(0, 1).reshape(len(self._names), -1))
+        rows = self._rows
+        return Step(rows(step.observations), rows(step.next_observations), rows(step.rewards),
+                    rows(step.terminated), rows(step.truncated))  # fmt: skip
+
+    def state(self) -> dict[str, Array]:
+        """Return the worlds' state, a row for each copy."""
+        return {name: array[self._world] for name, array in self.joint.env.state().items()}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Continue from what `state` returned; the first role speaks for the worlds."""
+        if self.role == 0:
+            where = np.unique(self._world, return_index=True)[1]
+            self.joint.env.load_state({name: array[where] for name, array in state.items()})
+
+    def close(self) -> None:
+        """Leave the worlds."""
+        self.joint.rise(self.role)
+
+
+class Nowhere:
+    """Copies for a learner that only learns from others' transitions; they cannot be stepped."""
+
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        self.count, self._shape = count, shape
+
+    def reset(self) -> NDArray[np.float32]:
+        """Return zeros [n, *O]."""
+        return np.zeros((self.count, *self._shape), np.float32)
+
+    def step(self, actions: Array) -> Step:
+        """Raise: one agent alone has no world."""
+        raise FdrlError("agents of a shared world can only act together")
+
+    def state(self) -> dict[str, Array]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Nothing to restore."""
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Together:
+    """Runs what the roles of a team do side by side: a thread each, one running at a time."""
+
+    def __init__(self, roles: int, abandon: Callable[[], None]) -> None:
+        self._abandon = abandon
+        self._pool = ThreadPoolExecutor(roles) if roles > 1 else None
+        self._baton = threading.Lock()
+
+    def run(self, jobs: Sequence[Callable[[], Made]]) -> list[Made]:
+        """Return what each job returns; the first error, if any, ends all of them."""
+        if self._pool is None:
+            return [job() for job in jobs]
+
+        def guarded(job: Callable[[], Made]) -> Made:
+            with self._baton:
+                _HELD.baton = self._baton
+                try:
+                    return job()
+                except BaseException:
+                    self._abandon()
+                    raise
+                finally:
+                    _HELD.baton = None
+
+        futures: list[Future[Made]] = [self._pool.submit(guarded, job) for job in jobs]
+        errors = [e for f in futures if (e := f.exception()) is not None]
+        for error in errors:
+            if not isinstance(error, Abandoned):
+                raise error
+        return [future.result() for future in futures]
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()

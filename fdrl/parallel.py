@@ -1,0 +1,193 @@
+"""Finding and opening PettingZoo environments whose agents act at the same time."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gymnasium import spaces
+
+from fdrl.errors import FdrlError
+from fdrl.gymenv import check_spaces
+from fdrl.registry import ENVS, PARALLEL, EnvSpec, load_object
+
+Opener = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class TeamSpec:
+    """The agents of one world, in PettingZoo's order, with their spaces."""
+
+    name: str
+    agents: tuple[str, ...]
+    observation_spaces: tuple[spaces.Box, ...]
+    action_spaces: tuple[spaces.Discrete, ...]
+    open: Opener
+    """Makes one world, called with keyword arguments."""
+    roles: tuple[tuple[int, ...], ...]
+    """Agents (indices) that share proxies and parameters: by spaces and name, or as told."""
+
+
+def opener(name: str) -> Opener | None:
+    """Return what makes the world that `name` stands for; None if it is not a parallel environment.
+
+    Known are ``"module:name_v3"`` of a PettingZoo-style module with ``parallel_env``,
+    ``"module:factory"`` (or class) of a `ParallelEnv`, and ids of PettingZoo's registry, with
+    ``module:`` in front if importing that registers them.
+    """
+    if name in ENVS:
+        return None
+    if ":" not in name:
+        return _registered(name) if "/" in name else None
+    module_name, _, attribute = name.rpartition(":")
+    if "/" in attribute:
+        load_object(f"{module_name}:__name__")  # importing it may register the id
+        return _registered(attribute)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute, None)
+        if found is None:
+            found = importlib.import_module(f"{module_name}.{attribute}")
+    except ImportError:
+        return None  # `find_env` says what is missing
+    if isinstance(found, types.ModuleType):
+        made = getattr(found, "parallel_env", None)
+        return made if callable(made) else None
+    return _factory(found)
+
+
+def _registered(name: str) -> Opener | None:
+    import gymnasium
+
+    if name in gymnasium.registry:
+        return None
+    import pettingzoo
+
+    if name in PARALLEL:
+        load_object(f"{PARALLEL[name]}:__name__")
+    if name in pettingzoo.parallel_registry:
+        return functools.partial(pettingzoo.make, "parallel", name)
+    if name in pettingzoo.aec_registry:
+        raise FdrlError(
+            f"environment {name!r}: its agents take turns; supported are those that act at the "
+            "same time (PettingZoo's parallel API)"
+        )
+    return None
+
+
+def _factory(found: Any) -> Opener | None:
+    """Return a class or function that makes a `ParallelEnv`; to know of a function, call it."""
+    if not callable(found) or isinstance(found, EnvSpec):
+        return None
+    from pettingzoo import ParallelEnv
+
+    if inspect.isclass(found):
+        return found if issubclass(found, ParallelEnv) else None
+    returns = getattr(found, "__annotations__", {}).get("return")
+    if returns is not None and "Parallel" in str(returns):
+        return found  # type: ignore[no-any-return]
+    try:
+        env = found()
+    except Exception:
+        return None
+    made = isinstance(env, ParallelEnv)
+    env.close() if hasattr(env, "close") else None
+    return found if made else None
+
+
+def team_spec(
+    name: str, kwargs: Mapping[str, Any], groups: Sequence[Sequence[str]] | None = None
+) -> TeamSpec | None:
+    """Return what is known of a world's agents; None if `name` is no parallel environment."""
+    return _team_spec(name, json.dumps(kwargs, sort_keys=True), json.dumps(groups))
+
+
+@functools.lru_cache(maxsize=64)
+def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
+    made = opener(name)
+    if made is None:
+        return None
+    env = open_world(name, made, json.loads(kwargs))
+    agents = tuple(str(a) for a in getattr(env, "possible_agents", ()))
+    if not agents:
+        raise FdrlError(f"environment {name!r} does not list its possible_agents")
+    seen = tuple(env.observation_space(a) for a in agents)
+    moves = tuple(env.action_space(a) for a in agents)
+    env.close()
+    for agent, observations, actions in zip(agents, seen, moves, strict=True):
+        if not isinstance(actions, spaces.Discrete):
+            raise FdrlError(
+                f"environment {name!r}, {agent}: action space {actions}; with several agents in "
+                "one world only Discrete is supported"
+            )
+        if isinstance(observations, spaces.Discrete):
+            continue
+        check_spaces(f"{name}, {agent}", observations, actions)
+    boxes = tuple(as_box(s) for s in seen)
+    found = _roles(agents, boxes, moves)
+    roles = _forced(name, agents, boxes, moves, json.loads(groups)) if groups != "null" else found
+    return TeamSpec(name, agents, boxes, moves, made, roles)
+
+
+def as_box(space: Any) -> spaces.Box:
+    """Return a flat Box: of a Discrete space, its one-hot encoding."""
+    return spaces.Box(0.0, 1.0, (int(space.n),)) if isinstance(space, spaces.Discrete) else space
+
+
+def open_world(name: str, made: Opener, kwargs: Mapping[str, Any]) -> Any:
+    """Make one world, or raise with the reason."""
+    from pettingzoo import ParallelEnv
+
+    try:
+        env = made(**kwargs)
+    except Exception as error:
+        raise FdrlError(
+            f"environment {name!r} could not be made with {dict(kwargs)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(env, ParallelEnv):
+        raise FdrlError(f"{name!r} gave {type(env).__name__}, but must give a ParallelEnv")
+    return env
+
+
+def _roles(
+    agents: tuple[str, ...], seen: Sequence[Any], moves: Sequence[Any]
+) -> tuple[tuple[int, ...], ...]:
+    """Group agents of equal spaces whose names differ in their number alone."""
+    found: list[tuple[Any, list[int]]] = []
+    for i, agent in enumerate(agents):
+        key = (agent.rpartition("_")[0], seen[i], moves[i])
+        for known, members in found:
+            if known == key:
+                members.append(i)
+                break
+        else:
+            found.append((key, [i]))
+    return tuple(tuple(members) for _, members in found)
+
+
+def _forced(
+    name: str, agents: tuple[str, ...], seen: Sequence[Any], moves: Sequence[Any],
+    groups: Sequence[Sequence[str]],
+) -> tuple[tuple[int, ...], ...]:  # fmt: skip
+    """Return the roles that the config asks for, checked."""
+    named = [a for group in groups for a in group]
+    if sorted(named) != sorted(agents):
+        raise FdrlError(
+            f"config: groups must name each agent of {name!r} once: {', '.join(agents)}"
+        )
+    roles = tuple(tuple(sorted(agents.index(a) for a in group)) for group in groups)
+    for role in roles:
+        for i in role[1:]:
+            first = role[0]
+            if (seen[i], moves[i]) != (seen[first], moves[first]):
+                raise FdrlError(
+                    f"config: groups: {agents[first]} and {agents[i]} cannot share a role: "
+                    f"{seen[first]}, {moves[first]} against {seen[i]}, {moves[i]}"
+                )
+    return roles
