@@ -166,7 +166,7 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--steps", "1.5"], "flags: --steps needs a whole number such as 100000, got '1.5'"),
         (
             ["--strategy", "fedavg", "--strategy.visit_power", "0"],
-            "'--strategy.visit_power' of strategy 'fedavg'; fd, ",
+            "'--strategy.visit_power' of strategy 'fedavg'; cd, fd, ",
         ),
         (["--hetero", "none", "--hetero.level", "1"], "; dynamics and init have that setting"),
         (["--bogus", "1"], "unknown flag '--bogus' (fdrl train --help lists all flags)"),
