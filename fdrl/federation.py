@@ -18,7 +18,7 @@ from fdrl.clock import Clock
 from fdrl.cohort import Labeled, Part
 from fdrl.config import Run, checked
 from fdrl.environment import EnvFactory
-from fdrl.fitting import fitted
+from fdrl.fitting import check_air, fitted
 from fdrl.records import RoundRecord, Summary
 from fdrl.roles import together
 from fdrl.summarize import summarize
@@ -43,6 +43,7 @@ class Federation:
         self.ids = build.agent_ids(run.agents)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = build.environments(run)
+        check_air(run, self.envs)
         self.together = together(self.envs)
         if isinstance(self.envs, EnvFactory):
             self.run = run = fitted(run, self.envs)

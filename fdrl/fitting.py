@@ -1,4 +1,4 @@
-"""Proxy states for environments that a strategy's default ones do not fit."""
+"""Settings that do not fit an environment: other proxies where defaults fail, else an error."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import math
 
 import msgspec
 
+from fdrl.channel_settings import MacAnalog
 from fdrl.config import Run
 from fdrl.environment import EnvFactory
+from fdrl.errors import FdrlError
 from fdrl.notices import say_once
 from fdrl.proxy_settings import Mix, ProxySettings, Rollout, Uniform, Visited
+from fdrl.team import Teams
 
 
 def fitted(run: Run, envs: EnvFactory) -> Run:
@@ -35,6 +38,23 @@ def fitted(run: Run, envs: EnvFactory) -> Run:
     return msgspec.structs.replace(
         run, proxy=Rollout(proxy.size) if served else Uniform(proxy.size)
     )
+
+
+def check_air(run: Run, envs: EnvFactory | Teams) -> None:
+    """Raise `FdrlError` for what cannot add up in the air: Gaussians, answers of several roles."""
+    if not isinstance(run.channel, MacAnalog):
+        return
+    if isinstance(envs, Teams):
+        if len(envs.roles) > 1:
+            raise FdrlError(
+                "config: agents of several roles cannot add up in the air: use mac-digital (at "
+                "channel.type)"
+            )
+    elif envs.gaussian and hasattr(run.strategy, "gaussians"):
+        raise FdrlError(
+            "config: means and standard deviations cannot add up in the air: use mac-digital, or "
+            "fedavg (at channel.type)"
+        )
 
 
 def _default(run: Run) -> object:

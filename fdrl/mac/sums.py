@@ -60,7 +60,9 @@ def check_strategy(run: Run) -> None:
     from fdrl.strategies.local import Local
 
     s, name, why = run.strategy, run.strategy_name, ""
-    if isinstance(s, Distillation):
+    if hasattr(s, "faug") or (hasattr(s, "seeds") and s.answer == "labels"):
+        why = "agents send samples of their own"
+    elif isinstance(s, Distillation):
         if s.answer not in ("current", "labels"):
             why = "agents answer about states of their own"
         elif s.combine not in ("mean", "log"):

@@ -77,3 +77,11 @@ def check_actions(settings: Distillation, gaussian: bool) -> None:
     for used, name, instead in wrong:
         if used:
             raise FdrlError(f"continuous actions do not go with {name}: {instead} (at strategy)")
+
+
+def check_discrete(name: str, gaussian: bool) -> None:
+    """Raise `FdrlError` if a strategy that knows probabilities only meets continuous actions."""
+    if gaussian:
+        raise FdrlError(
+            f"strategy {name!r} has discrete actions only; for continuous ones use fd or fedavg"
+        )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from fdrl.errors import FdrlError
 from fdrl.strategies import fld_policies
+from fdrl.strategies.distillation import check_discrete
 from fdrl.strategies.fld import FLD
 from fdrl.strategy import ClientContext, ClientHalf, ServerContext, ServerHalf
 
 
 def client(context: ClientContext) -> ClientHalf:
     """Return the agents' half."""
+    check_discrete(context.run.strategy_name, context.gaussian)
     by_label = _by_label(context.run.strategy, context.run.strategy_name)
     if by_label:
         from fdrl.strategies import fld_labels

@@ -27,7 +27,7 @@ from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, ProxyUpdate
 from fdrl.proxy import Rollout
 from fdrl.strategies import answers, distillation_client, distillation_server
-from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.distillation import Distillation, check_discrete
 from fdrl.strategy import ClientContext, ServerContext
 from fdrl.wire import require
 
@@ -99,6 +99,7 @@ class Client(distillation_client.Client):
     """Uploads mean samples until it has the set of all of them, then answers."""
 
     def __init__(self, context: ClientContext) -> None:
+        check_discrete(context.run.strategy_name, context.gaussian)
         super().__init__(context)
         self.answers = MeanSamples(self.settings, context)
 
