@@ -6,6 +6,7 @@ import math
 
 import msgspec
 
+from fdrl.build import groups
 from fdrl.channel_settings import MacAnalog
 from fdrl.config import Run
 from fdrl.environment import EnvFactory
@@ -43,6 +44,13 @@ def fitted(run: Run, envs: EnvFactory) -> Run:
 def check_air(run: Run, envs: EnvFactory | Teams) -> None:
     """Raise `FdrlError` for what cannot add up in the air: Gaussians, answers of several roles."""
     if not isinstance(run.channel, MacAnalog):
+        return
+    if not hasattr(run.strategy, "answer") and not isinstance(envs, Teams):
+        if len(groups(run)) > 1 and run.strategy_name not in ("local", "self"):
+            raise FdrlError(
+                "config: different networks cannot add up in the air: use mac-digital, or fd (at "
+                "channel.type)"
+            )
         return
     if isinstance(envs, Teams):
         if len(envs.roles) > 1:

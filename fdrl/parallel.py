@@ -47,7 +47,10 @@ def opener(name: str) -> Opener | None:
         return _registered(name) if "/" in name else None
     module_name, _, attribute = name.rpartition(":")
     if "/" in attribute:
-        load_object(f"{module_name}:__name__")  # importing it may register the id
+        try:
+            importlib.import_module(module_name)  # which may register the id
+        except ImportError:
+            return None
         return _registered(attribute)
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)

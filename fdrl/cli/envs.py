@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fdrl.cli import options
-from fdrl.registry import ENVS, EnvSpec
+from fdrl.registry import ENVS, PARALLEL, EnvSpec
 
 ABOUT = (
     "List the environments that fdrl knows. Any other Gymnasium id with a Box (flat or images) of\n"
@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
     from fdrl.cli.listing import print_table
 
     print_table(("environment", "solved at", "dynamics vary", ""), map(_row, ENVS))
-    print('\nan extra is installed with: pip install "fdrl[EXTRA]"')
+    print("\nworlds that several agents share (docs/multiagent.md): " + ", ".join(sorted(PARALLEL)))
+    print('an extra is installed with: pip install "fdrl[EXTRA]"')
     print("and any Gymnasium id, or module:Id-v0 (see fdrl check ID)")
     return 0

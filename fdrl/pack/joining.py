@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from fdrl import build
+from fdrl.cohort import Labeled
 from fdrl.config import Run
 from fdrl.federation import Federation
 from fdrl.pack.members import Call, Collapsed, Member
@@ -27,6 +28,9 @@ class Packed(Federation):
         if isinstance(self.envs, Teams):
             self.close()
             raise Collapsed("agents that share a world cannot be packed", alone=True)
+        if any(isinstance(client.cohort, Labeled) for client in self.clients):
+            self.close()
+            raise Collapsed("agents that own labeled samples cannot be packed", alone=True)
         self.member = member
         found = build.groups(self.run)
         self.views = []

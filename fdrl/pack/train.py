@@ -203,6 +203,7 @@ class _Pack:
         self.note = note
         self.stop = _Stop()
         self.stacks: list[Stack] = []
+        self.refused: Collapsed | None = None
         self.members = [
             Member(i, partial(self._work, order, curves)) for i, order in enumerate(orders)
         ]
@@ -221,6 +222,8 @@ class _Pack:
             with _signals(self.stop):
                 try:
                     self._turns(live, live, first=True)
+                    if self.refused is not None:  # a kind of run that no pack takes
+                        raise self.refused
                     self._join(live)
                     self._turns(live, live)
                     while live:
@@ -256,6 +259,7 @@ class _Pack:
 
     def _note(self, member: Member) -> None:
         if isinstance(member.error, Collapsed):
+            self.refused = member.error
             return  # it goes on in another pack, or alone
         order = self.orders[member]
         self.left.remove(order)

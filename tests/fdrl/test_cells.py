@@ -76,7 +76,7 @@ def test_too_many_cells_to_number() -> None:
     with pytest.raises(FdrlError, match=message):
         GridCells(40, np.zeros(12), np.ones(12))
     GridCells(38, np.zeros(12), np.ones(12))
-    with pytest.raises(FdrlError, match="at most 1 bins"):
+    with pytest.raises(FdrlError, match="no grid covers 63 observation components"):
         GridCells(2, np.zeros(63), np.ones(63))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fdrl import FdrlError, Federation, make_run
+from fdrl import FdrlError, Federation, make_run, train, train_packed
 
 AIR = {"type": "mac-analog"}
 
@@ -18,14 +18,44 @@ AIR = {"type": "mac-analog"}
         ({"env": "Pendulum-v1", "strategy": "hfd"}, "'hfd' has discrete actions only"),
         ({"env": "Pendulum-v1", "channel": AIR}, "means and standard deviations cannot add up"),
         ({"env": "shared_worlds:Pair", "channel": AIR}, "several roles cannot add up in the air"),
+        (
+            {
+                "agents": 12,
+                "networks": "arch",
+                "same_init": False,
+                "strategy": "fedavg",
+                "channel": AIR,
+            },
+            "different networks cannot add up",
+        ),
         ({"env": "fdrl/Digits-v0", "strategy": "mixfld", "channel": AIR}, "samples of their own"),
         ({"env": "fdrl/Digits-v0", "strategy": "fd+faug", "channel": AIR}, "samples of their own"),
         ({"env": "fdrl/Digits-v0", "strategy": "fl+faug", "channel": AIR}, "samples of their own"),
     ],
 )
 def test_refused_in_one_line(fields: dict[str, Any], words: str) -> None:
-    labels = fields["env"] == "fdrl/Digits-v0"
+    labels = fields.get("env") == "fdrl/Digits-v0"
     agent = {"agent": "classifier", "agents": 2} if labels else {}
     with pytest.raises(FdrlError, match=words) as caught:
         Federation(make_run(**({"steps": 512, "seed": 1} | agent | fields)))
     assert "\n" not in str(caught.value)
+
+
+def test_classifiers_are_trained_one_after_another_where_others_are_packed() -> None:
+    agent = {"type": "classifier", "local_steps": 4, "curve_samples": 20}
+    strategy = {"type": "fd", "answer": "labels"}
+    runs = [
+        make_run(env="fdrl/Digits-v0", agents=2, steps=512, agent=agent, strategy=strategy, seed=s)
+        for s in (1, 2)
+    ]
+    for packed, run in zip(train_packed(runs), runs, strict=True):
+        alone = train(run)
+        assert packed.returns == alone.returns
+        assert packed.bytes_up == alone.bytes_up
+
+
+def test_agents_of_a_shared_world_are_trained_one_after_another_where_others_are_packed() -> None:
+    agent = {"type": "ppo", "n_envs": 2, "n_steps": 8, "batch_size": 8, "n_epochs": 1}
+    runs = [make_run(env="shared_worlds:Pair", steps=64, agent=agent, seed=s) for s in (1, 2)]
+    for packed, run in zip(train_packed(runs), runs, strict=True):
+        assert packed.returns == train(run).returns

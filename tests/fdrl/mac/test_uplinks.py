@@ -165,5 +165,5 @@ def test_what_is_no_mean_cannot_add_up_in_the_air(strategy):
 def test_networks_of_several_sizes_cannot_add_up_in_the_air():
     cohorts = [{"agents": 2, "agent": FAST}, {"agents": 1, "agent": FAST | {"hidden": (8,)}}]
     run = fdrl.make_run(strategy="fedavg", cohorts=cohorts, channel="mac-analog", steps=256)
-    with pytest.raises(FdrlError, match="networks of different sizes"):
+    with pytest.raises(FdrlError, match="different networks cannot add up"):
         fdrl.Federation(run)

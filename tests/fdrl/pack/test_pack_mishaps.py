@@ -121,7 +121,10 @@ def test_a_member_whose_environment_fails_is_found_and_fails_as_it_would_alone(t
         assert type(got) is type(wanted)
         if isinstance(wanted, FdrlError):
             assert "a bad day" in str(wanted)
-            assert str(got).replace(f"/{one.seed}/", f"/alone-{one.seed}/") == str(wanted)
+            said = str(got)
+            for end in "/)":  # the paths in it differ
+                said = said.replace(f"/{one.seed}{end}", f"/alone-{one.seed}{end}")
+            assert said == str(wanted)
         else:
             assert_same_run(tmp_path / f"{one.seed}", tmp_path / f"alone-{one.seed}")
     assert {type(o) for o in alone} == {Summary, FdrlError}
