@@ -18,7 +18,7 @@ from fdrl.clock import Clock
 from fdrl.cohort import Labeled, Part
 from fdrl.config import Run, checked
 from fdrl.environment import EnvFactory
-from fdrl.fitting import check_air, fitted
+from fdrl.fitting import check_air, check_labels, fitted
 from fdrl.records import RoundRecord, Summary
 from fdrl.roles import together
 from fdrl.summarize import summarize
@@ -48,6 +48,7 @@ class Federation:
         if isinstance(self.envs, EnvFactory):
             self.run = run = fitted(run, self.envs)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
+        check_labels(self.clients)
         facts = [
             build.cohort_facts(client.cohort, group.settings)
             for client, group in zip(self.clients, build.groups(run), strict=True)

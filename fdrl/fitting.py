@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from fdrl.build import groups
 from fdrl.channel_settings import MacAnalog
+from fdrl.client import CohortClient
+from fdrl.cohort import Labeled
 from fdrl.config import Run
 from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
@@ -62,6 +66,18 @@ def check_air(run: Run, envs: EnvFactory | Teams) -> None:
         raise FdrlError(
             "config: means and standard deviations cannot add up in the air: use mac-digital, or "
             "fedavg (at channel.type)"
+        )
+
+
+def check_labels(clients: Sequence[CohortClient]) -> None:
+    """Say so if there is a label that no agent owns a sample of: nobody can learn it."""
+    owners = [c.cohort.histogram().sum(0) for c in clients if isinstance(c.cohort, Labeled)]
+    missing = np.flatnonzero(np.sum(owners, axis=0) == 0) if owners else np.zeros(0, np.int64)
+    if len(missing):
+        names = ", ".join(map(str, missing.tolist()))
+        say_once(
+            f"no agent owns a sample of label {names}, so nobody can learn it: use more "
+            "agent.samples, agent.scarce above 0, or another agent.partition"
         )
 
 

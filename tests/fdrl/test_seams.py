@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fdrl import FdrlError, Federation, make_run, train, train_packed
+from fdrl.notices import Notice
 
 AIR = {"type": "mac-analog"}
 
@@ -59,3 +60,10 @@ def test_agents_of_a_shared_world_are_trained_one_after_another_where_others_are
     runs = [make_run(env="shared_worlds:Pair", steps=64, agent=agent, seed=s) for s in (1, 2)]
     for packed, run in zip(train_packed(runs), runs, strict=True):
         assert packed.returns == train(run).returns
+
+
+def test_a_label_that_nobody_owns_is_named() -> None:
+    agent = {"type": "classifier", "partition": "thinned", "scarce_labels": 9, "scarce": 0}
+    run = make_run(env="fdrl/Digits-v0", agents=1, steps=64, agent=agent, strategy="local", seed=3)
+    with pytest.warns(Notice, match="no agent owns a sample of label 0, 1, 2, 3, 4, 5, 6, 7, 8,"):
+        Federation(run).close()
