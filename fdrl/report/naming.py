@@ -72,6 +72,9 @@ def network_words(run: Run) -> str:
         return f"{len(run.cohorts)} cohorts"
     if run.networks != "same":
         return {"arch": "ten architectures", "fedhpd": "FedHPD's ten networks"}[run.networks]
+    network = getattr(run.agent, "network", "mlp")
+    if network != "mlp":  # a classifier's convolutions
+        return f"{run.agent_name} {network}"
     hidden = getattr(run.agent, "hidden", None)
     return run.agent_name if hidden is None else f"{run.agent_name} {_sizes(hidden)}"
 
