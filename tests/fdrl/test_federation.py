@@ -207,6 +207,7 @@ def test_every_strategy_learns(name):
         "frd": {"type": "frd", "every": 4},
         "mixfrd": {"type": "mixfrd", "every": 4},
         "pd": {"type": "pd", "every": 4},
+        "hfd": {"type": "hfd", "distill": {"lr": 1e-3}},  # its default rate suits classifiers
     }
     run = fdrl.make_run(strategy=settings.get(name, name), agents=4, steps=25_600, seed=2)
     federation = fdrl.Federation(run)
