@@ -60,7 +60,7 @@ def verdicts(line: Line) -> list[str]:
         interval(line, "worst", "worst_iqm"),
         interval(line, "area", "area_iqm"),
         number(str(float(line["bytes_per_agent"]) / 1e3)),
-        f"{line['solved']} of {line['solved_of']}",
+        f"{line['solved']} of {line['solved_of']}" if line["solved_of"] else "",
     ]
 
 
