@@ -65,6 +65,8 @@ def load(folder: Path) -> tuple[Federation, int]:
 
 def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str, str]) -> None:
     run, ids = federation.run, federation.ids
+    if "video" in given and federation.together is not None:
+        raise FdrlError(f"{run.env}: no videos of agents that share a world yet")
     chosen = list(range(len(ids)))
     if "agent" in given:
         chosen = [agent_index(given["agent"], ids, folder)]
@@ -166,8 +168,7 @@ def _videos(federation: Federation, agents: list[int], target: Path, greedy: boo
     from fdrl.seeding import Purpose, leaf
     from fdrl.video import record
 
-    if not isinstance(federation.envs, EnvFactory):
-        raise FdrlError(f"{federation.run.env}: no videos of agents that share a world yet")
+    assert isinstance(federation.envs, EnvFactory)
     root = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
     seed = int(root.generate_state(1)[0])
     for index in agents:
