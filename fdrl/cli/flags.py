@@ -133,7 +133,7 @@ def choose_types(
             chosen[table] = {**known, **given}
         else:
             rest.append((flag, values))
-    if "cohorts" in chosen and any(_name(f) == "agent" for f in words if _is_flag(f)):
+    if chosen.get("cohorts") and any(_name(f) == "agent" for f in words if _is_flag(f)):
         raise FdrlError("--agent has no effect here: the config's cohorts name their own learners")
     return chosen, rest
 
