@@ -7,7 +7,7 @@ Equal to Gymnasium's but for the last bit of a squared velocity: it squares scal
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -36,14 +36,7 @@ class Acrobot(Vectorized):
     size: ClassVar[int] = 4
     draws: ClassVar[int] = 4
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         m1, m2 = params["link_mass_1"], params["link_mass_2"]
         l1, moi = params["link_length_1"], params["link_moi"]
         c1, c2 = params["link_com_pos_1"], params["link_com_pos_2"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,14 +30,7 @@ class CartPole(Vectorized):
     size: ClassVar[int] = 4
     draws: ClassVar[int] = 4
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         # Rows x, theta, their velocities, their accelerations: the derivative of the first four
         # rows is the last four, so one Euler step is a product and a sum.
         self._rows = np.zeros((6, count))

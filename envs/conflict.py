@@ -10,7 +10,7 @@ want to go right, at level 1 half of them want the opposite. Nobody sees `side`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium
@@ -124,14 +124,7 @@ class Conflict(Vectorized):
     size: ClassVar[int] = 1
     draws: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         self._pays = np.stack([(1 - params["side"]) / 2, (1 + params["side"]) / 2])
         self._cost = params["step_cost"]
         self._stay = -self._cost

@@ -5,7 +5,7 @@ Gymnasium keeps the state in single precision, all but the first of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -32,14 +32,7 @@ class ContinuousMountainCar(Vectorized):
     size: ClassVar[int] = 2
     draws: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         self._power = params["power"].astype(np.float32)
         self._goal_velocity = params["goal_velocity"]
 

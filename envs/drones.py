@@ -14,7 +14,7 @@ within 0.3 of another flying drone, it crashes (both do); either way it leaves. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,16 +53,7 @@ class Drones(Worlds):
     defaults: ClassVar[Mapping[str, float]] = {"wind_x": -0.1, "wind_y": 0.3, "gust": 0.3}
     saved: ClassVar[tuple[str, ...]] = ("_at", "_speed", "_goal")
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-        *,
-        autoreset: bool = True,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps, autoreset=autoreset)
+    def _prepare(self, count: int) -> None:
         self._at, self._speed, self._goal = np.zeros((3, count, DRONES, 2))
         self._self = np.eye(DRONES, dtype=np.bool_)
 

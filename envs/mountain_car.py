@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -29,14 +29,7 @@ class MountainCar(Vectorized):
     size: ClassVar[int] = 2
     draws: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         self._force, self._pull = params["force"], -params["gravity"]
         self._goal_velocity = params["goal_velocity"]
         self._push, self._slope = np.zeros((2, count))

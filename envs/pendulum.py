@@ -6,7 +6,7 @@ may be off by one unit in the last place, and here squares are exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -34,14 +34,7 @@ class Pendulum(Vectorized):
     size: ClassVar[int] = 2
     draws: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         self._pull = 3 * params["g"] / (2 * params["l"])
         # Gymnasium multiplies the torque, a float32, by a plain number: the product is a float32.
         self._push = (3.0 / (params["m"] * params["l"] ** 2)).astype(np.float32)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium
@@ -106,14 +106,7 @@ class PixelGrid(Vectorized):
     size: ClassVar[int] = 2
     draws: ClassVar[int] = 2
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps)
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
         self._cost = params["step_cost"]
         self._work = np.zeros(count)
         self._choice, self._cell = np.zeros((2, count), np.intp)

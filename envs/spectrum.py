@@ -14,7 +14,7 @@ started from its stationary distribution. A packet joins radio i's queue with pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,16 +58,7 @@ class Spectrum(Worlds):
     }
     saved: ClassVar[tuple[str, ...]] = ("_good", "_sensed", "_queue", "_last", "_ack")
 
-    def __init__(
-        self,
-        count: int,
-        params: Mapping[str, Floats],
-        seeds: Sequence[np.random.SeedSequence],
-        max_steps: int,
-        *,
-        autoreset: bool = True,
-    ) -> None:
-        super().__init__(count, params, seeds, max_steps, autoreset=autoreset)
+    def _prepare(self, count: int) -> None:
         self._good: Bools = np.zeros((count, RADIOS, CHANNELS), np.bool_)
         self._sensed: Bools = np.zeros_like(self._good)
         self._queue = np.zeros((count, RADIOS), np.int64)

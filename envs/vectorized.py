@@ -65,6 +65,10 @@ class Vectorized:
         self._terminated, self._truncated, self._finished = np.zeros((3, count), np.bool_)
         self._started = False
         self._state = np.zeros((self.size, count))
+        self._prepare(count, params)
+
+    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
+        """Keep what a step needs of the parameters [n], and memory to work in."""
 
     def _advance(self, actions: Array) -> None:
         """Move `_state`, and fill `_next`, `_rewards` and `_terminated`."""

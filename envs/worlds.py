@@ -83,6 +83,10 @@ class Worlds:
         self._observations = np.zeros((*shape, *self.observation_space.shape), np.float32)
         self._next = np.zeros_like(self._observations)
         self._started = False
+        self._prepare(count)
+
+    def _prepare(self, count: int) -> None:
+        """Make the state of `count` worlds, and what a step needs of `params`."""
 
     def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> None:
         """Start an episode in worlds `rows` [m] from uniform numbers [m, draws]."""
