@@ -269,10 +269,11 @@ class Classifiers(Policies):
 
 def _samples(context: CohortContext) -> Any:
     """Return the `samples` of the agents' environment."""
-    spec = context.envs.spec
-    env = open_env(spec, context.envs.kwargs[0])
-    found = getattr(env.unwrapped, "samples", None)
-    env.close()
+    spec, found = context.envs.spec, None
+    if not spec.vector:  # whose arguments are not those of a real environment, and has no samples
+        env = open_env(spec, context.envs.kwargs[0])
+        found = getattr(env.unwrapped, "samples", None)
+        env.close()
     if found is None:
         raise FdrlError(
             f"agent 'classifier' learns from labeled samples, which environment {spec.name!r} has "

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from fdrl.errors import FdrlError
+from fdrl.multi import MultiVectorEnv
 from fdrl.seeding import pack_generators, unpack_generators
 from fdrl.vector import Array
 
@@ -211,6 +212,15 @@ class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc
         self.action_spaces = {
             a: spaces.Discrete(int(self.worlds.action_space.n)) for a in self.possible_agents
         }
+
+    @classmethod
+    def vectorized(
+        cls, kwargs: Sequence[Mapping[str, Any]], seeds: Sequence[np.random.SeedSequence]
+    ) -> MultiVectorEnv:
+        """Return many worlds that step together, what a federation trains in."""
+        from .shared import SharedWorlds
+
+        return SharedWorlds(cls, kwargs, seeds)
 
     def observation_space(self, agent: str) -> spaces.Box:
         """Return what an agent sees: a flat Box."""

@@ -21,7 +21,18 @@ class IdealChannel(_Kind, tag="ideal", frozen=True):
     """Everything arrives, at once; there is no simulated time."""
 
 
-class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
+class _Timed(_Kind, frozen=True, kw_only=True):
+    """A channel on which time passes, of sending and of computing."""
+
+    step_seconds: Share = 0.0
+    """Simulated seconds of an environment step, with the local learning that belongs to it."""
+    gradient_seconds: Share = 0.0
+    """Simulated seconds of a gradient step of distillation."""
+    server_gradient_seconds: Share | None = None
+    """The same at a server that distills too (fld); unset: as the agents'."""
+
+
+class FadingChannel(_Timed, tag="fading", frozen=True, kw_only=True):
     """Radio links with Rayleigh block fading, slots and a deadline.
 
     The defaults are the asymmetric channel of the Mix2FLD paper (arXiv 2006.09801).
@@ -53,12 +64,6 @@ class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
     """Slots after which an upload is given up; the agent is then left out of the round."""
     down_deadline_slots: Slots = 0
     """Slots after which a broadcast is given up; 0: agents listen until they have it."""
-    step_seconds: Share = 0.0
-    """Simulated seconds of an environment step, with the local learning that belongs to it."""
-    gradient_seconds: Share = 0.0
-    """Simulated seconds of a gradient step of distillation."""
-    server_gradient_seconds: Share | None = None
-    """The same at a server that distills too (fld); unset: as the agents'."""
 
     def __post_init__(self) -> None:
         if self.deadline_slots == 0:
@@ -68,7 +73,7 @@ class FadingChannel(_Kind, tag="fading", frozen=True, kw_only=True):
             )
 
 
-class _Mac(_Kind, frozen=True, kw_only=True):
+class _Mac(_Timed, frozen=True, kw_only=True):
     """One uplink that all agents share (Ahn, Simeone and Kang, arXiv 1907.02745).
 
     The downlink is ideal, as in that paper; numbers without a source there are [choice].
@@ -84,10 +89,6 @@ class _Mac(_Kind, frozen=True, kw_only=True):
     """A constant gain of 1 (the Gaussian channel), or one drawn anew per agent and round."""
     outage: Share = 0.1
     """With fading: an agent whose gain (mean 1) is lower stays silent in that round."""
-    step_seconds: Share = 0.0
-    """Simulated seconds of an environment step, with the local learning that belongs to it."""
-    gradient_seconds: Share = 0.0
-    """Simulated seconds of a gradient step of distillation."""
 
 
 class MacDigital(_Mac, tag="mac-digital", frozen=True, kw_only=True):

@@ -28,9 +28,8 @@ class Clock:
         if not isinstance(settings, IdealChannel):
             self.step_seconds = settings.step_seconds
             self.gradient_seconds = self.server_seconds = settings.gradient_seconds
-            own = getattr(settings, "server_gradient_seconds", None)
-            if own is not None:
-                self.server_seconds = own
+            if settings.server_gradient_seconds is not None:
+                self.server_seconds = settings.server_gradient_seconds
         self.seconds = 0.0
         self.lost: dict[Direction, int] = {"up": 0, "down": 0}
 

@@ -48,7 +48,6 @@ class Federation:
         if isinstance(self.envs, EnvFactory):
             self.run = run = fitted(run, self.envs)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
-        check_labels(self.clients)
         facts = [
             build.cohort_facts(client.cohort, group.settings)
             for client, group in zip(self.clients, build.groups(run), strict=True)
@@ -60,6 +59,7 @@ class Federation:
         }
         try:
             self.server = build.make_server(run, facts, self.envs)
+            check_labels(run, self.clients)
         except BaseException:
             self.close()  # worker processes may be waiting already
             raise

@@ -69,8 +69,17 @@ def check_air(run: Run, envs: EnvFactory | Teams) -> None:
         )
 
 
-def check_labels(clients: Sequence[CohortClient]) -> None:
-    """Say so if there is a label that no agent owns a sample of: nobody can learn it."""
+def check_labels(run: Run, clients: Sequence[CohortClient]) -> None:
+    """Raise `FdrlError` if a strategy needs labeled samples that agents have not.
+
+    Say so if there is a label that no agent owns a sample of: nobody can learn it.
+    """
+    needs = hasattr(run.strategy, "faug") or getattr(run.strategy, "answer", "") == "labels"
+    if needs and not all(isinstance(c.cohort, Labeled) for c in clients):
+        raise FdrlError(
+            f"config: strategy {run.strategy_name!r} as it is set needs agents with labeled "
+            "samples: use --agent classifier and --env fdrl/Digits-v0, or another strategy"
+        )
     owners = [c.cohort.histogram().sum(0) for c in clients if isinstance(c.cohort, Labeled)]
     missing = np.flatnonzero(np.sum(owners, axis=0) == 0) if owners else np.zeros(0, np.int64)
     if len(missing):

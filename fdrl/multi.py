@@ -31,9 +31,10 @@ class MultiStep(NamedTuple):
 class MultiVectorEnv(Protocol):
     """W worlds of the same agents, each world with its own random stream.
 
-    Built as ``cls(worlds, params, seeds, max_steps)``; `params` are physical parameters [W], and
-    `seeds` [W] are `numpy.random.SeedSequence`s. Observation spaces are flat Boxes, action spaces
-    Discrete; actions count from 0.
+    A PettingZoo environment whose class has a class method ``vectorized(kwargs, seeds)`` is trained
+    in what that returns instead of world by world; `kwargs` [W] are each world's arguments, `seeds`
+    [W] `numpy.random.SeedSequence`s. Observation spaces are flat Boxes, action spaces Discrete;
+    actions count from 0.
     """
 
     agents: tuple[str, ...]

@@ -15,9 +15,11 @@ from gymnasium import spaces
 
 from fdrl.errors import FdrlError
 from fdrl.gymenv import check_spaces
+from fdrl.multi import MultiVectorEnv
 from fdrl.registry import ENVS, PARALLEL, EnvSpec, load_object
 
 Opener = Callable[..., Any]
+Vectorizer = Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], MultiVectorEnv]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class TeamSpec:
     """Makes one world, called with keyword arguments."""
     roles: tuple[tuple[int, ...], ...]
     """Agents (indices) that share proxies and parameters: by spaces and name, or as told."""
+    vectorized: Vectorizer | None = None
+    """Makes many worlds that step together, if the environment's class can."""
 
 
 def opener(name: str) -> Opener | None:
@@ -121,6 +125,7 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
         raise FdrlError(f"environment {name!r} does not list its possible_agents")
     seen = tuple(env.observation_space(a) for a in agents)
     moves = tuple(env.action_space(a) for a in agents)
+    vectorized = getattr(env.unwrapped, "vectorized", None)
     env.close()
     for agent, observations, actions in zip(agents, seen, moves, strict=True):
         if not isinstance(actions, spaces.Discrete):
@@ -134,7 +139,7 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
     boxes = tuple(as_box(s) for s in seen)
     found = _roles(agents, boxes, moves)
     roles = _forced(name, agents, boxes, moves, json.loads(groups)) if groups != "null" else found
-    return TeamSpec(name, agents, boxes, moves, made, roles)
+    return TeamSpec(name, agents, boxes, moves, made, roles, vectorized)
 
 
 def as_box(space: Any) -> spaces.Box:

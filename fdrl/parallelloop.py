@@ -11,11 +11,23 @@ from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
 from fdrl.gymloop import EnvFault
-from fdrl.multi import MultiStep
+from fdrl.multi import MultiStep, MultiVectorEnv
 from fdrl.parallel import TeamSpec, open_world
 from fdrl.seeding import pack_generators, unpack_generators
 
 Array = NDArray[Any]
+
+
+def make_worlds(
+    team: TeamSpec,
+    kwargs: Sequence[Mapping[str, Any]],
+    seeds: Sequence[np.random.SeedSequence],
+    labels: Sequence[str],
+) -> MultiVectorEnv:
+    """Return W worlds: vectorized ones where the environment has them, else real ones in a loop."""
+    if team.vectorized is not None:
+        return team.vectorized(kwargs, seeds)
+    return ParallelLoop(team, kwargs, seeds, labels)
 
 
 class ParallelLoop:

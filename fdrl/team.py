@@ -20,8 +20,9 @@ from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.joint import Joint, Nowhere, Seats
+from fdrl.multi import MultiVectorEnv
 from fdrl.parallel import TeamSpec, team_spec
-from fdrl.parallelloop import ParallelLoop
+from fdrl.parallelloop import make_worlds
 from fdrl.registry import EnvSpec
 from fdrl.seeding import Purpose, generator, leaf
 from fdrl.vector import VectorEnv
@@ -117,10 +118,12 @@ class Teams:
                 del self._open[key]
             return Seats(joint, role)
 
-    def _worlds(self, copies: int, seeds: list[np.random.SeedSequence], label: str) -> ParallelLoop:
+    def _worlds(
+        self, copies: int, seeds: list[np.random.SeedSequence], label: str
+    ) -> MultiVectorEnv:
         where = [(t, e) for t in range(len(self.world_kwargs)) for e in range(copies)]
         labels = [f"team {t} {label} copy {e}" for t, e in where]
-        return ParallelLoop(self.team, [self.world_kwargs[t] for t, _ in where], seeds, labels)
+        return make_worlds(self.team, [self.world_kwargs[t] for t, _ in where], seeds, labels)
 
     def abandon(self) -> None:
         """Let nobody wait for a role that has failed."""
@@ -169,7 +172,7 @@ class RoleFactory(EnvFactory):
         """
         team = self.teams.team
         where = (self.seed, Purpose.PROXY, branch)
-        worlds = ParallelLoop(
+        worlds = make_worlds(
             team, [self.teams.world_kwargs[0]], [leaf(*where, 0)], ["public world"]
         )
         draw = generator(*where, 1)

@@ -12,6 +12,7 @@ from newcomer import Machine
 from snippets import Snippet, pages, snippets
 
 from fdrl import cli
+from fdrl.bench.suite import parse_suite
 from fdrl.cli.train import read_command
 from fdrl.config import parse
 
@@ -49,8 +50,10 @@ def test_there_are_snippets() -> None:
 @pytest.mark.parametrize("snippet", [s for s in EVERY if s.language == "toml"], ids=where)
 def test_toml_is_a_config_or_a_suite(snippet: Snippet) -> None:
     tables = tomllib.loads(snippet.text)
-    if "methods" not in tables:
-        parse(tables)
+    if "methods" in tables:
+        assert parse_suite(tables, snippet.page).methods
+    else:
+        assert parse(tables).env
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 from fdrl.checks.env import Finding
 from fdrl.errors import FdrlError
 from fdrl.parallel import TeamSpec, open_world, team_spec
-from fdrl.parallelloop import ParallelLoop
+from fdrl.parallelloop import make_worlds
 
 STEPS = 50
 
@@ -64,7 +64,7 @@ def _ours(team: TeamSpec, kwargs: dict[str, Any]) -> Finding:
     """Play two worlds of one seed, and one resumed halfway: all must agree to the bit."""
     seeds = [np.random.SeedSequence(1)]
     draw = np.random.Generator(np.random.PCG64(2))
-    one, two, late = (ParallelLoop(team, [kwargs], seeds, ["world"]) for _ in range(3))
+    one, two, late = (make_worlds(team, [kwargs], seeds, ["world"]) for _ in range(3))
     one.reset(), two.reset()
     for t in range(STEPS):
         moves = {

@@ -24,6 +24,7 @@ from fdrl.coding import (
 from fdrl.errors import BadMessage
 from fdrl.message import (
     Coding,
+    GaussTable,
     Message,
     Parameters,
     ProbTable,
@@ -289,6 +290,10 @@ VALID: list[Message] = [
         2, np.array([[0.25, 0.75]], F32), seeds=np.ones((2, 3), np.uint8),
         seed_labels=np.array([[0, 1], [1, 0]], np.uint8),
     ),
+    GaussTable(
+        6, np.array([[0.5, -1, 0.1, 2], [0, 3, 0.1, 2]], F32), "uint8", version="1a2b3c4d",
+        visits=np.array([0, 9.0]),
+    ),
     Parameters(3, np.ones(3, F32), "policy", 99, 2.5, np.zeros(2, F32)),
     Parameters(
         3, np.ones(3, F32), next_cells=np.array([5]), next_version="f", wanted=np.array([1, 2])
@@ -341,11 +346,13 @@ _TENSOR = st.fixed_dictionaries(
         "data_offsets": st.just([0, 8]) | st.lists(st.integers(0, 9), min_size=2, max_size=2),
     }
 )
-_NAMES = st.sampled_from(["p", "pv", "n", "c", "x", "s", "w", "d", "o", "a"])
+_NAMES = st.sampled_from(
+    ["p", "pv", "g", "gv", "r", "i", "l", "m", "n", "c", "x", "s", "w", "d", "o", "a"]
+)
 
 
 @given(
-    st.sampled_from("pwtu"),
+    st.sampled_from("pgwtu"),
     st.dictionaries(_NAMES, _TENSOR | _JUNK, max_size=3),
     st.dictionaries(st.sampled_from(["v", "s", "d", "a", "n", "r"]), st.text(max_size=4)),
     st.binary(max_size=10),

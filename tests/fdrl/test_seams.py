@@ -29,6 +29,12 @@ AIR = {"type": "mac-analog"}
             },
             "different networks cannot add up",
         ),
+        ({"strategy": "mix2fld"}, "needs agents with labeled samples: use --agent classifier"),
+        ({"strategy": "fl+faug"}, "needs agents with labeled samples: use --agent classifier"),
+        (
+            {"agent": "classifier", "hetero": {"type": "dynamics", "level": 0.5}},
+            "learns from labeled samples, which environment 'CartPole-v1' has not",
+        ),
         ({"env": "fdrl/Digits-v0", "strategy": "mixfld", "channel": AIR}, "samples of their own"),
         ({"env": "fdrl/Digits-v0", "strategy": "fd+faug", "channel": AIR}, "samples of their own"),
         ({"env": "fdrl/Digits-v0", "strategy": "fl+faug", "channel": AIR}, "samples of their own"),
