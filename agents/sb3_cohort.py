@@ -130,7 +130,7 @@ class SB3Cohort(Policies):
     def _answers(self, k: int, rows: Array) -> Array:
         network: Any = self.learner.network
         with torch.no_grad():
-            logits = network._logits(k, rows).T.numpy()[None]
+            logits = network.logits(k, rows).T.numpy()[None]
         return np.ascontiguousarray(softmax(logits)[0].T)
 
     def distill(

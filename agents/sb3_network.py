@@ -86,11 +86,11 @@ class SB3Network:
         """Return the logits [K, A, B] at x [K or 1, B, O]."""
         with torch.no_grad():
             found = [
-                self._logits(k, x[min(k, len(x) - 1)]).T.numpy() for k in range(len(self.policies))
+                self.logits(k, x[min(k, len(x) - 1)]).T.numpy() for k in range(len(self.policies))
             ]
         return np.ascontiguousarray(np.stack(found))
 
-    def _logits(self, agent: int, x: Floats) -> Tensor:
+    def logits(self, agent: int, x: Floats) -> Tensor:
         """Return logits [B, A]: the policy's, or values divided by the temperature."""
         policy = self.policies[agent]
         states = torch.from_numpy(np.ascontiguousarray(x)).view(len(x), *self._shape)
@@ -108,7 +108,7 @@ class SB3Network:
         losses, logits = np.zeros(k), np.empty((k, self.layout.n_actions, b), np.float32)
         self.grad[...] = 0.0
         for agent in range(k):
-            ours = self._logits(agent, x[min(agent, len(x) - 1)])
+            ours = self.logits(agent, x[min(agent, len(x) - 1)])
             own = slice(agent, agent + 1)
             goal, weight = (torch.from_numpy(np.array(a[own])) for a in (targets, weights))
             each = distill_loss(ours.T[None], goal, weight, loss)

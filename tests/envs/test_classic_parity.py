@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 import pytest
 from fdrl.envs.acrobot import _wrap
+from twins import factory, twin
 
-from fdrl.environment import EnvFactory, make_factory
-from fdrl.heterogeneity import Dynamics, Heterogeneity, Nothing
-from fdrl.registry import load_object
+from fdrl.environment import EnvFactory
+from fdrl.heterogeneity import Dynamics
 
 CLASSIC = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0"]
 # The order of Gymnasium's state in the rows that fdrl saves.
@@ -23,18 +21,6 @@ WIDE = {
 }
 # Gymnasium squares Acrobot's velocities with pow, which may be off by one unit in the last place.
 TOLERANCE = {"CartPole-v1": 0.0, "Acrobot-v1": 1e-12, "MountainCar-v0": 0.0}
-
-
-def factory(name: str, agents: int, hetero: Heterogeneity | None = None) -> EnvFactory:
-    return make_factory(name, agents, hetero or Nothing(), 5)
-
-
-def twin(envs: EnvFactory, agent: int = 0) -> Any:
-    """Gymnasium's environment, unwrapped, with one agent's physics."""
-    env = gymnasium.make(envs.spec.gym_id).unwrapped
-    physics = {n: envs.kwargs[agent].get(n, p.default) for n, p in envs.spec.physics.items()}
-    load_object(envs.spec.vector).configure(env, physics)
-    return env
 
 
 def compare(envs: EnvFactory, agents: list[int], copies: int) -> None:

@@ -7,30 +7,17 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from twins import factory, twin
 
 import fdrl
-from fdrl.environment import EnvFactory, make_factory
 from fdrl.gymenv import find_env
 from fdrl.heterogeneity import Dynamics, Heterogeneity, Init, Nothing
-from fdrl.registry import load_object
 
 NAMES = ["Pendulum-v1", "MountainCarContinuous-v0"]
 WIDE = {
     "Pendulum-v1": ([-9.0, -8.0], [9.0, 8.0]),
     "MountainCarContinuous-v0": ([-1.2, -0.07], [0.6, 0.07]),
 }
-
-
-def factory(name: str, agents: int, hetero: Heterogeneity | None = None) -> EnvFactory:
-    return make_factory(name, agents, hetero or Nothing(), 5)
-
-
-def twin(envs: EnvFactory, agent: int = 0) -> Any:
-    """Gymnasium's environment, unwrapped, with one agent's physics."""
-    env = gymnasium.make(envs.spec.gym_id).unwrapped
-    physics = {n: envs.kwargs[agent].get(n, p.default) for n, p in envs.spec.physics.items()}
-    load_object(envs.spec.vector).configure(env, physics)
-    return env
 
 
 def start(name: str, count: int) -> Any:
