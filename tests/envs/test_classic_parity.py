@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from fdrl.envs.acrobot import _wrap
-from twins import factory, twin
+from gym_twins import factory, twin
 
 from fdrl.environment import EnvFactory
 from fdrl.heterogeneity import Dynamics

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from twins import factory, twin
+from gym_twins import factory, twin
 
 import fdrl
 from fdrl.gymenv import find_env
