@@ -17,6 +17,7 @@ from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_prox
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers
 from fdrl.strategies.distillation import Distillation, check_actions
+from fdrl.strategies.gate import Gate
 from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
@@ -33,6 +34,8 @@ class Client:
         check_actions(self.settings, context.gaussian)
         self.answers: answers.Answers = answers.KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
+        self.gate = Gate(len(context.ids), self.settings.gate) if self.settings.gate else None
+        self.listens = np.ones(len(context.ids), np.bool_)
         self.rngs = [generator(context.run.seed, Purpose.CLIENT, a) for a in context.agents]
         self.trained = np.zeros(len(context.ids))
         self.ended = np.zeros(len(context.ids))
@@ -48,6 +51,8 @@ class Client:
         self.recent.add(experience.returns)
         self.trained += experience.steps
         self.ended += [len(r) for r in experience.returns]
+        if self.gate:
+            self.listens = self.gate.open([self.recent.score(k) for k in range(len(self.listens))])
         tables = self.answers.tables(cohort, experience, round)
         messages: dict[str, Message] = {}
         for k, (name, table) in enumerate(zip(self.context.ids, tables, strict=True)):
@@ -75,6 +80,8 @@ class Client:
         if isinstance(self.answers, Labels):
             return self.answers.teach(cohort, tables)
         metrics = self._distill(cohort, tables)
+        if self.gate:
+            metrics["distill/listening"] = self.listens.astype(np.float64)
         for name, table in tables.items():
             self.answers.advance(self.context.ids.index(name), table)
         return metrics
@@ -89,7 +96,7 @@ class Client:
         targets = np.full((len(self.context.ids), rows, width), 1.0 / width, np.float32)
         weights = np.zeros((len(self.context.ids), rows), np.float32)
         for k, name in enumerate(self.context.ids):
-            if name in tables:
+            if name in tables and self.listens[k]:
                 targets[k], weights[k] = tables[name].answers, 1.0
         if self.settings.mixup and rows > 1:
             states, targets = self._mix_up(states, targets)
@@ -126,6 +133,8 @@ class Client:
             "ended": self.ended.copy(),
             "rngs": pack_generators(self.rngs),
         }
+        if self.gate:
+            own["gate"] = self.gate.state()
         return own | {f"answers.{k}": v for k, v in self.answers.state().items()}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
@@ -134,6 +143,8 @@ class Client:
         self.trained = np.array(state["trained"], dtype=np.float64)
         self.ended = np.array(state["ended"], dtype=np.float64)
         unpack_generators(self.rngs, state["rngs"])
+        if self.gate:
+            self.gate.load_state(state["gate"])
         inner = {k[8:]: v for k, v in state.items() if k.startswith("answers.")}
         self.answers.load_state(inner)
 

@@ -30,6 +30,7 @@ def _check_settings(settings: FLD) -> None:
         ("leave_self_out", settings.leave_self_out, False),
         ("mixup", settings.mixup, 0.0),
         ("lr_end", settings.lr_end, 1.0),
+        ("gate", settings.gate or None, None),
     ):
         if value != only:
             raise FdrlError(

@@ -145,6 +145,21 @@ def test_learning_rate_moves_to_its_end_over_the_run():
     assert cohort.distilled[0].settings.lr == pytest.approx(0.75 * start)
 
 
+def test_an_agent_far_below_its_own_best_does_not_listen_but_still_answers():
+    client, server, cohort = opened({**FLOAT, "gate": 0.5}, proxy=TWO_STATES)
+    seen = [[[0.1]]] * 3
+    one_round(client, server, cohort, experience(seen, returns=[[1.0], [1.0], []]))
+    assert cohort.distilled[0].weights.all()
+    up = through_bytes(client.client_message(cohort, experience(seen, returns=[[7.0]] * 3), 2))
+    assert set(up) == set(IDS)
+    # Means of the last ten episodes: 4 of 1..4, 1 of 1..4, and 7, the first: agent 1 fell.
+    fallen = experience(seen, returns=[[], [-29.0], []])
+    up = through_bytes(client.client_message(cohort, fallen, 3))
+    metrics = receive(client, cohort, through_bytes(server.aggregate(3, up)), 3)
+    np.testing.assert_array_equal(cohort.distilled[1].weights.any(1), [True, False, True])
+    np.testing.assert_array_equal(metrics["distill/listening"], [1.0, 0.0, 1.0])
+
+
 def test_frd_averages_visits_per_cell_and_the_union_goes_down():
     client, server = halves("frd", proxy={"type": "grid", "bins": 2})
     cohort = FakeCohort(IDS, ANSWERS)
@@ -344,7 +359,7 @@ def test_proxies_that_a_strategy_cannot_use_are_named():
 
 def test_state_continues_to_the_bit():
     proxy = {"type": "mix", "size": 4, "bins": 10, "refresh": 2}
-    settings = {**FLOAT, "beta": 1.0, "mixup": 0.4}
+    settings = {**FLOAT, "beta": 1.0, "mixup": 0.4, "gate": 0.8}
     answers = np.random.default_rng(0).dirichlet([1, 1], size=(3, 4))
 
     def play(rounds, stop=None):
@@ -371,3 +386,4 @@ def test_state_continues_to_the_bit():
     for a, b in zip(straight, broken, strict=True):
         np.testing.assert_array_equal(a.states, b.states)
         np.testing.assert_array_equal(a.targets, b.targets)
+        np.testing.assert_array_equal(a.weights, b.weights)
