@@ -25,6 +25,11 @@ class RecentReturns:
         known = self._last[agent][~np.isnan(self._last[agent])]
         return float(known.mean()) if known.size else None
 
+    def full(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return all agents' means and standard errors [K]; NaN until a window is full."""
+        width = self._last.shape[1]
+        return self._last.mean(1), self._last.std(1, ddof=1) / np.sqrt(width)
+
     def state(self) -> NDArray[np.float64]:
         """Return the window [K, window]; NaN where no episode is known yet."""
         return self._last.copy()

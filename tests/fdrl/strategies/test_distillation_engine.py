@@ -145,19 +145,19 @@ def test_learning_rate_moves_to_its_end_over_the_run():
     assert cohort.distilled[0].settings.lr == pytest.approx(0.75 * start)
 
 
-def test_an_agent_far_below_its_own_best_does_not_listen_but_still_answers():
+def test_an_agent_far_below_its_own_best_sits_out():
     client, server, cohort = opened({**FLOAT, "gate": 0.5}, proxy=TWO_STATES)
     seen = [[[0.1]]] * 3
-    one_round(client, server, cohort, experience(seen, returns=[[1.0], [1.0], []]))
+    one_round(client, server, cohort, experience(seen, returns=[[1.0] * 10, [1.0] * 10, []]))
     assert cohort.distilled[0].weights.all()
-    up = through_bytes(client.client_message(cohort, experience(seen, returns=[[7.0]] * 3), 2))
+    up = client.client_message(cohort, experience(seen, returns=[[7.0] * 10] * 3), 2)
     assert set(up) == set(IDS)
-    # Means of the last ten episodes: 4 of 1..4, 1 of 1..4, and 7, the first: agent 1 fell.
-    fallen = experience(seen, returns=[[], [-29.0], []])
+    fallen = experience(seen, returns=[[], [2.0] * 10, []])
     up = through_bytes(client.client_message(cohort, fallen, 3))
+    assert set(up) == {IDS[0], IDS[2]}
     metrics = receive(client, cohort, through_bytes(server.aggregate(3, up)), 3)
     np.testing.assert_array_equal(cohort.distilled[1].weights.any(1), [True, False, True])
-    np.testing.assert_array_equal(metrics["distill/listening"], [1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(metrics["distill/taking_part"], [1.0, 0.0, 1.0])
 
 
 def test_frd_averages_visits_per_cell_and_the_union_goes_down():
