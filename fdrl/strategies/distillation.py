@@ -57,8 +57,9 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The distillation's learning rate moves linearly to this share of itself over the run; ignored
     with the learner's optimizer, which has its own rate."""
     gate: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] | None = None
-    """An agent sits out while its recent return is below this share of the way from its
-    worst to its best so far; unset or 0: all always take part. Ignored with labels."""
+    """An agent says nothing while its recent return is below this share of the way from its worst
+    to its best so far, and if it stays there it does not listen either; unset or 0: all always take
+    part. Ignored with labels."""
     distill: DistillSettings = DistillSettings()
 
 

@@ -35,7 +35,7 @@ class Client:
         self.answers: answers.Answers = answers.KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
         self.gate = Gate(len(context.ids), self.settings.gate) if self.settings.gate else None
-        self.takes_part = np.ones(len(context.ids), np.bool_)
+        self.speaks = self.listens = np.ones(len(context.ids), np.bool_)
         self.rngs = [generator(context.run.seed, Purpose.CLIENT, a) for a in context.agents]
         self.trained = np.zeros(len(context.ids))
         self.ended = np.zeros(len(context.ids))
@@ -47,16 +47,17 @@ class Client:
     def client_message(
         self, cohort: Cohort, experience: Experience, round: int
     ) -> dict[str, Message]:
-        """Answer with each agent's table and, if it matters, its recent return; some sit out."""
+        """Answer with each agent's table and, if it matters, its return; some say nothing."""
         self.recent.add(experience.returns)
         self.trained += experience.steps
         self.ended += [len(r) for r in experience.returns]
         if self.gate:
-            self.takes_part = self.gate.open(*self.recent.full())
+            fresh = [r.mean() if len(r) else np.nan for r in experience.returns]
+            self.speaks, self.listens = self.gate.pass_by(*self.recent.full(), np.array(fresh))
         tables = self.answers.tables(cohort, experience, round)
         messages: dict[str, Message] = {}
         for k, (name, table) in enumerate(zip(self.context.ids, tables, strict=True)):
-            if table is not None and self.takes_part[k]:
+            if table is not None and self.speaks[k]:
                 score = self.recent.score(k) if self.settings.beta else None
                 messages[name] = replace(table, score=score)
         return messages
@@ -81,7 +82,8 @@ class Client:
             return self.answers.teach(cohort, tables)
         metrics = self._distill(cohort, tables)
         if self.gate:
-            metrics["distill/taking_part"] = self.takes_part.astype(np.float64)
+            metrics["distill/speaking"] = self.speaks.astype(np.float64)
+            metrics["distill/listening"] = self.listens.astype(np.float64)
         for name, table in tables.items():
             self.answers.advance(self.context.ids.index(name), table)
         return metrics
@@ -96,7 +98,7 @@ class Client:
         targets = np.full((len(self.context.ids), rows, width), 1.0 / width, np.float32)
         weights = np.zeros((len(self.context.ids), rows), np.float32)
         for k, name in enumerate(self.context.ids):
-            if name in tables and self.takes_part[k]:
+            if name in tables and self.listens[k]:
                 targets[k], weights[k] = tables[name].answers, 1.0
         if self.settings.mixup and rows > 1:
             states, targets = self._mix_up(states, targets)

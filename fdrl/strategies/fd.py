@@ -20,7 +20,4 @@ class FD(Distillation, tag="fd", tag_field="type", frozen=True, kw_only=True):
     combine: Combine = "log"
     """Weighted mean of probabilities (mean) or of their logarithms (log), or a robust combination
     that ignores the weights."""
-    gate: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] | None = 0.7
-    """An agent sits out while its recent return is below this share of the way from its
-    worst to its best so far; 0: all always take part. Ignored with labels."""
     distill: DistillSettings = DistillSettings(steps=16, batch=128, lr=1e-3)

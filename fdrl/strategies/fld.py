@@ -40,8 +40,6 @@ class FLD(FD, tag="fld", tag_field="type", frozen=True, kw_only=True):
 
     optimizer: Literal["keep", "reset"] = "keep"
     """What becomes of an agent's optimizer moments when the weights under them change."""
-    gate: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] | None = None
-    """Agents load what comes back and cannot turn away; nothing else works here."""
     distill: DistillSettings = DistillSettings(steps=64, batch=128, lr=1e-3)
     mix: Mix = "none"
     """Seeds as they are (none), mixed up at the agent (up), or inversely mixed by the server too

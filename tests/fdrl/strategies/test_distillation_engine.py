@@ -11,6 +11,7 @@ from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 from fdrl.strategies.fd import FD
+from fdrl.strategies.gate import GRACE
 
 TWO_STATES = {"type": "uniform", "size": 2}
 ANSWERS = [  # three agents, two proxies, two actions
@@ -145,19 +146,21 @@ def test_learning_rate_moves_to_its_end_over_the_run():
     assert cohort.distilled[0].settings.lr == pytest.approx(0.75 * start)
 
 
-def test_an_agent_far_below_its_own_best_sits_out():
+def test_an_agent_far_below_its_own_best_says_nothing_and_then_does_not_listen():
     client, server, cohort = opened({**FLOAT, "gate": 0.5}, proxy=TWO_STATES)
     seen = [[[0.1]]] * 3
     one_round(client, server, cohort, experience(seen, returns=[[1.0] * 10, [1.0] * 10, []]))
-    assert cohort.distilled[0].weights.all()
     up = client.client_message(cohort, experience(seen, returns=[[7.0] * 10] * 3), 2)
     assert set(up) == set(IDS)
-    fallen = experience(seen, returns=[[], [2.0] * 10, []])
-    up = through_bytes(client.client_message(cohort, fallen, 3))
-    assert set(up) == {IDS[0], IDS[2]}
-    metrics = receive(client, cohort, through_bytes(server.aggregate(3, up)), 3)
-    np.testing.assert_array_equal(cohort.distilled[1].weights.any(1), [True, False, True])
-    np.testing.assert_array_equal(metrics["distill/taking_part"], [1.0, 0.0, 1.0])
+    for round in range(3, 3 + GRACE + 1):
+        fallen = experience(seen, returns=[[], [2.0] * 10, []])
+        up = through_bytes(client.client_message(cohort, fallen, round))
+        assert set(up) == {IDS[0], IDS[2]}
+        metrics = receive(client, cohort, through_bytes(server.aggregate(round, up)), round)
+        np.testing.assert_array_equal(metrics["distill/speaking"], [1.0, 0.0, 1.0])
+    assert all(d.weights.all() for d in cohort.distilled[:-1])
+    np.testing.assert_array_equal(cohort.distilled[-1].weights.any(1), [True, False, True])
+    np.testing.assert_array_equal(metrics["distill/listening"], [1.0, 0.0, 1.0])
 
 
 def test_frd_averages_visits_per_cell_and_the_union_goes_down():
