@@ -28,8 +28,6 @@ BLOCK = 64
 ENDLESS = 2**62
 """A limit that no clock reaches."""
 
-_ONE = np.ones((), np.int64)
-
 PATIENCE = 8
 """Steps without a cut after which it is worth to know when the next one is."""
 
@@ -67,6 +65,7 @@ class Vectorized:
         # The next beginning of each copy, in all that is drawn ahead; none is at first.
         self._first = np.arange(count) * BLOCK
         self._cursor, self._sure = self._first + BLOCK, 0
+        self._after = np.arange(1, count * BLOCK + 1)
         # An episode is cut off when the clock reaches its end; before `_due` none can be.
         self._clock, self._due, self._quiet = 0, 0, 0
         self._limit = min(max_steps, ENDLESS)
@@ -157,9 +156,9 @@ class Vectorized:
             self._draw_ahead()
         self._sure -= 1
         at = self._cursor[rows]
-        planned = self._flat_ahead.take(at, axis=0)
-        at += _ONE
-        self._cursor[rows] = at
+        self._cursor[rows] = self._after[at]  # a look at a table is cheaper than adding 1
+        flat = self._flat_ahead
+        planned = flat[at] if flat.ndim == 1 else flat.take(at, axis=0)
         self._ends[rows] = self._clock + self._limit
         self._begin(rows, planned)
 
