@@ -82,7 +82,7 @@ class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
 
 
 def _tables() -> tuple[list[NDArray[np.float32]], Places]:
-    """Return each cell's picture [21, 21], and the pixels that a move wipes and paints.
+    """Return the picture [21, 21] at each place, and the pixels that a move wipes and paints.
 
     The pixels [cells * 4, 18] are numbers of those of a picture of one channel.
     """
@@ -91,7 +91,8 @@ def _tables() -> tuple[list[NDArray[np.float32]], Places]:
     pictures = np.zeros((CELLS * CELLS, SIZE * SIZE), np.float32)
     np.put_along_axis(pictures, inside, 255, axis=1)
     wiped, painted = inside.repeat(len(MOVES), axis=0), inside[_AFTER]
-    return list(pictures.reshape(-1, SIZE, SIZE)), np.concatenate([wiped, painted], axis=1)
+    at_places = [p for p in pictures.reshape(-1, SIZE, SIZE) for _ in MOVES]
+    return at_places, np.concatenate([wiped, painted], axis=1)
 
 
 _AFTER = neighbors(CELLS, CELLS).ravel()
@@ -117,6 +118,8 @@ class PixelGrid(Cells):
         # Both arrays show the same pictures but for the `_behind`, which have just started again.
         self._flat_next, self._flat = self._next.reshape(-1), self._observations.reshape(-1)
         self._pictures = list(zip(self._next[:, :2], self._observations[:, :2], strict=True))
+        seen = self._observations
+        self._planes = list(zip(seen[:, WALKER], seen[:, GOAL], strict=True))
         self._behind: list[int] = []
         corners = np.arange(count) * self._next[0].size + WALKER * SIZE * SIZE
         self._corners = corners[:, None].repeat(_CHANGES.shape[1], axis=1)
@@ -150,19 +153,21 @@ class PixelGrid(Cells):
         count = CELLS * CELLS
         walker, goal = np.minimum(np.maximum(drawn * count, 0), count - 1).astype(np.intp).T
         goal = np.where(goal == walker, (goal + 1) % count, goal)
-        return np.stack([walker, goal], axis=1)
+        return np.stack([walker, goal], axis=1) * len(MOVES)
 
     def _begin(self, rows: NDArray[np.intp], planned: Places) -> None:
-        self._state[:, rows] = planned.T * len(MOVES)
+        self._walker[rows], self._goal[rows] = planned.T
         self._draw(rows.tolist(), planned.tolist())
 
     def _placed(self, rows: NDArray[np.intp]) -> None:
-        self._draw(rows.tolist(), (self._state[:, rows].T // len(MOVES)).tolist())
+        self._draw(rows.tolist(), self._state[:, rows].T.tolist())
 
-    def _draw(self, rows: list[int], cells: list[list[int]]) -> None:
-        for i, (walker, goal) in zip(rows, cells, strict=True):
-            picture = self._pictures[i][1]
-            picture[WALKER], picture[GOAL] = _PICTURES[walker], _PICTURES[goal]
+    def _draw(self, rows: list[int], places: list[list[int]]) -> None:
+        """Draw whole pictures of these copies, walkers and goals at `places`."""
+        for i, (walker, goal) in zip(rows, places, strict=True):
+            first, second = self._planes[i]
+            first[...] = _PICTURES[walker]
+            second[...] = _PICTURES[goal]
         self._behind += rows
 
 
