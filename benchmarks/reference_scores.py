@@ -39,6 +39,10 @@ FIGURES = PAGES / "figures"
 EPISODES = 100
 BEGIN, END = "<!-- facts: reference_scores.py -->", "<!-- end of facts -->"
 ROLLOUT = {"n_envs": 16, "n_steps": 200, "batch_size": 256, "gae_lambda": 0.98}
+LANDER = {
+    "learning_rate": 1e-3, "lr_schedule": "linear", "n_steps": 128, "n_epochs": 6,
+    "gamma": 0.999, "gae_lambda": 0.98, "ent_coef": 0.01,
+}  # fmt: skip
 TRAINED: dict[str, dict[str, Any]] = {
     "CartPole-v1": {"steps": 61_440, "agent": {"learning_rate": 1e-3}},
     "Acrobot-v1": {"steps": 81_920, "agent": {"learning_rate": 1e-3}},
@@ -63,8 +67,8 @@ TRAINED: dict[str, dict[str, Any]] = {
             "log_std_init": 1.0, **ROLLOUT, "n_envs": 32,
         },
     },
-    "LunarLander-v3": {"steps": 204_800, "agent": {"learning_rate": 1e-3}},
-    "LunarLanderContinuous-v3": {"steps": 204_800, "agent": {"learning_rate": 1e-3}},
+    "LunarLander-v3": {"steps": 256_000, "agent": LANDER},
+    "LunarLanderContinuous-v3": {"steps": 256_000, "agent": LANDER},
     "fdrl/Conflict-v0": {"steps": 20_480, "agent": {"learning_rate": 1e-3}},
     "fdrl/PixelGrid-v0": {
         "steps": 81_920,
