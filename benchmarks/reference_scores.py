@@ -161,10 +161,29 @@ def written(space: object) -> str:
     return " ".join(str(space).split()).replace("[ ", "[")
 
 
+def of_training(name: str, scores: dict[str, Any]) -> tuple[str, str]:
+    """Return the table's row and the paragraphs on what was trained; empty if nothing was."""
+    page = slug(name)
+    if "mean" not in scores:
+        return "", ""
+    mean, worst = scores["mean"], scores["worst"]
+    row = f"\n| trained alone | {mean:.2f}, the worse of two agents {worst:.2f} |"
+    text = f"""
+Trained: a greedy evaluation of 20 episodes at the end of
+
+{command(name)}
+"""
+    curve = f"figures/{page}-curve.png"
+    if (PAGES / curve).exists():
+        text += f"\nwhose training return is\n\n![Training return of {name}]({curve})\n"
+    return row, text
+
+
 def facts(spec: EnvSpec, envs: EnvFactory, scores: dict[str, Any]) -> str:
     """Return what is measured, as Markdown."""
     threshold = "" if spec.threshold is None else f"{spec.threshold:g}"
     page, mean, std = slug(spec.name), scores["random"], scores["random_std"]
+    row, training = of_training(spec.name, scores)
     return f"""{BEGIN}
 ![{spec.name}](figures/{page}.png)
 
@@ -175,18 +194,10 @@ Observations: `{written(envs.observation_space)}`. Actions: \
 | --- | --- |
 | random actions | {mean:.2f} (episodes' standard deviation {std:.2f}) |
 | by hand, `benchmarks/env_policies.py` | {scores["by_hand"]:.2f} |
-| solved from | {threshold} |
-| trained alone | {scores["mean"]:.2f}, the worse of two agents {scores["worst"]:.2f} |
+| solved from | {threshold} |{row}
 
-Random and by hand: {EPISODES} episodes. Trained: a greedy evaluation of 20 episodes at the end of
-
-{command(spec.name)}
-
-All by `python benchmarks/reference_scores.py --only {page}`, which also draws the curve: the
-training return of those two agents.
-
-![Training return of {spec.name}](figures/{page}-curve.png)
-
+Random and by hand: 100 episodes. All by `python benchmarks/reference_scores.py --only {page}`.
+{training}
 ## What agents can differ in
 
 {knobs(spec)}
