@@ -1,9 +1,9 @@
-"""Draw a picture of each environment of the suite, and the learning curves of run folders.
+"""Draw a picture of each multi-agent environment, and the learning curves of run folders.
 
     python benchmarks/env_pictures.py [--out docs/figures] [--curves NAME=LABEL:RUN,...]
 
-Pictures are taken after a few steps of a hand-written or random policy with seed 0. Needs the
-extras ``report`` (matplotlib) and, for LunarLander, ``box2d``; Gymnasium draws its own with pygame.
+Pictures are taken after a few steps of a hand-written policy with seed 0; those of the others are
+drawn by `reference_scores.py`. Needs the extra ``report`` (matplotlib).
 """
 
 from __future__ import annotations
@@ -13,40 +13,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import matplotlib
 import numpy as np
-from fdrl.envs import conflict, drones, lander, pixelgrid, spectrum
+from fdrl.envs import drones, spectrum
 from fdrl.envs.worlds import OneWorld
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
-SINGLE = {
-    "cartpole": ("CartPole-v1", 8),
-    "acrobot": ("Acrobot-v1", 30),
-    "mountaincar": ("MountainCar-v0", 30),
-    "lunarlander": (lander.ID, 60),
-    "conflict": (conflict.ID, 4),
-    "pixelgrid": (pixelgrid.ID, 4),
-}
 ROUNDS = 10
 """Rounds that a point of a curve is the mean of."""
 WORLDS = {"spectrum": (spectrum, 40), "drones": (drones, 14)}
-
-
-def single(name: str, steps: int) -> np.ndarray:
-    """Return what a Gymnasium environment looks like after some random actions."""
-    env: Any = gymnasium.make(name, render_mode="rgb_array")
-    env.reset(seed=0)
-    draw = np.random.default_rng(0)
-    for _ in range(steps):
-        _, _, terminated, truncated, _ = env.step(int(draw.integers(env.action_space.n)))
-        if terminated or truncated:
-            env.reset()
-    picture: np.ndarray = env.render()
-    env.close()
-    return picture[::2, ::2] if picture.shape[0] > 300 else picture
 
 
 def world(module: Any, steps: int) -> np.ndarray:
@@ -93,8 +70,6 @@ def main() -> None:
         curves({k: Path(v) for k, v in labeled.items()}, given.out / f"env-{name}-curve.png")
     if given.curves:
         return
-    for name, (env, steps) in SINGLE.items():
-        plt.imsave(given.out / f"env-{name}.png", single(env, steps))
     for name, (module, steps) in WORLDS.items():
         plt.imsave(given.out / f"env-{name}.png", world(module, steps))
 

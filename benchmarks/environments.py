@@ -1,11 +1,13 @@
 """How much faster the vectorized environments are than the same environments one at a time.
 
-    python benchmarks/environments.py [--copies 80] [--seconds 0.5] [--only NAME]
+    python benchmarks/environments.py [--copies 80] [--seconds 0.5] [--only NAME] [--against sync]
 
 Random actions; every copy starts again when its episode ends. Single-agent environments are
-compared with a plain loop over `gymnasium.make(id)`; the multi-agent ones, `copies` worlds of
-four agents, with a loop over their PettingZoo environments. Both sides take turns in one process,
-in CPU seconds, so a busy machine hits both alike; what counts is the median ratio.
+compared with a plain loop over `gymnasium.make(id)`, with its usual wrappers but the checker, that
+throws away what it sees, or with ``--against sync`` with Gymnasium's SyncVectorEnv, which gathers
+it in arrays as the vectorized ones do; the multi-agent ones, `copies` worlds of four agents, with a
+loop over their PettingZoo environments. Both sides take turns in one process, in CPU seconds, so a
+busy machine hits both alike; what counts is the median ratio.
 """
 
 from __future__ import annotations
@@ -19,22 +21,25 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from fdrl.envs.drones import DroneCorridor
-from fdrl.envs.pixelgrid import PixelGrid, PixelGridEnv
 from fdrl.envs.spectrum import SpectrumAccess
 from fdrl.envs.worlds import OneWorld
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from fdrl.environment import make_factory
 from fdrl.heterogeneity import Nothing
 
-SINGLE = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "fdrl/Conflict-v0")
+SINGLE = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "fdrl/Conflict-v0", "fdrl/PixelGrid-v0")
+WORLDS = {"fdrl/SpectrumAccess-v0": SpectrumAccess, "fdrl/DroneCorridor-v0": DroneCorridor}
 TURNS = 5
 BATCH = 64
 Stepper = Callable[[np.ndarray], object]
+Sides = tuple[Stepper, Stepper, tuple[int, ...], int]
 
 
 def loop(envs: list[Any]) -> Stepper:
@@ -66,26 +71,25 @@ def parallel_loop(envs: list[OneWorld]) -> Stepper:
     return step
 
 
-def single(name: str, copies: int) -> tuple[Stepper, Stepper, tuple[int, ...], int]:
+def synchronous(makers: list[Callable[[], Any]]) -> Stepper:
+    """Return what steps Gymnasium's vector of the same environments."""
+    vector = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
+    vector.reset(seed=0)
+    return vector.step
+
+
+def single(name: str, copies: int, against: str) -> Sides:
     """Return both sides of a single-agent environment, the shape of actions and their number."""
     envs = make_factory(name, 1, Nothing(), 0)
     vector = envs.vector(copies)
     vector.reset()
-    slow = loop([gymnasium.make(envs.spec.gym_id) for _ in range(copies)])
+    make = partial(gymnasium.make, envs.spec.gym_id, disable_env_checker=True)
+    makers = [make] * copies
+    slow = synchronous(makers) if against == "sync" else loop([made() for made in makers])
     return vector.step, slow, (copies,), envs.n_actions
 
 
-def pixels(copies: int) -> tuple[Stepper, Stepper, tuple[int, ...], int]:
-    """Return both sides of the pixel grid."""
-    params = {"step_cost": np.full(copies, 0.02), "init_low": np.zeros(copies)}
-    seeds = [np.random.SeedSequence(i) for i in range(copies)]
-    vector = PixelGrid(copies, {**params, "init_high": np.ones(copies)}, seeds, 40)
-    vector.reset()
-    envs = [gymnasium.wrappers.TimeLimit(PixelGridEnv(), 40) for _ in range(copies)]
-    return vector.step, loop(envs), (copies,), 4
-
-
-def worlds(kind: type[OneWorld], copies: int) -> tuple[Stepper, Stepper, tuple[int, ...], int]:
+def worlds(kind: type[OneWorld], copies: int) -> Sides:
     """Return both sides of a multi-agent environment."""
     seeds = [np.random.SeedSequence(i) for i in range(copies)]
     vector = kind.worlds(copies, {}, seeds, kind.max_steps)
@@ -106,13 +110,10 @@ def speed(step: Stepper, actions: np.ndarray, seconds: float) -> float:
     return count / spent
 
 
-def compare(name: str, copies: int, seconds: float) -> float:
+def compare(name: str, copies: int, seconds: float, against: str) -> float:
     """Print and return how many times faster the vectorized environment is."""
-    kinds = {"fdrl/SpectrumAccess-v0": SpectrumAccess, "fdrl/DroneCorridor-v0": DroneCorridor}
-    if name in kinds:
-        fast, slow, shape, n_actions = worlds(kinds[name], copies)
-    else:
-        fast, slow, shape, n_actions = pixels(copies) if "Pixel" in name else single(name, copies)
+    sides = worlds(WORLDS[name], copies) if name in WORLDS else single(name, copies, against)
+    fast, slow, shape, n_actions = sides
     actions = np.random.default_rng(0).integers(n_actions, size=(BATCH, *shape))
     pairs = [(speed(fast, actions, seconds), speed(slow, actions, seconds)) for _ in range(TURNS)]
     ratio = statistics.median(a / b for a, b in pairs)
@@ -128,10 +129,11 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=80)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--only", default="")
+    parser.add_argument("--against", default="loop", choices=("loop", "sync"))
     given = parser.parse_args()
-    others = ("fdrl/PixelGrid-v0", "fdrl/SpectrumAccess-v0", "fdrl/DroneCorridor-v0")
-    names = [n for n in (*SINGLE, *others) if given.only in n]
-    ratios = [compare(name, given.copies, given.seconds) for name in names]
+    known = SINGLE if given.against == "sync" else (*SINGLE, *WORLDS)
+    names = [n for n in known if given.only in n]
+    ratios = [compare(name, given.copies, given.seconds, given.against) for name in names]
     print(f"the smallest ratio is {min(ratios):.1f} at {given.copies} copies")
 
 

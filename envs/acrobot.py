@@ -145,13 +145,13 @@ class Acrobot(Vectorized):
         np.negative(first, out=first)
         np.divide(first, d1, out=first)
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
+    def _begin(self, rows: NDArray[np.intp], planned: Floats) -> None:
         # Gymnasium's first state, and so the first observation's sines, are float32.
-        start = drawn.astype(np.float32)
+        start = planned.astype(np.float32)
         self._state[:, rows] = start.T
         cos, sin = np.cos(start), np.sin(start)
         pairs = [cos[:, 0], sin[:, 0], cos[:, 1], sin[:, 1], start[:, 2], start[:, 3]]
-        return np.stack(pairs, axis=1)
+        self._observations[rows] = np.stack(pairs, axis=1)
 
 
 def _wrap(angles: Floats) -> None:

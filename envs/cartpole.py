@@ -35,16 +35,16 @@ class CartPole(Vectorized):
         # rows is the last four, so one Euler step is a product and a sum.
         self._rows = np.zeros((6, count))
         self._state, self._slopes = self._rows[:4], self._rows[2:]
-        self._moved = np.zeros((4, count))
-        # [n, {x, theta}, {position, velocity}], which read in order is Gymnasium's observation
-        self._seen = self._state.reshape(2, 2, count).transpose(2, 1, 0)
-        self._next_pairs = self._next.reshape(count, 2, 2)
-        self._limits = np.array([[X_LIMIT], [THETA_LIMIT]])
+        self._moved, self._work = np.zeros((2, 4, count))
+        x, theta, x_dot, theta_dot = self._state
+        self._seen = list(zip(self._next.T, (x, x_dot, theta, theta_dot), strict=True))
+        # whole arrays instead of one column or number: broadcasting costs more than the sums
+        self._limits = np.repeat([[X_LIMIT], [THETA_LIMIT]], count, axis=1)
+        self._tau = np.tile(params["tau"], (4, 1))
+        self._four_thirds = np.full(count, 4.0 / 3.0)
         self._distance, self._outside = np.zeros((2, count)), np.zeros((2, count), np.bool_)
-        self._work = np.zeros((4, count))
-        self._gravity, self._tau = params["gravity"], params["tau"]
-        self._force_mag, self._masspole = params["force_mag"], params["masspole"]
-        self._twice_force = 2 * self._force_mag
+        self._gravity, self._masspole = params["gravity"], params["masspole"]
+        self._force_mag, self._twice_force = params["force_mag"], 2 * params["force_mag"]
         self._length = params["length"]
         self._total_mass = self._masspole + params["masscart"]
         self._polemass_length = self._masspole * self._length
@@ -53,40 +53,42 @@ class CartPole(Vectorized):
         # Gymnasium's equations operation by operation, in its order: no term may be regrouped.
         sin, cos, temp, work = self._work
         _, theta, _, theta_dot, xacc, thetaacc = self._rows
-        np.sin(theta, out=sin)
-        np.cos(theta, out=cos)
-        np.multiply(theta_dot, theta_dot, out=temp)
-        np.multiply(self._polemass_length, temp, out=temp)
-        np.multiply(temp, sin, out=temp)
-        np.copyto(work, actions)
-        np.multiply(work, self._twice_force, out=work)
-        np.subtract(work, self._force_mag, out=work)  # the force: exactly +- force_mag
-        np.add(work, temp, out=temp)
-        np.divide(temp, self._total_mass, out=temp)
-        np.multiply(self._gravity, sin, out=sin)
-        np.multiply(cos, temp, out=thetaacc)
-        np.subtract(sin, thetaacc, out=thetaacc)
-        np.multiply(cos, cos, out=work)
-        np.multiply(self._masspole, work, out=work)
-        np.divide(work, self._total_mass, out=work)
-        np.subtract(4.0 / 3.0, work, out=work)
-        np.multiply(self._length, work, out=work)
-        np.divide(thetaacc, work, out=thetaacc)
-        np.multiply(self._polemass_length, thetaacc, out=xacc)
-        np.multiply(xacc, cos, out=xacc)
-        np.divide(xacc, self._total_mass, out=xacc)
-        np.subtract(temp, xacc, out=xacc)
-        np.multiply(self._tau, self._slopes, out=self._moved)
-        np.add(self._state, self._moved, out=self._state)
-        np.absolute(self._state[:2], out=self._distance)
-        np.greater(self._distance, self._limits, out=self._outside)
-        np.logical_or(self._outside[0], self._outside[1], out=self._terminated)
-        np.copyto(self._next_pairs, self._seen, casting="same_kind")
+        np.sin(theta, sin)
+        np.cos(theta, cos)
+        np.multiply(theta_dot, theta_dot, temp)
+        np.multiply(self._polemass_length, temp, temp)
+        np.multiply(temp, sin, temp)
+        work[...] = actions
+        np.multiply(work, self._twice_force, work)
+        np.subtract(work, self._force_mag, work)  # the force: exactly +- force_mag
+        np.add(work, temp, temp)
+        np.divide(temp, self._total_mass, temp)
+        np.multiply(self._gravity, sin, sin)
+        np.multiply(cos, temp, thetaacc)
+        np.subtract(sin, thetaacc, thetaacc)
+        np.multiply(cos, cos, work)
+        np.multiply(self._masspole, work, work)
+        np.divide(work, self._total_mass, work)
+        np.subtract(self._four_thirds, work, work)
+        np.multiply(self._length, work, work)
+        np.divide(thetaacc, work, thetaacc)
+        np.multiply(self._polemass_length, thetaacc, xacc)
+        np.multiply(xacc, cos, xacc)
+        np.divide(xacc, self._total_mass, xacc)
+        np.subtract(temp, xacc, xacc)
+        np.multiply(self._tau, self._slopes, self._moved)
+        np.add(self._state, self._moved, self._state)
+        np.absolute(self._state[:2], self._distance)
+        np.greater(self._distance, self._limits, self._outside)
+        np.logical_or(self._outside[0], self._outside[1], self._terminated)
+        for column, row in self._seen:
+            column[...] = row
         self._rewards.fill(1.0)
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
-        self._state[:, rows] = drawn[:, [0, 2, 1, 3]].T
-        return drawn.astype(np.float32)
+    def _begin(self, rows: NDArray[np.intp], planned: Floats) -> None:
+        for (_, row), numbers in zip(self._seen, planned.T, strict=True):
+            row[rows] = numbers
+        self._observations[rows] = planned
 
     @classmethod
     def configure(cls, env: Any, values: Mapping[str, float]) -> None:

@@ -40,7 +40,7 @@ class ContinuousMountainCar(Vectorized):
         position, velocity = self._state
         pushed = actions[:, 0].astype(np.float32)
         force = np.clip(pushed, -1.0, 1.0)
-        first = self._steps == 0
+        first = self._ends == self._clock + self._limit
         phase = np.where(first, 3 * position, np.float32(3) * position.astype(np.float32))
         pull = (GRAVITY * np.cos(phase)).astype(np.float32)
         speed = velocity.astype(np.float32) + (force * self._power - pull)
@@ -57,7 +57,7 @@ class ContinuousMountainCar(Vectorized):
         effort = pushed.astype(np.float64) ** 2 * 0.1
         np.subtract(100.0 * self._terminated, effort, out=self._rewards)
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
-        self._state[0, rows] = drawn[:, 0]
+    def _begin(self, rows: NDArray[np.intp], planned: Floats) -> None:
+        self._state[0, rows] = planned[:, 0]
         self._state[1, rows] = 0.0
-        return self._state[:, rows].T.astype(np.float32)
+        self._observations[rows] = self._state[:, rows].T

@@ -57,7 +57,7 @@ class MountainCar(Vectorized):
         np.copyto(self._next, self._state.T, casting="same_kind")
         self._rewards.fill(-1.0)
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
-        self._state[0, rows] = drawn[:, 0]
+    def _begin(self, rows: NDArray[np.intp], planned: Floats) -> None:
+        self._state[0, rows] = planned[:, 0]
         self._state[1, rows] = 0.0
-        return self._state[:, rows].T.astype(np.float32)
+        self._observations[rows] = self._state[:, rows].T

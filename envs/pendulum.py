@@ -51,7 +51,7 @@ class Pendulum(Vectorized):
         seen = self._next.T
         seen[0], seen[1], seen[2] = np.cos(angle), np.sin(angle), speed
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
-        angle, speed = np.pi * drawn[:, 0], drawn[:, 1]
+    def _begin(self, rows: NDArray[np.intp], planned: Floats) -> None:
+        angle, speed = np.pi * planned[:, 0], planned[:, 1]
         self._state[:, rows] = angle, speed
-        return np.stack([np.cos(angle), np.sin(angle), speed], axis=1).astype(np.float32)
+        self._observations[rows] = np.stack([np.cos(angle), np.sin(angle), speed], axis=1)

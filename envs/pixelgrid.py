@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from fdrl.registry import EnvSpec, Physics
 from fdrl.vector import Array
 
-from .vectorized import Floats, Vectorized
+from .cells import MOVES, Cells, Places, neighbors
+from .vectorized import Floats
 
 ID = "fdrl/PixelGrid-v0"
 CELLS, PIXELS = 7, 3
 SIZE = CELLS * PIXELS
 STEPS = 40
-MOVES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
-"""Up, down, left, right, as changes of (row, column)."""
 WALKER, GOAL = 0, 1
 """The channels of the walker (red) and the goal (green)."""
 
@@ -82,59 +81,94 @@ class PixelGridEnv(gymnasium.Env[NDArray[np.uint8], np.int64]):
         return self._look().transpose(1, 2, 0).repeat(10, 0).repeat(10, 1)
 
 
-def _tables() -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return where each action leads [cells * 4], and the picture of each cell [cells, 21, 21]."""
-    row, column = np.divmod(np.arange(CELLS * CELLS), CELLS)
-    down = np.clip(row[:, None] + MOVES[:, 0], 0, CELLS - 1)
-    right = np.clip(column[:, None] + MOVES[:, 1], 0, CELLS - 1)
-    at = np.arange(SIZE) // PIXELS
-    inside = (at[:, None] == row[:, None, None]) & (at == column[:, None, None])
-    return (down * CELLS + right).ravel(), np.where(inside, 255, 0).astype(np.float32)
+def _tables() -> tuple[list[NDArray[np.float32]], Places]:
+    """Return the picture [21, 21] at each place, and the pixels that a move wipes and paints.
+
+    The pixels [cells * 4, 18] are numbers of those of a picture of one channel.
+    """
+    pixels = np.arange(SIZE * SIZE).reshape(CELLS, PIXELS, CELLS, PIXELS)
+    inside = pixels.transpose(0, 2, 1, 3).reshape(CELLS * CELLS, PIXELS * PIXELS)
+    pictures = np.zeros((CELLS * CELLS, SIZE * SIZE), np.float32)
+    np.put_along_axis(pictures, inside, 255, axis=1)
+    wiped, painted = inside.repeat(len(MOVES), axis=0), inside[_AFTER]
+    at_places = [p for p in pictures.reshape(-1, SIZE, SIZE) for _ in MOVES]
+    return at_places, np.concatenate([wiped, painted], axis=1)
 
 
-_NEXT, _PLANE = _tables()
+_AFTER = neighbors(CELLS, CELLS).ravel()
+_NEXT = _AFTER * len(MOVES)
+_PICTURES, _CHANGES = _tables()
 
 
-class PixelGrid(Vectorized):
+class PixelGrid(Cells):
     """Many copies of `PixelGridEnv`, equal to the bit. Parameter per copy: step_cost.
 
-    As everywhere in fdrl, observations come as float32, here the whole numbers 0 and 255.
+    As everywhere in fdrl, observations come as float32, here the whole numbers 0 and 255. Of a
+    picture only what has changed is drawn, so what a step returns is to be read, not written.
     """
 
     observation_space: ClassVar[spaces.Box] = spaces.Box(0, 255, (3, SIZE, SIZE), np.uint8)
-    action_space: ClassVar[spaces.Discrete] = spaces.Discrete(len(MOVES))
     size: ClassVar[int] = 2
     draws: ClassVar[int] = 2
 
     def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
-        self._cost = params["step_cost"]
-        self._work = np.zeros(count)
-        self._choice, self._cell = np.zeros((2, count), np.intp)
-        self._drawn_goals = np.full(count, -1.0)
+        self._make_places(count)
+        self._walker, self._goal = self._state
+        self._stay, self._found = -params["step_cost"], 1.0 - params["step_cost"]
+        # Both arrays show the same pictures but for the `_behind`, which have just started again.
+        self._flat_next, self._flat = self._next.reshape(-1), self._observations.reshape(-1)
+        self._pictures = list(zip(self._next[:, :2], self._observations[:, :2], strict=True))
+        seen = self._observations
+        self._planes = list(zip(seen[:, WALKER], seen[:, GOAL], strict=True))
+        self._behind: list[int] = []
+        corners = np.arange(count) * self._next[0].size + WALKER * SIZE * SIZE
+        self._corners = corners[:, None].repeat(_CHANGES.shape[1], axis=1)
+        self._changes = np.zeros_like(self._corners)
+        self._changed = self._changes.reshape(-1)
+        self._colors = np.tile(np.array([0, 255], np.float32).repeat(PIXELS * PIXELS), count)
+        self._next.setflags(write=False)
+        self._observations.setflags(write=False)
 
     def _advance(self, actions: Array) -> None:
-        walker, goal = self._state
-        np.multiply(walker, len(MOVES), out=self._work)
-        np.add(self._work, actions, out=self._work)
-        np.copyto(self._choice, self._work, casting="unsafe")
-        _NEXT.take(self._choice, out=self._cell, mode="clip")
-        np.copyto(walker, self._cell)
-        np.equal(walker, goal, out=self._terminated)
-        np.subtract(self._terminated, self._cost, out=self._rewards)
-        self._next[:, WALKER] = _PLANE[self._cell]
-        if goal.tobytes() != self._drawn_goals.tobytes():
-            rows = np.flatnonzero(goal != self._drawn_goals)
-            self._next[rows, GOAL] = _PLANE[goal[rows].astype(np.intp)]
-            self._drawn_goals[rows] = goal[rows]
+        walker, changes = self._walker, self._changes
+        for i in self._behind:
+            following, seen = self._pictures[i]
+            following[...] = seen
+        self._behind.clear()
+        np.add(walker, actions, self._move)
+        _CHANGES.take(self._move, axis=0, out=changes, mode="clip")
+        np.add(changes, self._corners, changes)
+        _NEXT.take(self._move, out=walker, mode="clip")
+        np.equal(walker, self._goal, self._terminated)
+        self._rewards[...] = self._stay
+        if 1 in self._terminated.tobytes():
+            rows = self._terminated.nonzero()[0]
+            self._rewards[rows] = self._found[rows]
+        self._flat_next[self._changed] = self._colors
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> NDArray[np.float32]:
+    def _show(self) -> None:
+        self._flat[self._changed] = self._colors
+
+    def _plan(self, drawn: Floats) -> Places:
         count = CELLS * CELLS
         walker, goal = np.minimum(np.maximum(drawn * count, 0), count - 1).astype(np.intp).T
         goal = np.where(goal == walker, (goal + 1) % count, goal)
-        self._state[0, rows], self._state[1, rows] = walker, goal
-        picture = np.zeros((len(rows), *self.observation_space.shape), np.float32)
-        picture[:, WALKER], picture[:, GOAL] = _PLANE[walker], _PLANE[goal]
-        return picture
+        return np.stack([walker, goal], axis=1) * len(MOVES)
+
+    def _begin(self, rows: NDArray[np.intp], planned: Places) -> None:
+        self._walker[rows], self._goal[rows] = planned.T
+        self._draw(rows.tolist(), planned.tolist())
+
+    def _placed(self, rows: NDArray[np.intp]) -> None:
+        self._draw(rows.tolist(), self._state[:, rows].T.tolist())
+
+    def _draw(self, rows: list[int], places: list[list[int]]) -> None:
+        """Draw whole pictures of these copies, walkers and goals at `places`."""
+        for i, (walker, goal) in zip(rows, places, strict=True):
+            first, second = self._planes[i]
+            first[...] = _PICTURES[walker]
+            second[...] = _PICTURES[goal]
+        self._behind += rows
 
 
 if ID not in gymnasium.registry:

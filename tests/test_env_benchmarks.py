@@ -32,8 +32,15 @@ def test_throughput_names_every_environment_and_the_smallest_ratio() -> None:
 
 
 @pytest.mark.slow
-def test_scores_of_random_actions() -> None:
+def test_scores_of_random_actions_and_of_policies_by_hand() -> None:
     pytest.importorskip("Box2D")
     lines = run("env_scores.py", "--episodes", "2")
-    assert len(lines) == 8
-    assert "MountainCar-v0: random -200.00" in lines
+    assert len(lines) == 11
+    (line,) = [line for line in lines if line.startswith("MountainCar-v0")]
+    assert line.startswith("MountainCar-v0: random -200.00, by hand -1")
+
+
+@pytest.mark.slow
+def test_throughput_against_gymnasiums_own_vector() -> None:
+    lines = run("environments.py", "--copies", "2", "--seconds", "0.01", "--against", "sync")
+    assert len(lines) == 6

@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from fdrl.environment import make_factory
 from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Dynamics, Init, Nothing
+from fdrl.registry import load_object
 from fdrl.vector import Step
 
 CLASSIC = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0"]
+GRIDS = ["fdrl/Conflict-v0", "fdrl/PixelGrid-v0"]
 
 
 def copied(step: Step) -> list[np.ndarray]:
     return [np.array(part) for part in step]
 
 
-@pytest.mark.parametrize("name", CLASSIC)
+@pytest.mark.parametrize("name", CLASSIC + GRIDS)
 def test_a_copy_does_not_depend_on_how_many_there_are(name: str) -> None:
     envs = make_factory(name, 5, Dynamics(0.8), 0)
     together, alone = envs.vector(3), envs.subset([3]).vector(1)
@@ -32,7 +34,7 @@ def test_a_copy_does_not_depend_on_how_many_there_are(name: str) -> None:
             np.testing.assert_array_equal(x[9], y[0])
 
 
-@pytest.mark.parametrize("name", CLASSIC)
+@pytest.mark.parametrize("name", CLASSIC + GRIDS)
 @settings(max_examples=8, deadline=None)
 @given(before=st.integers(1, 70), seed=st.integers(0, 2**32))
 def test_a_saved_state_continues_to_the_bit(name: str, before: int, seed: int) -> None:
@@ -53,8 +55,9 @@ def test_a_saved_state_continues_to_the_bit(name: str, before: int, seed: int) -
         np.testing.assert_array_equal(value, again.state()[key])
 
 
-def test_saving_changes_nothing() -> None:
-    envs = make_factory("CartPole-v1", 1, Nothing(), 0)
+@pytest.mark.parametrize("name", ["CartPole-v1", *GRIDS])
+def test_saving_changes_nothing(name: str) -> None:
+    envs = make_factory(name, 1, Nothing(), 0)
     watched, plain = envs.vector(4), envs.vector(4)
     watched.reset()
     plain.reset()
@@ -62,6 +65,56 @@ def test_saving_changes_nothing() -> None:
         watched.state()
         for x, y in zip(watched.step(a), plain.step(a), strict=True):
             np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("name", CLASSIC + GRIDS)
+@settings(max_examples=8, deadline=None)
+@given(cuts=st.lists(st.integers(1, 90), min_size=1, max_size=5), seed=st.integers(0, 2**32))
+def test_copies_that_are_taken_and_put_back_miss_nothing(
+    name: str, cuts: list[int], seed: int
+) -> None:
+    """Copies 1 and 4 step alone for a while, then the rest, then all together."""
+    envs = make_factory(name, 1, Nothing(), seed)
+    cut, whole = envs.vector(6), envs.vector(6)
+    cut.reset()
+    whole.reset()
+    some = np.array([1, 4]), np.array([0, 2, 3, 5])
+    draw = np.random.default_rng(seed)
+    for length in cuts:
+        actions = draw.integers(envs.n_actions, size=(length, 6))
+        expected = [copied(whole.step(a)) for a in actions]
+        for rows in some:
+            part = cut.take(rows)  # type: ignore[attr-defined]
+            for a, whole_step in zip(actions, expected, strict=True):
+                for x, y in zip(part.step(a[rows]), whole_step, strict=True):
+                    np.testing.assert_array_equal(x, y[rows])
+            cut.put(rows, part)  # type: ignore[attr-defined]
+        last = draw.integers(envs.n_actions, size=6)
+        for x, y in zip(cut.step(last), whole.step(last), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_pictures_cannot_be_written_into() -> None:
+    env = make_factory("fdrl/PixelGrid-v0", 1, Nothing(), 0).vector(2)
+    env.reset()
+    step = env.step(np.array([0, 1]))
+    for seen in step.observations, step.next_observations:
+        with pytest.raises(ValueError, match="read-only"):
+            seen[0] = 0
+
+
+def test_no_limit_is_too_long() -> None:
+    envs = make_factory("MountainCar-v0", 1, Nothing(), 0)
+    env = load_object(envs.spec.vector)(
+        1,
+        {n: np.full(1, p.default) for n, p in envs.spec.physics.items()}
+        | {"init_low": np.full(1, -0.5), "init_high": np.full(1, -0.5)},
+        [np.random.SeedSequence(0)],
+        2**63,
+    )
+    env.reset()
+    assert not env.step(np.array([1])).truncated[0]
+    assert env.state()["steps"].tolist() == [1]
 
 
 def test_a_fallen_pole_is_terminated_and_starts_again() -> None:
@@ -104,8 +157,8 @@ def test_more_episodes_than_are_drawn_ahead_continue_one_stream() -> None:
     env = make_factory("MountainCar-v0", 1, Nothing(), 0).vector(1)
     stream = np.random.Generator(
         np.random.PCG64(np.random.SeedSequence(0, spawn_key=(1, 0, 0)))
-    ).uniform(-0.6, -0.4, 40)
-    starts = [float(env.reset()[0, 0]) for _ in range(40)]
+    ).uniform(-0.6, -0.4, 200)
+    starts = [float(env.reset()[0, 0]) for _ in range(200)]
     np.testing.assert_array_equal(starts, stream.astype(np.float32))
 
 
