@@ -14,6 +14,7 @@ from fdrl.registry import load_object
 
 from .sb3 import SB3
 from .sb3_env import Copies
+from .sb3_template import made, template_of
 
 MEMORY = 50_000
 """Transitions that a DQN agent remembers unless told otherwise: they travel in its checkpoints."""
@@ -21,6 +22,13 @@ MEMORY = 50_000
 
 def build(settings: SB3, copies: Copies) -> tuple[Any, Any]:
     """Return a model on an agent's copies, and a callback or None."""
+    if settings.start is not None and settings.model is None:
+        raise FdrlError(
+            "there is no model object to start from: a saved model's weights are named by "
+            "agent.load (at agent.start)"
+        )
+    if settings.model is not None:
+        return made(template_of(settings.model), copies)
     if settings.factory:
         return _made(settings.factory, copies)
     cls = getattr(stable_baselines3, settings.algorithm)

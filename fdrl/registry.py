@@ -60,12 +60,17 @@ class EnvSpec:
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """A learner: its settings class and a factory ``make(settings, context) -> Cohort``."""
+    """A learner: its settings class and a factory ``make(settings, context) -> Cohort``.
+
+    `adopt` names a function that turns a foreign object (a model of another library) into the
+    settings of agents like it, or returns None if it is none of its kind.
+    """
 
     name: str
     settings: str
     factory: str
     summary: str = ""
+    adopt: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,9 +142,11 @@ def register_env(name: str, **fields: Any) -> None:
     ENVS.register(EnvSpec(name=name, **fields))
 
 
-def register_agent(name: str, *, settings: str, factory: str, summary: str = "") -> None:
-    """Register a learner; `settings` and `factory` are ``"module:attribute"`` strings."""
-    AGENTS.register(AgentSpec(name, settings, factory, summary))
+def register_agent(
+    name: str, *, settings: str, factory: str, summary: str = "", adopt: str = ""
+) -> None:
+    """Register a learner; `settings`, `factory`, `adopt` are ``"module:attribute"`` strings."""
+    AGENTS.register(AgentSpec(name, settings, factory, summary, adopt))
 
 
 def register_strategy(
