@@ -42,6 +42,7 @@ class EnvSpec:
     `proxy_low`, `proxy_high` [O] box the states worth asking about. `init` bounds the initial
     state: a vector class that takes the parameters ``init_low, init_high`` sets it to
     ``(low, high, shift)``, and the `init` heterogeneity moves the interval by ``level*u*shift``.
+    `labels`: observations are examples whose label is the right action, so returns are accuracies.
     """
 
     name: str
@@ -56,6 +57,7 @@ class EnvSpec:
     proxy_low: tuple[float, ...] = ()
     proxy_high: tuple[float, ...] = ()
     extra: str = ""
+    labels: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fdrl import config
 from fdrl.cli.flags import apply_flags
 from fdrl.config import Run
 from fdrl.errors import FdrlError, HoldsRun, OtherConfig
 from fdrl.rundir import new_path, read_run, read_summary
+
+if TYPE_CHECKING:
+    from fdrl.federation import Federation
 
 DEFAULT_PRESET = "quickstart"
 
@@ -98,17 +101,25 @@ def main(argv: list[str]) -> int:
         return 0
     from rich.console import Console
 
+    from fdrl.federation import Federation
     from fdrl.live import LiveTable, PlainLines, closing, closing_line
     from fdrl.track import Tracker
     from fdrl.training import Stopped, train
 
     console = Console()
+
+    def build(run: Run) -> Federation:
+        federation = Federation(run)
+        if not quiet:
+            _notes(federation)
+        return federation
+
     trackers: list[Tracker] = []
     if not quiet:
         display = LiveTable if console.is_terminal else PlainLines
         trackers.append(display(console, source=source, folder=folder if resume else None))
     try:
-        summary = train(run, out=folder, resume=resume, trackers=trackers)
+        summary = train(run, out=folder, resume=resume, trackers=trackers, federation=build)
     except HoldsRun:
         raise FdrlError(
             f"{folder} holds a run already: delete it, choose another --out, or continue it with "
@@ -126,6 +137,17 @@ def main(argv: list[str]) -> int:
         console.print()
         console.print(closing(summary, run, folder))
     return 0
+
+
+def _notes(federation: Federation) -> None:
+    """Say what of a federation may surprise its user."""
+    from fdrl.build import groups
+    from fdrl.cli.rarely import rarely
+
+    for client, group in zip(federation.clients, groups(federation.run), strict=True):
+        note = rarely(federation.run, group.settings, client.cohort.iteration_steps)
+        if note:
+            print(f"fdrl: note: {note}", file=sys.stderr, flush=True)
 
 
 def _finished(run: Run, folder: Path) -> bool:
