@@ -315,10 +315,16 @@ def read_tables(source: str) -> dict[str, Any]:
     if source.endswith(".toml") or Path(source).is_file():
         try:
             text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise FdrlError(f"cannot read the config {source}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
             raise FdrlError(f"cannot read the config {source}: {error}") from None
     else:
         known = presets()
+        if Path(source).is_dir():
+            run = (Path(source) / "config.toml").is_file()
+            hint = f": to go on with its run, fdrl train --resume {source}" if run else ""
+            raise FdrlError(f"{source} is a folder, not a preset or FILE.toml{hint}")
         if source not in known:
             raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")
         text = known[source]

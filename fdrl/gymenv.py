@@ -124,7 +124,12 @@ def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
 
 def _nearest(name: str, known: list[str]) -> str:
     """Return the nearest name; a list of every Gymnasium id would help nobody."""
+    from fdrl.config import presets
+
     hint = nearest(name, known)
+    if name in presets():
+        near = hint if "did you mean" in hint else ""
+        return f"{near} (the preset of that name: fdrl train {name}, without --env)"
     if "did you mean" in hint:
         return hint
     return (

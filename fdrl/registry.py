@@ -65,7 +65,8 @@ class AgentSpec:
     """A learner: its settings class and a factory ``make(settings, context) -> Cohort``.
 
     `adopt` names a function that turns a foreign object (a model of another library) into the
-    settings of agents like it, or returns None if it is none of its kind.
+    settings of agents like it, or returns None if it is none of its kind. `offers` are the values
+    of its field `algorithm` by which somebody may ask for it.
     """
 
     name: str
@@ -73,6 +74,7 @@ class AgentSpec:
     factory: str
     summary: str = ""
     adopt: str = ""
+    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,22 @@ class Registry(Generic[Spec]):
         """Return the entry, or raise an error that names the nearest one."""
         load_plugins()
         if name not in self._specs:
-            raise FdrlError(f"unknown {self.kind} {name!r}{nearest(name, self._specs)}")
+            hint = self._offered(name) or nearest(name, self._specs)
+            raise FdrlError(f"unknown {self.kind} {name!r}{hint}")
         return self._specs[name]
+
+    def _offered(self, name: str) -> str:
+        """Say which learner offers an algorithm of that name; nothing if one is called nearly so.
+
+        ``PPO`` is rather `ppo` than another library's.
+        """
+        if name.lower() in self._specs:
+            return ""
+        for spec in self:
+            for offer in getattr(spec, "offers", ()):
+                if offer.lower() == name.lower():
+                    return f"; did you mean --agent {spec.name} --agent.algorithm {offer}?"
+        return ""
 
     def __contains__(self, name: str) -> bool:
         load_plugins()
@@ -145,10 +161,16 @@ def register_env(name: str, **fields: Any) -> None:
 
 
 def register_agent(
-    name: str, *, settings: str, factory: str, summary: str = "", adopt: str = ""
+    name: str,
+    *,
+    settings: str,
+    factory: str,
+    summary: str = "",
+    adopt: str = "",
+    offers: tuple[str, ...] = (),
 ) -> None:
     """Register a learner; `settings`, `factory`, `adopt` are ``"module:attribute"`` strings."""
-    AGENTS.register(AgentSpec(name, settings, factory, summary, adopt))
+    AGENTS.register(AgentSpec(name, settings, factory, summary, adopt, offers))
 
 
 def register_strategy(

@@ -35,7 +35,8 @@ def main(argv: list[str]) -> int:
         print(_hanging(f"{MARKS[finding.level]}  {finding.check}: {finding.message}"))
     counts = Counter(f.level for f in findings)
     verdict = "not usable" if counts["error"] else "usable"
-    print(f"{name} is {verdict}: {counts['error']} errors, {counts['warning']} warnings")
+    said = [f"{counts[n]} {n}{'s' * (counts[n] != 1)}" for n in ("error", "warning")]
+    print(f"{name} is {verdict}: {', '.join(said)}")
     return 1 if counts["error"] else 0
 
 

@@ -25,7 +25,8 @@ def _take(words: list[str], name: str, *, value: bool) -> tuple[str | None, list
     for index, word in enumerate(words):
         if word == f"--{name}":
             if value and (index + 1 == len(words) or words[index + 1].startswith("--")):
-                raise FdrlError(f"flag --{name} needs a value, a run folder")
+                what = "a run folder" if name == "resume" else "a preset or FILE.toml"
+                raise FdrlError(f"flag --{name} needs a value, {what}")
             found = words[index + 1] if value else ""
             rest[index : index + 1 + value] = []
             break
@@ -75,7 +76,11 @@ def read_command(argv: list[str]) -> Command:
     """Read the words after ``fdrl train``; raises `FdrlError` for what cannot be."""
     quiet, words = _take(argv, "quiet", value=False)
     resume, words = _take(words, "resume", value=True)
+    named, words = _take(words, "config", value=True)
     source = words.pop(0) if words and not words[0].startswith("-") else None
+    if named is not None and source is not None:
+        raise FdrlError(f"two configs: {source} and --config {named}; name one, the rest as flags")
+    source = source if named is None else named
     if resume is not None:
         # Without a preset the folder's own config is what flags are applied to (and compared with).
         base = config.to_tables(read_run(resume)) if source is None else config.read_tables(source)
@@ -144,7 +149,8 @@ def _notes(federation: Federation) -> None:
     from fdrl.build import groups
     from fdrl.cli.rarely import rarely
 
-    for client, group in zip(federation.clients, groups(federation.run), strict=True):
+    clients = getattr(federation, "clients", ())  # which other builds may not have
+    for client, group in zip(clients, groups(federation.run), strict=False):
         note = rarely(federation.run, group.settings, client.cohort.iteration_steps)
         if note:
             print(f"fdrl: note: {note}", file=sys.stderr, flush=True)

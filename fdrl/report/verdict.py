@@ -30,9 +30,16 @@ def summary(groups: Groups) -> str:
             f"Nothing can be concluded: none of the {_counted(total, 'run')} found is finished. "
             "A run counts when its summary.json is written, after the final evaluation."
         )
-    most = max(len(m.finished) for s in groups.settings for m in s.methods)
     where = _counted(len(groups.settings), "setting")
     text = f"{done} of {_counted(total, 'run')} finished, in {where}. "
+    rivals = [s for s in groups.settings if len(s.compared) > 1]
+    if not rivals and len(groups.settings) > 1:
+        return text + (
+            "No setting (environment, agents, learner, budget) has finished runs of two methods, so "
+            "nothing is compared here: each part of this page stands alone."
+        )
+    seeds = [max(len(m.finished) for m in s.methods) for s in rivals or groups.settings]
+    most = max(seeds)
     if most == 1:
         return text + (
             "Every method has one seed at most, so nothing here says which one is better: a second "
@@ -44,9 +51,17 @@ def summary(groups: Groups) -> str:
             f"takes {ENOUGH} at least, {FEW} or more for a headline). Intervals from so few are "
             "too narrow."
         )
-    return text + (
-        "A method is called better only if its paired difference over seeds has a 95% interval "
-        "that excludes 0 and a sign-flip test agrees, both allowing for the number of methods."
+    return (
+        text
+        + (
+            "A method is called better only if its paired difference over seeds has a 95% interval "
+            "that excludes 0 and a sign-flip test agrees, both allowing for the number of methods."
+        )
+        + (
+            f" Some settings have too few seeds for that (under {ENOUGH})."
+            if min(seeds) < ENOUGH
+            else ""
+        )
     )
 
 

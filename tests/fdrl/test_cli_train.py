@@ -164,7 +164,7 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--quite"], "unknown flag '--quite'; did you mean '--quiet'?"),
         (["quickstrat"], "unknown preset 'quickstrat'; did you mean 'quickstart'?"),
         (["quickstart", "other"], "unexpected argument 'other'"),
-        (["--steps", "-5"], "config: expected `int` >= 1, got -5 (at steps)"),
+        (["--steps", "-5"], "flags: expected a whole number of at least 1, got -5 (at --steps)"),
         (["--steps", "many"], "flags: --steps needs a whole number such as 100000, got 'many'"),
         (["--steps", "1.5"], "flags: --steps needs a whole number such as 100000, got '1.5'"),
         (
@@ -178,7 +178,7 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--bogus", "1"], "unknown flag '--bogus' (fdrl train --help lists all flags)"),
         (["--agent.zzz", "1"], "of agent 'ppo' (fdrl train --help lists all flags)"),
         (["--env", "Zzz"], "no Gymnasium id and not registered"),
-        (["--steps"], "flags: Missing value for argument '--steps'"),
+        (["--steps"], "flags: --steps needs a value"),
         (["--seed", "1", "2"], "flags: Unrecognized options: 2"),
         (["--strategy.unit", "hours"], "invalid choice 'hours'"),
         (["--strategy"], "flag --strategy takes one value, got none"),
@@ -190,16 +190,42 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--no-tensorboard", "true"], "--no-tensorboard takes no value; say --tensorboard true"),
         (["--no-steps"], "unknown flag '--no-steps'"),
         (["--agent.no-hidden"], "unknown flag '--agent.no-hidden' of agent 'ppo'"),
-        (["--agent.learning_rate", "inf"], "expected a finite number, got inf (at agent.learning"),
-        (["--agent.learning_rate", "nan"], "`float` >= 0.0, got nan (at agent.learning_rate)"),
-        (["--agent.ent_coef", "nan"], "expected a finite number, got nan (at agent.ent_coef)"),
-        (["--strategy.distill.lr", "inf"], "a finite number, got inf (at strategy.distill.lr)"),
-        (["--strategy.distill.batch", "0"], "`int` >= 1, got 0 (at strategy.distill.batch)"),
+        (
+            ["--agent.learning_rate", "inf"],
+            "flags: expected a finite number, got inf (at --agent.learning",
+        ),
+        (
+            ["--agent.learning_rate", "nan"],
+            "a number of at least 0, got nan (at --agent.learning_rate)",
+        ),
+        (["--agent.ent_coef", "nan"], "a finite number, got nan (at --agent.ent_coef)"),
+        (["--strategy.distill.lr", "inf"], "a finite number, got inf (at --strategy.distill.lr)"),
+        (["--strategy.distill.batch", "0"], "of at least 1, got 0 (at --strategy.distill.batch)"),
         (["--env_kwargs.max_episode_steps", "0"], "max_episode_steps must be a whole number"),
         (["--env_kwargs.max_episode_stps", "9"], "did you mean 'max_episode_steps'?"),
         (["--resume"], "flag --resume needs a value"),
         (["--resume", "nothing"], "nothing is not a run folder: no such folder"),
-        (["missing.toml"], "cannot read the config missing.toml"),
+        (["missing.toml"], "cannot read the config missing.toml: No such file or directory"),
+        (["--agent.hidden", "64,a"], "--agent.hidden needs a whole number such as 100000, got 'a'"),
+        (["--agent.hidden"], "--agent.hidden needs one or more whole numbers: --agent.hidden 64"),
+        (["--agent.learning_rate", "high"], "agent.learning_rate takes a number such as 0.001, no"),
+        (["--agent.gamma", "7"], "flags: expected a number of at most 1, got 7.0 (at --agent.ga"),
+        (["--agent.gamma", "7", "--steps", "2"], "got 7.0 (at --agent.gamma)"),
+        (["--steps", "1e30"], "flags: --steps 1e30 is too large: below 1e+15"),
+        (["--steps", "1,000"], "--steps needs a whole number such as 100000, got '1,000'"),
+        (["--env", "Acrobot-v1", "--hetero.level", "0.5"], "--hetero dynamics --hetero.level VAL"),
+        (["--agent", "dqn"], "did you mean --agent sb3 --agent.algorithm DQN?"),
+        (["--agent", "PPO"], "unknown agent 'PPO'; did you mean 'ppo'?"),
+        (["--env", "pendulum"], "'Pendulum-v1'? (the preset of that name: fdrl train pendulum, wi"),
+        (["--env", "mixed"], "'mixed' (the preset of that name: fdrl train mixed, without --env)"),
+        (["--lr", "1e-3"], "unknown flag '--lr'; did you mean '--agent.learning_rate'?"),
+        (["--agent.lr", "1e-3"], "did you mean '--agent.learning_rate'?"),
+        (["--n_agents", "3"], "did you mean '--agents'?"),
+        (["--config"], "flag --config needs a value, a preset or FILE.toml"),
+        (["--config", "pendulm"], "unknown preset 'pendulm'; did you mean 'pendulum'?"),
+        (["digits", "--config", "mixed"], "two configs: digits and --config mixed"),
+        (["/"], "/ is a folder, not a preset or FILE.toml"),
+        (["--env", ":"], "environment ':'"),
     ],
 )
 def test_every_mistake_is_one_line(argv: list[str], message: str, capsys: Capture) -> None:
@@ -211,7 +237,7 @@ def test_a_misspelt_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: Capt
     message = error_of(capsys, "my.toml")
     assert message == "my.toml: unknown field 'betta'; did you mean 'beta'? (at strategy)"
     (tmp_path / "my.toml").write_text('agents = "four"\n')
-    assert error_of(capsys, "my.toml") == "my.toml: expected `int`, got 'four' (at agents)"
+    assert error_of(capsys, "my.toml") == "my.toml: expected a whole number, got 'four' (at agents)"
     (tmp_path / "my.toml").write_text("agents = 4\n")
     assert error_of(capsys, "my.toml", "--hetero", "x").startswith("config: unknown type 'x'")
 

@@ -120,8 +120,8 @@ def test_settings_may_be_names_tables_or_objects() -> None:
             "config: unknown field 'levl'; did you mean 'level'? (at hetero)",
         ),
         ({"proxy": {"type": "soboll"}}, "config: unknown type 'soboll'; did you mean 'sobol'?"),
-        ({"steps": -5}, "config: expected `int` >= 1, got -5 (at steps)"),
-        ({"steps": "many"}, "config: expected `int`, got 'many' (at steps)"),
+        ({"steps": -5}, "config: expected a whole number of at least 1, got -5 (at steps)"),
+        ({"steps": "many"}, "config: expected a whole number, got 'many' (at steps)"),
         (
             {"strategy": {"type": "fd", "unit": "step"}},
             "config: unknown value 'step'; did you mean 'steps'? (at strategy.unit)",
@@ -130,7 +130,7 @@ def test_settings_may_be_names_tables_or_objects() -> None:
         ({"agent_kwargs": [{}, {}], "agents": 3}, "agent_kwargs has 2 tables for 3 agents"),
         (
             {"cohorts": [{"agents": 0, "agent": {"type": "ppo"}}]},
-            "config: expected `int` >= 1, got 0 (at cohorts[",
+            "config: expected a whole number of at least 1, got 0 (at cohorts[",
         ),
         (
             {"cohorts": [{"agents": 2, "agent": {"type": "ppo", "gama": 1.0}}]},
@@ -185,13 +185,17 @@ def test_config_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("batch", 0, "expected `int` >= 1, got 0 (at strategy.distill.batch)"),
-        ("steps", -1, "expected `int` >= 0, got -1 (at strategy.distill.steps)"),
-        ("passes", -1, "expected `int` >= 0, got -1 (at strategy.distill.passes)"),
-        ("lr", -1e-3, "expected `float` >= 0.0, got -0.001 (at strategy.distill.lr)"),
+        ("batch", 0, "expected a whole number of at least 1, got 0 (at strategy.distill.batch)"),
+        ("steps", -1, "expected a whole number of at least 0, got -1 (at strategy.distill.steps)"),
+        (
+            "passes",
+            -1,
+            "expected a whole number of at least 0, got -1 (at strategy.distill.passes)",
+        ),
+        ("lr", -1e-3, "expected a number of at least 0, got -0.001 (at strategy.distill.lr)"),
         ("lr", float("inf"), "expected a finite number, got inf (at strategy.distill.lr)"),
-        ("max_grad_norm", -1.0, "`float` >= 0.0, got -1.0 (at strategy.distill.max_grad_norm)"),
-        ("kl_limit", float("nan"), "`float` >= 0.0, got nan (at strategy.distill.kl_limit)"),
+        ("max_grad_norm", -1.0, "of at least 0, got -1.0 (at strategy.distill.max_grad_norm)"),
+        ("kl_limit", float("nan"), "of at least 0, got nan (at strategy.distill.kl_limit)"),
     ],
 )
 def test_distillation_has_bounds(field: str, value: float, message: str) -> None:
