@@ -35,8 +35,8 @@ def summary(groups: Groups) -> str:
     rivals = [s for s in groups.settings if len(s.compared) > 1]
     if not rivals and len(groups.settings) > 1:
         return text + (
-            "No setting (environment, agents, learner, budget) has finished runs of two methods, so "
-            "nothing is compared here: each part of this page stands alone."
+            "No setting (environment, agents, learner, budget) has finished runs of two methods, "
+            "so nothing is compared here: each part of this page stands alone."
         )
     seeds = [max(len(m.finished) for m in s.methods) for s in rivals or groups.settings]
     most = max(seeds)
@@ -51,18 +51,12 @@ def summary(groups: Groups) -> str:
             f"takes {ENOUGH} at least, {FEW} or more for a headline). Intervals from so few are "
             "too narrow."
         )
-    return (
-        text
-        + (
-            "A method is called better only if its paired difference over seeds has a 95% interval "
-            "that excludes 0 and a sign-flip test agrees, both allowing for the number of methods."
-        )
-        + (
-            f" Some settings have too few seeds for that (under {ENOUGH})."
-            if min(seeds) < ENOUGH
-            else ""
-        )
+    text += (
+        "A method is called better only if its paired difference over seeds has a 95% interval "
+        "that excludes 0 and a sign-flip test agrees, both allowing for the number of methods."
     )
+    few = f" Some settings have too few seeds for that (under {ENOUGH})."
+    return text + (few if min(seeds) < ENOUGH else "")
 
 
 def sentences(setting: Setting, rows: Sequence[Row], found: Sequence[Difference]) -> list[str]:

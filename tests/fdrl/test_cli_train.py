@@ -214,6 +214,8 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--steps", "1e30"], "flags: --steps 1e30 is too large: below 1e+15"),
         (["--steps", "1,000"], "--steps needs a whole number such as 100000, got '1,000'"),
         (["--env", "Acrobot-v1", "--hetero.level", "0.5"], "--hetero dynamics --hetero.level VAL"),
+        (["--strategy", "mix2fld"], "strategy 'mix2fld' as it is set needs agents with labeled"),
+        (["--agent", "classifier"], "'classifier' learns from labeled samples, which environm"),
         (["--agent", "dqn"], "did you mean --agent sb3 --agent.algorithm DQN?"),
         (["--agent", "PPO"], "unknown agent 'PPO'; did you mean 'ppo'?"),
         (["--env", "pendulum"], "'Pendulum-v1'? (the preset of that name: fdrl train pendulum, wi"),
