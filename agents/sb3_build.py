@@ -9,7 +9,7 @@ from typing import Any
 import stable_baselines3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from fdrl.errors import FdrlError, nearest
+from fdrl.errors import FdrlError, nearest, short
 from fdrl.registry import load_object
 
 from .sb3 import SB3
@@ -53,7 +53,8 @@ def build(settings: SB3, copies: Copies) -> tuple[Any, Any]:
         return cls(settings.policy, copies, device="cpu", verbose=0, **given), None
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise FdrlError(
-            f"Stable-Baselines3 cannot make {settings.algorithm}({settings.policy!r}): {error}"
+            f"Stable-Baselines3 cannot make {settings.algorithm}({settings.policy!r}): "
+            f"{short(error)}"
         ) from error
 
 

@@ -28,7 +28,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
-from fdrl.errors import FdrlError
+from fdrl.errors import FdrlError, short
 
 OURS = (
     "self",
@@ -127,7 +127,7 @@ def made(template: Template, copies: Any) -> tuple[Any, Any]:
         model = template.cls(**arguments, **own)
     except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as error:
         raise FdrlError(
-            f"another {template.cls.__name__} like the model object cannot be made: {error}"
+            f"another {template.cls.__name__} like the model object cannot be made: {short(error)}"
         ) from error
     return model, _callback(template.callback)
 

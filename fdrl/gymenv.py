@@ -130,6 +130,9 @@ def _nearest(name: str, known: list[str]) -> str:
     if name in presets():
         near = hint if "did you mean" in hint else ""
         return f"{near} (the preset of that name: fdrl train {name}, without --env)"
+    if name.endswith(".py"):
+        module = name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        return f": name what is in that file, {module}:ClassName or an id that it registers"
     if "did you mean" in hint:
         return hint
     return (

@@ -147,6 +147,14 @@ def _rejected(record: RoundRecord) -> str:
     return f"round {record.round}: not used: {agent} ({reason}){more}"
 
 
+class Output(Console):
+    """A console that raises when its reader has gone; Rich's own exits without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command say what was saved."""
+        raise BrokenPipeError
+
+
 class LiveTable:
     """A tracker that redraws a table on a terminal.
 

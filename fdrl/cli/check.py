@@ -51,6 +51,8 @@ def _hanging(line: str) -> str:
 def _kwargs(words: list[str]) -> dict[str, Any]:
     from fdrl.cli.flags import choose_types
 
+    if words and not words[0].startswith("-"):
+        raise FdrlError(f"unexpected argument {words[0]!r}: fdrl check takes one environment")
     chosen, rest = choose_types({}, words)
     if rest or chosen.keys() - {"env_kwargs"}:
         raise FdrlError(f"unknown flag {words[0]!r}; fdrl check takes --env_kwargs.NAME VALUE")

@@ -144,7 +144,8 @@ def _print(
         print_table(("agent", *(["learns in"] if told else []), *numbers), rows, title=title)
     means = returns[chosen].mean(1)
     mean, spread, worst, _ = _numbers(means)
-    print(f"\n{returns.shape[1]} episodes each: mean {mean} · worst {worst} · spread {spread}")
+    episodes = f"{returns.shape[1]} episode{'s' * (returns.shape[1] != 1)}"
+    print(f"\n{episodes} each: mean {mean} · worst {worst} · spread {spread}")
 
 
 def _said(kwargs: Mapping[str, Any]) -> str:

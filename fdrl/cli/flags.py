@@ -32,13 +32,15 @@ COMMON = """Train a federation: PRESET or FILE.toml, then any flag below.
 
 Without either, the quickstart preset is trained; with --env, the defaults in that environment.
 
+presets: {presets}
+
 most used:
   --config NAME        the preset or file, if it does not come first
   --env NAME           environment (see fdrl envs), a Gymnasium id, or module:Id
   --agents N           how many agents
   --strategy NAME      method (see fdrl strategies); then --strategy.FIELD VALUE
   --agent NAME         learner (see fdrl agents); then --agent.FIELD VALUE
-  --hetero NAME        how environments differ: none, dynamics, outlier, init
+  --hetero NAME        how environments differ: none, dynamics, outlier, init, conflict
   --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file, rollout
   --channel NAME       links to the server: ideal, fading, mac-digital, mac-analog
   --steps N            environment steps per agent
@@ -194,6 +196,10 @@ def _complaint(box: str) -> str:
     bad = re.match(r"Error parsing (\S+): could not convert string to float: (.*)", text)
     if bad:
         return f"{bad.group(1)} takes a number such as 0.001, not {bad.group(2)}"
+    other = re.match(r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)", text)
+    if other:
+        known = [part.strip(" '") for part in other.group(3).split(",") if part.strip()]
+        return f"{other.group(2)} is one of {', '.join(known)}, not {other.group(1)}"
     missing = re.match(r"Missing value for argument '(\S+?)'", text)
     return f"{missing.group(1)} needs a value" if missing else text
 
@@ -227,7 +233,7 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
                 default=default,
                 use_underscores=True,
                 prog="fdrl train [PRESET | FILE.toml]",
-                description=COMMON,
+                description=COMMON.format(presets=", ".join(config.presets())),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
             )
     except SystemExit as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,8 @@ from fdrl.rundir import new_path, read_run, read_summary
 
 if TYPE_CHECKING:
     from fdrl.federation import Federation
+    from fdrl.records import Summary
+    from fdrl.track import Tracker
 
 DEFAULT_PRESET = "quickstart"
 
@@ -104,37 +107,15 @@ def main(argv: list[str]) -> int:
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
         return 0
-    from rich.console import Console
+    from fdrl.live import LiveTable, Output, PlainLines, closing, closing_line
 
-    from fdrl.federation import Federation
-    from fdrl.live import LiveTable, PlainLines, closing, closing_line
-    from fdrl.track import Tracker
-    from fdrl.training import Stopped, train
-
-    console = Console()
-
-    def build(run: Run) -> Federation:
-        federation = Federation(run)
-        if not quiet:
-            _notes(federation)
-        return federation
-
+    console = Output()
     trackers: list[Tracker] = []
     if not quiet:
         display = LiveTable if console.is_terminal else PlainLines
         trackers.append(display(console, source=source, folder=folder if resume else None))
-    try:
-        summary = train(run, out=folder, resume=resume, trackers=trackers, federation=build)
-    except HoldsRun:
-        raise FdrlError(
-            f"{folder} holds a run already: delete it, choose another --out, or continue it with "
-            f"fdrl train --resume {folder}"
-        ) from None
-    except Stopped as stop:
-        print(
-            f"stopped after round {stop.round}; continue with: fdrl train --resume {folder}",
-            file=sys.stderr,
-        )
+    summary = _train(run, folder, resume, trackers)
+    if summary is None:
         return 130
     if quiet:
         print(closing_line(summary, folder))
@@ -142,6 +123,33 @@ def main(argv: list[str]) -> int:
         console.print()
         console.print(closing(summary, run, folder))
     return 0
+
+
+def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:
+    """Train in a folder; None if it was stopped. What ends it early says how to go on."""
+    from fdrl.federation import Federation
+    from fdrl.training import Stopped, train
+
+    def build(run: Run) -> Federation:
+        federation = Federation(run)
+        if trackers:
+            _notes(federation)
+        return federation
+
+    go_on = f"continue with: fdrl train --resume {folder}"
+    try:
+        return train(run, out=folder, resume=resume, trackers=trackers, federation=build)
+    except HoldsRun:
+        raise FdrlError(
+            f"{folder} holds a run already: delete it, choose another --out, or continue it with "
+            f"fdrl train --resume {folder}"
+        ) from None
+    except BrokenPipeError:
+        print(f"nobody reads the output any more: stopped; {go_on}", file=sys.stderr)
+        raise
+    except Stopped as stop:
+        print(f"stopped after round {stop.round}; {go_on}", file=sys.stderr)
+        return None
 
 
 def _notes(federation: Federation) -> None:

@@ -26,8 +26,9 @@ def summary(groups: Groups) -> str:
     """Say in a sentence what there is, and whether it allows any conclusion."""
     total, done = len(groups.entries) - len(groups.duplicates), groups.finished
     if not done:
+        which = f"none of the {total} runs found is" if total != 1 else "the run found is not"
         return (
-            f"Nothing can be concluded: none of the {_counted(total, 'run')} found is finished. "
+            f"Nothing can be concluded: {which} finished. "
             "A run counts when its summary.json is written, after the final evaluation."
         )
     where = _counted(len(groups.settings), "setting")

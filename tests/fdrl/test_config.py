@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdrl import config
+from fdrl.complaints import in_words
 from fdrl.config import LOCAL_FIELDS, differences, digest, make_run, parse, to_tables, to_toml
 from fdrl.errors import FdrlError
 from fdrl.registry import AGENTS, STRATEGIES
@@ -210,3 +211,37 @@ def test_numbers_are_finite_everywhere() -> None:
         parse({"cohorts": [{"agents": 1, "agent": {"type": "ppo", "vf_coef": float("inf")}}]})
     # what a table holds is the environment's to judge
     assert make_run(env_kwargs={"x": float("inf")}).env_kwargs == {"x": float("inf")}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Expected `int` >= 1", "expected a whole number of at least 1"),
+        ("Expected `float` < 0.5", "expected a number below 0.5"),
+        ("Expected `float` > 0.0", "expected a number above 0"),
+        ("Expected `int | null`", "expected a whole number"),
+        ("Expected `array | str`", "expected a list or text"),
+        ("Expected `array` of length >= 2", "expected a list with at least 2 entries"),
+        ("Expected `object`", "expected a table"),
+        ("Expected `bool`", "expected true or false"),
+        ("Invalid something", "invalid something"),
+    ],
+)
+def test_types_are_said_in_words(theirs: str, ours: str) -> None:
+    assert in_words(theirs) == ours
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"steps": [1]}, "expected a whole number, got [1] (at steps)"),
+        ({"steps": {"a": 1}}, "expected a whole number, got a table (at steps)"),
+        ({"tensorboard": 1}, "expected true or false, got 1 (at tensorboard)"),
+        ({"steps": True}, "expected a whole number, got true (at steps)"),
+        ({"cohorts": [{"agents": 2}]}, "'agent' is missing (at cohorts[0])"),
+    ],
+)
+def test_what_was_given_is_said_as_toml_has_it(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(FdrlError) as error:
+        parse(tables)
+    assert str(error.value) == f"config: {message}"
