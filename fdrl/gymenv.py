@@ -19,7 +19,7 @@ from gymnasium.error import DependencyNotInstalled
 
 from fdrl.errors import FdrlError, nearest
 from fdrl.flatten import cannot, flat
-from fdrl.registry import ENVS, EnvSpec, load_object
+from fdrl.registry import ENVS, EnvSpec, load_object, not_installed
 
 GymEnv = gymnasium.Env[Any, Any]
 
@@ -135,6 +135,8 @@ def _nearest(name: str, known: list[str]) -> str:
         return f": name what is in that file, {module}:ClassName or an id that it registers"
     if "did you mean" in hint:
         return hint
+    if told := not_installed():
+        return told
     return (
         ": no Gymnasium id and not registered (`fdrl envs` lists what is); for an environment of "
         "your own: module:Id-v0"

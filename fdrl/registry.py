@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fdrl.errors import FdrlError, nearest
@@ -111,7 +113,7 @@ class Registry(Generic[Spec]):
         load_plugins()
         if name not in self._specs:
             hint = self._offered(name) or nearest(name, self._specs)
-            raise FdrlError(f"unknown {self.kind} {name!r}{hint}")
+            raise FdrlError(f"unknown {self.kind} {name!r}{hint}{not_installed()}")
         return self._specs[name]
 
     def _offered(self, name: str) -> str:
@@ -192,6 +194,22 @@ def load_object(entry_point: str) -> Any:
     except AttributeError:
         hint = nearest(attribute, [n for n in vars(module) if not n.startswith("_")])
         raise FdrlError(f"module {module_name!r} has no {attribute!r}{hint}") from None
+
+
+def not_installed() -> str:
+    """Say so if the current folder is a project with plugins that may not be installed."""
+    try:
+        project = Path("pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    name = re.search(r'^name = "([\w.-]+)"', project, re.MULTILINE)
+    if "fdrl.plugins" not in project or name is None or name[1] == "fdrl":
+        return ""
+    try:
+        importlib.metadata.distribution(name[1])
+    except importlib.metadata.PackageNotFoundError:
+        return "; the project in this folder is not installed yet: pip install -e ."
+    return ""
 
 
 _loaded = False
