@@ -33,5 +33,7 @@ def register() -> None:
         "sb3",
         settings="fdrl.agents.sb3:SB3",
         factory="fdrl.agents.sb3:make",
+        adopt="fdrl.agents.sb3:adopt",
+        offers=("PPO", "A2C", "DQN"),
         summary="Stable-Baselines3's PPO, A2C or DQN, one model an agent.",
     )

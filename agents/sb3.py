@@ -6,11 +6,13 @@ Stable-Baselines3 has, and for models that somebody already uses.
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from fdrl.cohort import Cohort, CohortContext
+from fdrl.errors import FdrlError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -48,6 +50,53 @@ class SB3(
     factory: str = ""
     """"module:function" that makes the model instead: function(env) -> model, or (model, callback),
     with any policy class, schedules and callbacks."""
+    model: dict[str, Any] | None = None
+    """Python only: the model object that agents copy, as `fdrl.agents.sb3.own` wrote it down."""
+    start: Literal["fresh", "weights"] | None = None
+    """Python only: copies of a model object begin fresh (unset), or with its weights."""
+
+
+def own(
+    model: Any,
+    *,
+    callback: Any = None,
+    start: Literal["fresh", "weights"] = "fresh",
+    temperature: float = 1.0,
+    round_steps: int = 256,
+) -> SB3:
+    """Return the settings of agents that copy your own model object (PPO, A2C, DQN, or a subclass).
+
+    Every agent gets a new model of its class, policy class, policy_kwargs and hyperparameters
+    (schedules are kept as they are), seeded from the run's seed, on as many copies of the agent's
+    environment as the model has. `start` = "weights" also copies what it has learned, not its
+    optimizer. `callback` is a callback, a list of them (each agent gets copies), or a function
+    without arguments that makes one. `temperature` and `round_steps` are those of `SB3`, for DQN.
+
+        run = fdrl.make_run(env="CartPole-v1", agents=4, agent=own(PPO("MlpPolicy", env)))
+
+    Raises `FdrlError` for a model that cannot be copied.
+    """
+    from .sb3_template import tabled
+
+    if start not in ("fresh", "weights"):
+        raise FdrlError(f"start is 'fresh' or 'weights', not {start!r}")
+    table = tabled(model, callback, start == "weights")
+    return SB3(
+        n_envs=int(model.n_envs),
+        temperature=temperature,
+        round_steps=round_steps,
+        model=table,
+        start=None if start == "fresh" else start,
+    )
+
+
+def adopt(thing: Any) -> SB3 | None:
+    """Return `own(thing)` if it is a Stable-Baselines3 model, else None."""
+    if "stable_baselines3" not in sys.modules:
+        return None
+    from stable_baselines3.common.base_class import BaseAlgorithm
+
+    return own(thing) if isinstance(thing, BaseAlgorithm) else None
 
 
 def make(settings: SB3, context: CohortContext) -> Cohort:

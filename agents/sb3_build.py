@@ -9,11 +9,12 @@ from typing import Any
 import stable_baselines3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from fdrl.errors import FdrlError, nearest
+from fdrl.errors import FdrlError, nearest, short
 from fdrl.registry import load_object
 
 from .sb3 import SB3
 from .sb3_env import Copies
+from .sb3_template import made, template_of
 
 MEMORY = 50_000
 """Transitions that a DQN agent remembers unless told otherwise: they travel in its checkpoints."""
@@ -21,6 +22,13 @@ MEMORY = 50_000
 
 def build(settings: SB3, copies: Copies) -> tuple[Any, Any]:
     """Return a model on an agent's copies, and a callback or None."""
+    if settings.start is not None and settings.model is None:
+        raise FdrlError(
+            "there is no model object to start from: a saved model's weights are named by "
+            "agent.load (at agent.start)"
+        )
+    if settings.model is not None:
+        return made(template_of(settings.model), copies)
     if settings.factory:
         return _made(settings.factory, copies)
     cls = getattr(stable_baselines3, settings.algorithm)
@@ -45,7 +53,8 @@ def build(settings: SB3, copies: Copies) -> tuple[Any, Any]:
         return cls(settings.policy, copies, device="cpu", verbose=0, **given), None
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise FdrlError(
-            f"Stable-Baselines3 cannot make {settings.algorithm}({settings.policy!r}): {error}"
+            f"Stable-Baselines3 cannot make {settings.algorithm}({settings.policy!r}): "
+            f"{short(error)}"
         ) from error
 
 

@@ -34,6 +34,7 @@ from .sb3_export import load_weights
 from .sb3_model import Driven
 from .sb3_network import SB3Network
 from .sb3_random import OwnRandomness
+from .sb3_template import start
 
 Array = NDArray[Any]
 ENDLESS = 2**40
@@ -53,6 +54,7 @@ class SB3Cohort(Policies):
                 "agent 'sb3' supports discrete actions only, and environment "
                 f"{envs.spec.name!r} has continuous ones: use ppo or a2c"
             )
+        self._lost = False
         self.observation_shape, self.n_actions = envs.observation_shape, envs.n_actions
         self.gaussian, self._bounds = False, bounds_of(envs)
         self._inputs = math.prod(self.observation_shape)
@@ -79,12 +81,20 @@ class SB3Cohort(Policies):
             model, callback = build(self.settings, copies)
         if self.settings.load:
             load_weights(model, Path(self.settings.load))
+        if self.settings.start == "weights":
+            self._lost |= not start(model, self.settings.model or {})
         model.action_space.seed(int(leaf(context.seed, Purpose.ACTION, agent).generate_state(1)[0]))
         randomness = OwnRandomness(leaf(context.seed, Purpose.ACTION, agent))
         return Driven(model, copies, callback, context.total_steps or ENDLESS, randomness)
 
     def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Let each model learn for `steps[k]` steps, or until `episodes` have ended."""
+        if self._lost:
+            raise FdrlError(
+                "these agents start from the weights of a model object, which only the script that "
+                "trained it has: hand it over again there, fdrl.agents.sb3.own(model, "
+                'start="weights")'
+            )
         limits = np.broadcast_to(ENDLESS if episodes is None else episodes, (len(self.ids),))
         seen, probs, notes = [], [], []
         for k, driven in enumerate(self.models):
@@ -209,6 +219,7 @@ class SB3Cohort(Policies):
         kept: dict[str, Array] = {"optimizer/moments": learner.moments}
         kept["optimizer/count"] = learner.count
         self._load_learning_state(dict(state) | kept)
+        self._lost = False
 
     def close(self) -> None:
         """Free the environments."""

@@ -48,6 +48,8 @@ class Driven:
             raise FdrlError(
                 "agent 'sb3' trains DQN every so many steps: train_freq = 4, not episodes"
             )
+        if getattr(model, "optimize_memory_usage", False):
+            raise FdrlError("agent 'sb3' saves DQN's whole memory: optimize_memory_usage = false")
         with self.randomness():
             self.total, self.callback = model._setup_learn(total, callback)
             self.callback.on_training_start({}, {})
@@ -89,6 +91,7 @@ class Driven:
                 gamma=model.gamma,
                 gae_lambda=model.gae_lambda,
                 n_envs=model.n_envs,
+                **model.rollout_buffer_kwargs,
             )
         return model.rollout_buffer
 

@@ -173,6 +173,7 @@ def _register_images() -> None:
             gym_id=f"fdrl.envs.images:fdrl/{name}-v0",
             max_steps=1,
             threshold=0.9,
+            labels=True,
         )
 
 

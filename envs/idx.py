@@ -49,9 +49,10 @@ def find_idx(folder: Path, stem: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
+    place = "at env_kwargs.data_dir, or FDRL_DATA"
     if not folder.is_dir():
-        raise FdrlError(f"no folder {folder} of IDX files (at env_kwargs.data_dir)")
-    raise FdrlError(f"no {stem} (or {stem}.gz) in {folder} (at env_kwargs.data_dir)")
+        raise FdrlError(f"no folder {folder} of IDX files ({place})")
+    raise FdrlError(f"no {stem} (or {stem}.gz) in {folder} ({place})")
 
 
 def read_images(folder: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -29,6 +29,16 @@ DIGITS_TEST = 360
 """Images of the embedded digits, the last ones, that are kept for testing."""
 
 
+TITLES = {"mnist_784": "MNIST", "Fashion-MNIST": "Fashion-MNIST"}
+"""OpenML's names, and what people call them."""
+FOLDERS = {"mnist_784": "mnist", "Fashion-MNIST": "fashion"}
+"""Folders below ``$FDRL_DATA``."""
+FILES = (
+    "the four files train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+    "t10k-labels-idx1-ubyte (as published, .gz or not)"
+)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Images [M, O] in [0, 1], row by row, with their labels [M]: to train on, and to test on."""
@@ -71,15 +81,16 @@ def fetch(name: str) -> Samples:
         from sklearn.datasets import fetch_openml
     except ImportError:
         raise FdrlError(
-            f"{name}: name a folder of its IDX files with --env_kwargs.data_dir DIR, or install "
-            "scikit-learn to download it"
+            f"the {TITLES[name]} images are not here: put {FILES} into a folder DIR and add "
+            f"--env_kwargs.data_dir DIR (or set FDRL_DATA to the folder that holds them in "
+            f"{FOLDERS[name]}/), or pip install scikit-learn, which downloads them"
         ) from None
     try:
         x, y = fetch_openml(name, version=1, return_X_y=True, as_frame=False)
     except Exception as error:  # whatever the network, or its absence, comes up with
         raise FdrlError(
-            f"{name} cannot be downloaded ({error}); name a folder of its IDX files with "
-            "--env_kwargs.data_dir DIR"
+            f"the {TITLES[name]} images cannot be downloaded ({error}): put {FILES} into a folder "
+            "DIR and add --env_kwargs.data_dir DIR"
         ) from None
     images, labels = _flat(np.asarray(x, np.uint8), 255), np.asarray(y).astype(np.int64)
     cut = 60_000

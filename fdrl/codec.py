@@ -30,9 +30,11 @@ from fdrl import wire
 from fdrl.coding import (
     code_cells,
     code_probs,
+    code_states,
     code_visits,
     uncode_cells,
     uncode_probs,
+    uncode_states,
     uncode_visits,
 )
 from fdrl.errors import BadMessage
@@ -86,7 +88,7 @@ def encode(message: Message) -> bytes:
     if message.cells is not None:
         tensors["c"] = code_cells(message.cells)
     if message.states is not None:
-        tensors["x"] = _float32(message.states)
+        tensors["x"] = code_states(_float32(message.states))
     return wire.pack(metadata, tensors)
 
 
@@ -143,6 +145,10 @@ class _Fields:
             require(array.dtype.name in dtypes, f"tensor {name!r} must not be {array.dtype}")
         return array
 
+    def states(self) -> NDArray[np.float32] | None:
+        data = self.tensor("x", "float32", "uint8")
+        return None if data is None else uncode_states(data)
+
     def cells(self, name: str) -> NDArray[np.int64] | None:
         data = self.tensor(name, "uint8")
         return None if data is None else uncode_cells(data)
@@ -185,7 +191,7 @@ def _put_extras(
     if table.cells is not None:
         tensors["c"] = code_cells(table.cells)
     if table.states is not None:
-        tensors["x"] = _float32(table.states)
+        tensors["x"] = code_states(_float32(table.states))
     if table.seen is not None:
         tensors["s"] = code_cells(table.seen)
     if table.seen_visits is not None:
@@ -231,7 +237,7 @@ def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
         coding=_CODING[columns.dtype.name],
         version=fields.text("v"),
         cells=fields.cells("c"),
-        states=fields.tensor("x", "float32"),
+        states=fields.states(),
         visits=_read_visits(visits),
         visit_coding=visit_coding,
         score=fields.score(),
@@ -270,7 +276,7 @@ def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:
         version=fields.text("v"),
         recipe=_read_recipe(fields.text("r")),
         cells=fields.cells("c"),
-        states=fields.tensor("x", "float32"),
+        states=fields.states(),
     )
 
 

@@ -132,3 +132,34 @@ def uncode_cells(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     # A sum beyond 63 bits wraps around to a negative number, once at least.
     require((cells >= 0).all(), "a cell does not fit in 63 bits")
     return cells
+
+
+def _are_pixels(states: Array) -> bool:
+    """Say whether states [n, *O] are images of bytes, told by their values.
+
+    Images whose largest value is 1 may be of floats between 0 and 1: those stay floats.
+    """
+    if states.ndim < 3 or not states.size or not 1 < states.max() <= 255 or states.min() < 0:
+        return False
+    return bool((states == np.floor(states)).all())
+
+
+def code_states(states: NDArray[np.float32]) -> Array:
+    """Return states [n, *O] as they travel: a byte a pixel for images of bytes, else float32.
+
+    Nothing is lost: pixels are whole numbers from 0 to 255.
+    """
+    return states.astype(np.uint8) if _are_pixels(states) else states
+
+
+def uncode_states(data: Array) -> NDArray[np.float32]:
+    """Return the float32 states that `code_states` was given.
+
+    Raises `BadMessage` for bytes that it would have sent as floats: what is sent has one form.
+    """
+    if data.dtype == np.float32:
+        require(not _are_pixels(data), "states of whole pixels travel as bytes")
+        return data
+    states = data.astype(np.float32)
+    require(_are_pixels(states), "states travel as bytes that are no images of bytes")
+    return states

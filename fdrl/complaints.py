@@ -12,6 +12,16 @@ import msgspec
 from fdrl.errors import FdrlError, nearest
 
 Known = dict[str, Any]
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+    "object": "a table",
+}
+"""msgspec's names of types, in words."""
+BOUNDS = {">=": ("of", "at least"), "<=": ("of", "at most"), ">": ("", "above"), "<": ("", "below")}
 
 
 def explain(error: msgspec.ValidationError, where: str, cls: Any, raw: Any) -> FdrlError:
@@ -34,9 +44,39 @@ def explain(error: msgspec.ValidationError, where: str, cls: Any, raw: Any) -> F
     choices = _choices_at(cls, path)
     if choices and isinstance(value, str):
         return _line(f"unknown value {value!r}{nearest(value, choices)}", place)
-    if value is not None and not isinstance(value, Mapping | list | tuple):
-        return _line(f"{text[0].lower()}{text[1:].partition(', got')[0]}, got {value!r}", place)
-    return _line(text, place)
+    if text.startswith("Expected `"):
+        wanted = in_words(text.partition(", got")[0])
+        return _line(f"{wanted}, got {_got(value)}", place)
+    missing = re.search(r"missing required field `(.*?)`", text)
+    if missing:
+        return _line(f"{missing.group(1)!r} is missing", place)
+    return _line(f"{text[0].lower()}{text[1:]}", place)
+
+
+def in_words(text: str) -> str:
+    """Return msgspec's ``Expected `int` >= 1`` as a reader of no Python would say it."""
+    match = re.match(r"Expected `([^`]*)`(?: of length)?(?: (>=|<=|>|<) (\S+))?", text)
+    if match is None:
+        return text[0].lower() + text[1:]
+    kinds = [WORDS.get(kind, kind) for kind in match.group(1).split(" | ") if kind != "null"]
+    words = f"expected {' or '.join(kinds)}"
+    if match.group(2):
+        bound = f"{float(match.group(3)):g}" if match.group(3)[-1].isdigit() else match.group(3)
+        of = "with" if " of length " in text else ""
+        words += f" {of or BOUNDS[match.group(2)][0]} {BOUNDS[match.group(2)][1]} {bound}".replace(
+            "  ", " "
+        )
+        words += " entries" if of else ""
+    return words
+
+
+def _got(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if value is not None else "nothing"
 
 
 def check_finite(settings: msgspec.Struct, where: str = "") -> None:

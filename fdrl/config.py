@@ -227,16 +227,35 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
     """Build a `Run` in Python: ``make_run(env="CartPole-v1", strategy="fd", steps=20_000)``.
 
     `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings
-    object.
+    object; `agent` also a model of Stable-Baselines3, which every agent then copies.
     """
     raw: dict[str, Any] = dict(fields)
-    for key, value in (("agent", agent), ("strategy", strategy)):
+    if isinstance(raw.get("cohorts"), list | tuple):
+        raw["cohorts"] = [
+            {**c, "agent": _adopted(c.get("agent"))} if isinstance(c, Mapping) else c
+            for c in raw["cohorts"]
+        ]
+    for key, value in (("agent", _adopted(agent)), ("strategy", strategy)):
         if value is not None:
             raw[key] = value
     for key in ("agent", "strategy", "hetero", "proxy", "channel"):
         if isinstance(raw.get(key), str):
             raw[key] = {"type": raw[key]}
     return parse(msgspec.to_builtins(raw))
+
+
+def _adopted(agent: Any) -> Any:
+    """Return the settings of agents like a model object; names, tables and settings as they are."""
+    if agent is None or isinstance(agent, str | Mapping | msgspec.Struct):
+        return agent
+    for spec in AGENTS:
+        settings = load_object(spec.adopt)(agent) if spec.adopt else None
+        if settings is not None:
+            return settings
+    raise FdrlError(
+        "config: an agent is a name, a table, settings, or a Stable-Baselines3 model, not "
+        f"{agent!r} (at agent)"
+    )
 
 
 def to_tables(run: Run) -> dict[str, Any]:
@@ -296,10 +315,16 @@ def read_tables(source: str) -> dict[str, Any]:
     if source.endswith(".toml") or Path(source).is_file():
         try:
             text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise FdrlError(f"cannot read the config {source}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
             raise FdrlError(f"cannot read the config {source}: {error}") from None
     else:
         known = presets()
+        if Path(source).is_dir():
+            run = (Path(source) / "config.toml").is_file()
+            hint = f": to go on with its run, fdrl train --resume {source}" if run else ""
+            raise FdrlError(f"{source} is a folder, not a preset or FILE.toml{hint}")
         if source not in known:
             raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")
         text = known[source]

@@ -17,6 +17,7 @@ from fdrl.errors import FdrlError
 from fdrl.records import RoundRecord
 from fdrl.registry import ENVS
 from fdrl.rundir import read_records, read_run
+from fdrl.wording import of_env
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,6 +97,11 @@ def smooth(values: Floats, width: int) -> Floats:
         return np.asarray(totals / counts, dtype=np.float64)
 
 
+def smoothing(rounds: int) -> int:
+    """Return over how many rounds a curve of so many is averaged: a twentieth of them."""
+    return max(1, rounds // 20)
+
+
 def mean_over_agents(values: Floats) -> Floats:
     """Return [R], the mean over the agents that have a value; NaN where none has."""
     known = ~np.isnan(values)
@@ -105,7 +111,7 @@ def mean_over_agents(values: Floats) -> Floats:
 
 def _draw_curve(panels: Panels, c: Curve, color: str, dash: Any, thin: bool) -> None:
     """Draw a run against steps and, where there are such panels, bytes and simulated seconds."""
-    smoothed = smooth(c.returns, max(1, len(c.returns) // 20))
+    smoothed = smooth(c.returns, smoothing(len(c.returns)))
     mean = mean_over_agents(smoothed)
     all_agents = np.ones(c.steps.shape)
     for kind, axis in panels.items():
@@ -128,8 +134,9 @@ def _decorate(panels: Panels, curves: Sequence[Curve], threshold: float | None) 
     axes = [*panels.values()]
     axes[0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0].locator_params(axis="x", nbins=6)
-    axes[0].set_xlabel(f"{curves[0].unit} per agent")
-    axes[0].set_ylabel("return of training episodes")
+    said = of_env(curves[0].env).said
+    axes[0].set_xlabel(said(f"{curves[0].unit} per agent"))
+    axes[0].set_ylabel(said("return of training episodes"))
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25, lw=0.6)
@@ -154,7 +161,8 @@ def _bytes_panel(axis: Axes, curves: Sequence[Curve]) -> None:
         _log_axis(axis, np.concatenate(sent) / 1000)
         return
     axis.set_xticks([])
-    axis.text(0.5, 0.5, "no episode has ended", transform=axis.transAxes, ha="center", color="0.35")
+    nothing = of_env(curves[0].env).said("no episode has ended")
+    axis.text(0.5, 0.5, nothing, transform=axis.transAxes, ha="center", color="0.35")
 
 
 def _log_axis(axis: Axes, sent: Floats) -> None:
@@ -204,6 +212,16 @@ def _legend(picture: Figure, axis: Axes, curves: Sequence[Curve], thin: bool) ->
     )  # fmt: skip
 
 
+def _say_smoothing(axis: Axes, curves: Sequence[Curve]) -> None:
+    """Say over how many rounds the lines are averaged, if they are."""
+    widths = sorted({smoothing(len(c.returns)) for c in curves})
+    if widths[-1] == 1:
+        return
+    span = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
+    text = f"each point: mean of the last {span} rounds"
+    axis.set_title(text, loc="right", fontsize=8, color="0.35")
+
+
 def figure(curves: Sequence[Curve]) -> Figure:
     """Draw curves of runs of one environment: panels that share the return axis.
 
@@ -231,6 +249,7 @@ def figure(curves: Sequence[Curve]) -> Figure:
     picture.align_xlabels([*panels.values()])
     title = f"{env}: {curves[0].label}" if len(curves) == 1 else env
     picture.suptitle(title, fontsize=11, x=0.01, ha="left")
+    _say_smoothing(axes[-1], curves)
     return picture
 
 

@@ -19,7 +19,7 @@ from gymnasium.error import DependencyNotInstalled
 
 from fdrl.errors import FdrlError, nearest
 from fdrl.flatten import cannot, flat
-from fdrl.registry import ENVS, EnvSpec, load_object
+from fdrl.registry import ENVS, EnvSpec, load_object, not_installed
 
 GymEnv = gymnasium.Env[Any, Any]
 
@@ -124,9 +124,19 @@ def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
 
 def _nearest(name: str, known: list[str]) -> str:
     """Return the nearest name; a list of every Gymnasium id would help nobody."""
+    from fdrl.config import presets
+
     hint = nearest(name, known)
+    if name in presets():
+        near = hint if "did you mean" in hint else ""
+        return f"{near} (the preset of that name: fdrl train {name}, without --env)"
+    if name.endswith(".py"):
+        module = name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        return f": name what is in that file, {module}:ClassName or an id that it registers"
     if "did you mean" in hint:
         return hint
+    if told := not_installed():
+        return told
     return (
         ": no Gymnasium id and not registered (`fdrl envs` lists what is); for an environment of "
         "your own: module:Id-v0"

@@ -25,29 +25,45 @@ from fdrl.progress import (
 from fdrl.records import RoundRecord, Summary
 from fdrl.rundir import METRICS, read_records
 from fdrl.video import can_film
+from fdrl.wording import of_env, wording
 
 MOST_ROWS = 24
 WIDE = 100
 
 
-def _table(p: Progress, limit: int) -> Table:
+def _labels_room(p: Progress, rows: Sequence[int], width: int) -> int:
+    """Return how wide the column of labels may be beside the others; too little: it is left out."""
+    said = wording(p.run)
+    others = max(len(p.ids[i]) for i in rows) + max(len(f"{p.run.steps:,}"), len(said.steps))
+    others += len("accuracy") if said.labels else len("episodes") + len("1,000.0")
+    room = min(28, width - others - p.width - 2 * 5)
+    return room if room >= 12 else 0
+
+
+def _table(p: Progress, limit: int, width: int) -> Table:
+    rows = pick_rows(p.latest, limit)
+    room = _labels_room(p, rows, width)
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("agent", no_wrap=True)
-    table.add_column("learns in", no_wrap=True, style="dim", overflow="ellipsis", max_width=28)
-    for name in ("steps", "episodes", "return"):
+    said = wording(p.run)
+    if room:
+        table.add_column(
+            said.learns, no_wrap=True, style="dim", overflow="ellipsis", max_width=room
+        )
+    for name in (said.steps, *([] if said.labels else ["episodes"]), said.value):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("so far", no_wrap=True, style="cyan", min_width=p.width)
     known = [v for row in p.history for v in row if v is not None]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    for i in pick_rows(p.latest, limit):
+    for i in rows:
         steps, episodes = (
             (p.record.env_steps[i], p.record.episodes[i]) if p.record is not None else (0, 0)
         )
         table.add_row(
             p.ids[i],
-            p.labels[i],
+            *([p.labels[i]] if room else []),
             f"{steps:,}",
-            f"{episodes:,}",
+            *([] if said.labels else [f"{episodes:,}"]),
             Text(human_return(p.latest[i]), style="bold"),
             sparkline(p.history[i], low, high),
         )
@@ -55,7 +71,7 @@ def _table(p: Progress, limit: int) -> Table:
 
 
 def _facts(p: Progress) -> list[str]:
-    r = p.record
+    r, said = p.record, wording(p.run)
     early = p.run.goal is not None and p.run.goal.stop and p.left != "-"
     facts = [
         _budget(p),
@@ -66,9 +82,9 @@ def _facts(p: Progress) -> list[str]:
         facts[0] += f", goal completed by {r.completed} of {p.run.agents}"
     if r is not None:
         facts += [
-            f"{r.steps_per_second:,.0f} steps/s",
+            f"{r.steps_per_second:,.0f} {said.steps}/s",
             f"up {human_bytes(r.bytes_up)}, down {human_bytes(r.bytes_down)} per agent",
-            f"training return mean {human_return(r.return_mean)}, worst {human_return(p.worst)}",
+            f"{said.training} mean {human_return(r.return_mean)}, worst {human_return(p.worst)}",
         ]
     return facts
 
@@ -77,7 +93,7 @@ def _budget(p: Progress) -> str:
     """Say how much of its budget the last agent has used up, in what limits it."""
     steps, episodes = (min(p.record.env_steps), min(p.record.episodes)) if p.record else (0, 0)
     if not p.run.episodes:
-        return f"{steps:,} of {p.run.steps:,} steps per agent"
+        return f"{steps:,} of {p.run.steps:,} {wording(p.run).steps} per agent"
     return f"{episodes:,} of {p.run.episodes:,} episodes per agent, {steps:,} steps"
 
 
@@ -119,7 +135,7 @@ def render(p: Progress, width: int, height: int, source: str = "") -> Renderable
     facts = _facts(p)
     lines = [" · ".join(facts[:3]), " · ".join(facts[3:5]), " · ".join(facts[5:])]
     text = Text("\n".join(line for line in lines if line), overflow="ellipsis", no_wrap=True)
-    parts: list[RenderableType] = [title, Text(), _table(p, limit), Text(), bar, text]
+    parts: list[RenderableType] = [title, Text(), _table(p, limit, width), Text(), bar, text]
     if p.record is not None and p.record.rejected:
         parts.append(Text(_rejected(p.record), style="yellow", overflow="ellipsis", no_wrap=True))
     return Group(*parts)
@@ -129,6 +145,14 @@ def _rejected(record: RoundRecord) -> str:
     agent, reason = record.rejected[0]
     more = f" and {len(record.rejected) - 1} more" if len(record.rejected) > 1 else ""
     return f"round {record.round}: not used: {agent} ({reason}){more}"
+
+
+class Output(Console):
+    """A console that raises when its reader has gone; Rich's own exits without a word."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the command say what was saved."""
+        raise BrokenPipeError
 
 
 class LiveTable:
@@ -226,7 +250,8 @@ def closing_line(summary: Summary, folder: Path | None) -> str:
     if summary.completed is not None:
         where = f"; goal completed {_completion(summary)}{where}"
     return (
-        f"{summary.strategy} on {summary.env}, seed {summary.seed}: final return mean "
+        f"{summary.strategy} on {summary.env}, seed {summary.seed}: final "
+        f"{of_env(summary.env).value} mean "
         f"{human_return(summary.return_mean)}, worst {human_return(summary.return_worst)}, spread "
         f"{human_return(summary.return_spread)}; up {human_bytes(summary.bytes_up)}, down "
         f"{human_bytes(summary.bytes_down)} per agent{where}"
@@ -248,7 +273,8 @@ def _add_costs(table: Table, summary: Summary) -> None:
         )
     table.add_row(
         "training time",
-        f"{human_seconds(summary.wall_seconds)}, {summary.steps_per_second:,.0f} steps/s",
+        f"{human_seconds(summary.wall_seconds)}, {summary.steps_per_second:,.0f} "
+        f"{of_env(summary.env).steps}/s",
     )
 
 
@@ -258,21 +284,24 @@ def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     mean, worst = human_return(summary.return_mean), human_return(summary.return_worst)
+    labels = wording(run).labels
     table.add_row(
-        "final return (greedy)",
+        "final accuracy" if labels else "final return (greedy)",
         Text.assemble(
             ("mean ", ""), (mean, "bold"), f" · worst {worst} · spread ",
             human_return(summary.return_spread),
-            (f"  ({run.evaluation.episodes} episodes)", "dim"),
+            ("  (test examples)" if labels else f"  ({run.evaluation.episodes} episodes)", "dim"),
         ),
     )  # fmt: skip
-    table.add_row("with sampled actions", human_return(summary.return_stochastic))
+    if not labels:
+        table.add_row("with sampled actions", human_return(summary.return_stochastic))
     if summary.completed is not None:
         table.add_row("goal completed", _completion(summary))
-    # Where nothing differs between the agents, only the random streams are new.
-    alike = isinstance(run.hetero, Nothing) and not run.agent_kwargs
-    others = "other seeds" if alike else "unseen environments"
-    table.add_row(others, human_return(summary.return_held_out))
+    if not labels:
+        # Where nothing differs between the agents, only the random streams are new.
+        alike = isinstance(run.hetero, Nothing) and not run.agent_kwargs
+        others = "other seeds" if alike else "unseen environments"
+        table.add_row(others, human_return(summary.return_held_out))
     _add_costs(table, summary)
     if folder is not None:
         table.add_row("run folder", str(folder))

@@ -50,6 +50,8 @@ def opener(name: str) -> Opener | None:
     if ":" not in name:
         return _registered(name) if "/" in name else None
     module_name, _, attribute = name.rpartition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")) or not attribute:
+        return None  # nothing of that name can be imported
     if "/" in attribute:
         try:
             importlib.import_module(module_name)  # which may register the id

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from fdrl.errors import FdrlError, nearest
@@ -42,6 +44,7 @@ class EnvSpec:
     `proxy_low`, `proxy_high` [O] box the states worth asking about. `init` bounds the initial
     state: a vector class that takes the parameters ``init_low, init_high`` sets it to
     ``(low, high, shift)``, and the `init` heterogeneity moves the interval by ``level*u*shift``.
+    `labels`: observations are examples whose label is the right action, so returns are accuracies.
     """
 
     name: str
@@ -56,16 +59,24 @@ class EnvSpec:
     proxy_low: tuple[float, ...] = ()
     proxy_high: tuple[float, ...] = ()
     extra: str = ""
+    labels: bool = False
 
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """A learner: its settings class and a factory ``make(settings, context) -> Cohort``."""
+    """A learner: its settings class and a factory ``make(settings, context) -> Cohort``.
+
+    `adopt` names a function that turns a foreign object (a model of another library) into the
+    settings of agents like it, or returns None if it is none of its kind. `offers` are the values
+    of its field `algorithm` by which somebody may ask for it.
+    """
 
     name: str
     settings: str
     factory: str
     summary: str = ""
+    adopt: str = ""
+    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,8 +112,22 @@ class Registry(Generic[Spec]):
         """Return the entry, or raise an error that names the nearest one."""
         load_plugins()
         if name not in self._specs:
-            raise FdrlError(f"unknown {self.kind} {name!r}{nearest(name, self._specs)}")
+            hint = self._offered(name) or nearest(name, self._specs)
+            raise FdrlError(f"unknown {self.kind} {name!r}{hint}{not_installed()}")
         return self._specs[name]
+
+    def _offered(self, name: str) -> str:
+        """Say which learner offers an algorithm of that name; nothing if one is called nearly so.
+
+        ``PPO`` is rather `ppo` than another library's.
+        """
+        if name.lower() in self._specs:
+            return ""
+        for spec in self:
+            for offer in getattr(spec, "offers", ()):
+                if offer.lower() == name.lower():
+                    return f"; did you mean --agent {spec.name} --agent.algorithm {offer}?"
+        return ""
 
     def __contains__(self, name: str) -> bool:
         load_plugins()
@@ -137,9 +162,17 @@ def register_env(name: str, **fields: Any) -> None:
     ENVS.register(EnvSpec(name=name, **fields))
 
 
-def register_agent(name: str, *, settings: str, factory: str, summary: str = "") -> None:
-    """Register a learner; `settings` and `factory` are ``"module:attribute"`` strings."""
-    AGENTS.register(AgentSpec(name, settings, factory, summary))
+def register_agent(
+    name: str,
+    *,
+    settings: str,
+    factory: str,
+    summary: str = "",
+    adopt: str = "",
+    offers: tuple[str, ...] = (),
+) -> None:
+    """Register a learner; `settings`, `factory`, `adopt` are ``"module:attribute"`` strings."""
+    AGENTS.register(AgentSpec(name, settings, factory, summary, adopt, offers))
 
 
 def register_strategy(
@@ -161,6 +194,22 @@ def load_object(entry_point: str) -> Any:
     except AttributeError:
         hint = nearest(attribute, [n for n in vars(module) if not n.startswith("_")])
         raise FdrlError(f"module {module_name!r} has no {attribute!r}{hint}") from None
+
+
+def not_installed() -> str:
+    """Say so if the current folder is a project with plugins that may not be installed."""
+    try:
+        project = Path("pyproject.toml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    name = re.search(r'^name = "([\w.-]+)"', project, re.MULTILINE)
+    if "fdrl.plugins" not in project or name is None or name[1] == "fdrl":
+        return ""
+    try:
+        importlib.metadata.distribution(name[1])
+    except importlib.metadata.PackageNotFoundError:
+        return "; the project in this folder is not installed yet: pip install -e ."
+    return ""
 
 
 _loaded = False

@@ -46,6 +46,7 @@ def read_run(folder: str | Path) -> Run:
     path = Path(folder)
     if not (path / CONFIG).is_file():
         what = f"it has no {CONFIG}" if path.is_dir() else "no such folder"
+        what = "it is a file" if path.is_file() else what
         raise FdrlError(f"{folder} is not a run folder: {what}")
     return config.parse(config.read_tables(str(path / CONFIG)))
 

@@ -17,6 +17,7 @@ from fdrl.config import Run
 from fdrl.errors import FdrlError
 from fdrl.gymenv import draws, find_env
 from fdrl.timelimit import take_limit
+from fdrl.wording import wording
 
 Array = NDArray[Any]
 WIDTH = 300
@@ -31,7 +32,7 @@ def can_render() -> bool:
 
 def can_film(run: Run) -> bool:
     """Return whether a run's environments can be drawn, here and now."""
-    if not can_render():
+    if not can_render() or wording(run).labels:
         return False
     own = run.agent_kwargs[:1]
     try:

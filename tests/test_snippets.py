@@ -103,7 +103,7 @@ def test_the_commands_of_a_page_run_one_after_another(page: str, tmp_path: Path)
                 place = tmp_path / words[1]
             elif words[:2] == ["pip", "install"]:
                 machine.install(place)
-            elif words[0] == "pytest":
+            elif words[:3] == ["python", "-m", "pytest"]:
                 continue  # the projects' own tests are run elsewhere
             else:
                 run(machine, words, place)

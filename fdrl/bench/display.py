@@ -120,16 +120,20 @@ def done_line(cell: Cell, mean: float | None, worst: float | None, seconds: floa
     return f"{cell}: {returns} ({human_seconds(seconds)})"
 
 
-def render(board: Board) -> RenderableType:
-    """Draw the board."""
+def render(board: Board, width: int = 100) -> RenderableType:
+    """Draw the board for a terminal of `width` characters; long names are cut, no line wraps."""
     title = Text(f"suite {board.name}", style="bold")
     grid = Table.grid(padding=(0, 1))
+    bar_width = 20 if width >= 80 else 8
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
     for running in board.running.values():
         elapsed = human_seconds(time.monotonic() - running.since)
-        bar = ProgressBar(total=1.0, completed=running.fraction, width=20)
+        bar = ProgressBar(total=1.0, completed=running.fraction, width=bar_width)
         grid.add_row(escape(str(running)), bar, f"{running.fraction:4.0%}", elapsed)
     total = Table.grid(padding=(0, 1))
-    bar = ProgressBar(total=1.0, completed=board.fraction, width=40)
+    bar = ProgressBar(total=1.0, completed=board.fraction, width=min(40, width - 8))
     total.add_row(bar, f"{board.fraction:4.0%}")
     return Group(title, grid, total, Text(board.facts(), overflow="ellipsis", no_wrap=True))
 
@@ -144,7 +148,7 @@ class LiveBoard:
         self._live.start()
 
     def _render(self) -> RenderableType:
-        return Text() if self._board is None else render(self._board)
+        return Text() if self._board is None else render(self._board, self._console.width)
 
     def show(self, board: Board) -> None:
         """The next redraw shows it."""

@@ -71,6 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"fdrl: error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        if os.environ.get("FDRL_DEBUG"):
+            traceback.print_exc()
+        what = f": {error}" if str(error) else ""
+        print(
+            f"fdrl: error: not enough memory{what} (smaller networks, fewer agents or copies need "
+            "less)",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("fdrl: stopped", file=sys.stderr)
         return 130
@@ -91,6 +101,8 @@ def _one_line(message: Warning | str, category: type[Warning], *place: Any, **kw
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["help"] and words[1:2] and words[1] in VERBS:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), end="")
         return 0

@@ -56,7 +56,7 @@ def _usage() -> str:
     from fdrl.cli.listing import settings_rows
 
     rows = settings_rows(FadingChannel, "--channel")
-    lines = [f"  {flag:<30}{default or 'unset':<10} {text}" for flag, _, default, text in rows]
+    lines = [f"  {flag:<36}{default or 'unset':<10} {text}" for flag, _, default, text in rows]
     return options.usage("channel", "[SIZE ...]", "\n".join([ABOUT, *lines]), {})
 
 

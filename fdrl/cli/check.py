@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections import Counter
 from typing import Any
 
@@ -29,16 +32,27 @@ def main(argv: list[str]) -> int:
     check = check_env if opener(name) is None else check_parallel_env
     findings = check(name, **kwargs)
     for finding in findings:
-        print(f"{MARKS[finding.level]}  {finding.check}: {finding.message}")
+        print(_hanging(f"{MARKS[finding.level]}  {finding.check}: {finding.message}"))
     counts = Counter(f.level for f in findings)
     verdict = "not usable" if counts["error"] else "usable"
-    print(f"{name} is {verdict}: {counts['error']} errors, {counts['warning']} warnings")
+    said = [f"{counts[n]} {n}{'s' * (counts[n] != 1)}" for n in ("error", "warning")]
+    print(f"{name} is {verdict}: {', '.join(said)}")
     return 1 if counts["error"] else 0
+
+
+def _hanging(line: str) -> str:
+    """Break a line on a terminal so that its marks stay a column of their own."""
+    if not sys.stdout.isatty():
+        return line
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(line, width, subsequent_indent=" " * 9)
 
 
 def _kwargs(words: list[str]) -> dict[str, Any]:
     from fdrl.cli.flags import choose_types
 
+    if words and not words[0].startswith("-"):
+        raise FdrlError(f"unexpected argument {words[0]!r}: fdrl check takes one environment")
     chosen, rest = choose_types({}, words)
     if rest or chosen.keys() - {"env_kwargs"}:
         raise FdrlError(f"unknown flag {words[0]!r}; fdrl check takes --env_kwargs.NAME VALUE")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from fdrl.cli import options
 from fdrl.registry import ENVS, PARALLEL, EnvSpec
 
@@ -25,10 +27,11 @@ def main(argv: list[str]) -> int:
         print(options.usage("envs", "", ABOUT, {}))
         return 0
     options.read(argv, {}, most=0)
-    from fdrl.cli.listing import print_table
+    from fdrl.cli.listing import console_width, print_table
 
     print_table(("environment", "solved at", "dynamics vary", ""), map(_row, ENVS))
-    print("\nworlds that several agents share (docs/multiagent.md): " + ", ".join(sorted(PARALLEL)))
+    shared = "worlds that several agents share (docs/multiagent.md): "
+    print("\n" + textwrap.fill(shared + ", ".join(sorted(PARALLEL)), max(60, console_width())))
     print('an extra is installed with: pip install "fdrl[EXTRA]"')
     print("and any Gymnasium id, or module:Id-v0 (see fdrl check ID)")
     return 0

@@ -64,9 +64,13 @@ def load(folder: Path) -> tuple[Federation, int]:
 
 
 def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str, str]) -> None:
+    from fdrl.wording import wording
+
     run, ids = federation.run, federation.ids
     if "video" in given and federation.together is not None:
         raise FdrlError(f"{run.env}: no videos of agents that share a world yet")
+    if "video" in given and wording(run).labels:
+        raise FdrlError(f"{run.env} holds examples to name: there is nothing to film")
     chosen = list(range(len(ids)))
     if "agent" in given:
         chosen = [agent_index(given["agent"], ids, folder)]
@@ -76,8 +80,13 @@ def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str,
     greedy, held_out = "stochastic" not in given, "held-out" in given
     returns = federation.evaluate(episodes, held_out=held_out, greedy=greedy)
     how = "greedy" if greedy else "sampled actions"
+    if wording(run).labels:
+        how = "test examples" if greedy else "test examples, sampled labels"
     title = f"{run.strategy_name} on {run.env} after round {round}: {how}"
-    _print(title, federation, returns, chosen, held_out)
+    if wording(run).labels:
+        _print_accuracies(title, federation, returns, chosen)
+    else:
+        _print(title, federation, returns, chosen, held_out)
     if "video" in given:
         order = sorted(chosen, key=lambda i: float(returns[i].mean()))
         target = Path(given["video"]) if given["video"] else folder / "video"
@@ -101,11 +110,21 @@ def _numbers(returns: Any) -> tuple[str, str, str, str]:
     return mean, std, low, high
 
 
+def _print_accuracies(title: str, federation: Federation, returns: Any, chosen: list[int]) -> None:
+    """Print each agent's accuracy: its episodes are parts of the test examples."""
+    from fdrl.cli.listing import print_table
+
+    rows = [(federation.ids[i], federation.labels[i], _numbers(returns[i])[0]) for i in chosen]
+    print_table(("agent", "owns", "accuracy"), rows, title=title)
+    mean, spread, worst, _ = _numbers(returns[chosen].mean(1))
+    print(f"\naccuracy: mean {mean} · worst {worst} · spread {spread}")
+
+
 def _print(
     title: str, federation: Federation, returns: Any, chosen: list[int], held_out: bool
 ) -> None:
     """Print each agent's returns; held out, also each environment's, as agents know none."""
-    from fdrl.cli.listing import print_table
+    from fdrl.cli.listing import console_width, print_table
 
     numbers = ("mean", "std", "min", "max")
     own = {i: _numbers(returns[i]) for i in chosen}
@@ -119,11 +138,14 @@ def _print(
         print()
         print_table(("evaluated in", *numbers), rows)
     else:
-        rows = [(ids[i], labels[i], *own[i]) for i in chosen]
-        print_table(("agent", "learns in", *numbers), rows, title=title)
+        # On a narrow screen what an agent learns in would break into many lines.
+        told = console_width() >= 56
+        rows = [(ids[i], *([labels[i]] if told else []), *own[i]) for i in chosen]
+        print_table(("agent", *(["learns in"] if told else []), *numbers), rows, title=title)
     means = returns[chosen].mean(1)
     mean, spread, worst, _ = _numbers(means)
-    print(f"\n{returns.shape[1]} episodes each: mean {mean} · worst {worst} · spread {spread}")
+    episodes = f"{returns.shape[1]} episode{'s' * (returns.shape[1] != 1)}"
+    print(f"\n{episodes} each: mean {mean} · worst {worst} · spread {spread}")
 
 
 def _said(kwargs: Mapping[str, Any]) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
 from fdrl.errors import FdrlError
+
+if TYPE_CHECKING:
+    from fdrl.environment import EnvFactory
+    from fdrl.federation import Federation
 
 ABOUT = (
     "Write one agent of a run folder as a Stable-Baselines3 zip: `PPO.load` and `A2C.load` run it."
@@ -28,15 +34,19 @@ def main(argv: list[str]) -> int:
     folder, given = Path(words.positional[0]), words.options
     federation, _ = load(folder)
     try:
-        path = export(federation, folder, given.get("agent"), given.get("out"))
+        path, note = export(federation, folder, given.get("agent"), given.get("out"))
     finally:
         federation.close()
     print(path)
+    if note:
+        print(f"fdrl: note: {note}", file=sys.stderr)
     return 0
 
 
-def export(federation: object, folder: Path, agent: str | None, out: str | None) -> Path:
-    """Write the agent; return where."""
+def export(
+    federation: object, folder: Path, agent: str | None, out: str | None
+) -> tuple[Path, str]:
+    """Write the agent; return where, and what its user must know of it."""
     from fdrl import build
     from fdrl.checkpoint import file_errors
     from fdrl.federation import Federation
@@ -59,4 +69,16 @@ def export(federation: object, folder: Path, agent: str | None, out: str | None)
     with file_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(path)
-    return path
+    return path, _shared(federation, index, envs)
+
+
+def _shared(federation: Federation, index: int, envs: EnvFactory) -> str:
+    """Say whose policy it is in a shared world: `PPO.load` knows of one agent only."""
+    if federation.together is None:
+        return ""
+    name = federation.envs.kwargs[index]["agent"]
+    return (
+        f"it is one agent of a world that several share: the policy of {name!r} in "
+        f"{federation.run.env}, which observes {envs.observation_shape} and has {envs.n_actions} "
+        "actions; predict() acts for that agent alone"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -18,7 +18,7 @@ import msgspec
 from fdrl import config
 from fdrl.cli.hints import elsewhere, near_flag
 from fdrl.cli.switches import is_switch, positive, spell_out
-from fdrl.cli.wholes import is_whole, whole
+from fdrl.cli.wholes import apart, is_whole, whole
 from fdrl.config import Run
 from fdrl.errors import FdrlError
 
@@ -32,12 +32,15 @@ COMMON = """Train a federation: PRESET or FILE.toml, then any flag below.
 
 Without either, the quickstart preset is trained; with --env, the defaults in that environment.
 
+presets: {presets}
+
 most used:
+  --config NAME        the preset or file, if it does not come first
   --env NAME           environment (see fdrl envs), a Gymnasium id, or module:Id
   --agents N           how many agents
   --strategy NAME      method (see fdrl strategies); then --strategy.FIELD VALUE
   --agent NAME         learner (see fdrl agents); then --agent.FIELD VALUE
-  --hetero NAME        how environments differ: none, dynamics, outlier, init
+  --hetero NAME        how environments differ: none, dynamics, outlier, init, conflict
   --proxy NAME         states asked about: mix, visited, sobol, uniform, grid, file, rollout
   --channel NAME       links to the server: ideal, fading, mac-digital, mac-analog
   --steps N            environment steps per agent
@@ -153,7 +156,7 @@ def check_flags(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> None:
             own = [k for k in known if k.startswith(f"{union}.")]
             near = elsewhere(name) or near_flag(name, own, f"{union}.")
             raise FdrlError(f"unknown flag {flag!r} of {union} {table.get('type')!r}{near}")
-        near = near_flag(name, [*known, *UNIONS, "goal", "resume", "quiet", "help"])
+        near = near_flag(name, [*known, *UNIONS, "goal", "resume", "config", "quiet", "help"])
         raise FdrlError(f"unknown flag {flag!r}{near}")
 
 
@@ -189,7 +192,16 @@ def _complaint(box: str) -> str:
             blocks.append([])
     # Without box characters the title is a block of its own.
     what = blocks[0] if "╭" in box or len(blocks) < 2 else blocks[1]
-    return re.sub(r"\s+", " ", " ".join(what)) or "the flags cannot be read"
+    text = re.sub(r"\s+", " ", " ".join(what)) or "the flags cannot be read"
+    bad = re.match(r"Error parsing (\S+): could not convert string to float: (.*)", text)
+    if bad:
+        return f"{bad.group(1)} takes a number such as 0.001, not {bad.group(2)}"
+    other = re.match(r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)", text)
+    if other:
+        known = [part.strip(" '") for part in other.group(3).split(",") if part.strip()]
+        return f"{other.group(2)} is one of {', '.join(known)}, not {other.group(1)}"
+    missing = re.match(r"Missing value for argument '(\S+?)'", text)
+    return f"{missing.group(1)} needs a value" if missing else text
 
 
 def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
@@ -203,10 +215,7 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
     run = config.parse(chosen)
     check_flags(run, pairs)
     kinds = flag_types(run)
-    spelled = [
-        (f, [whole(f, v) for v in values] if is_whole(kinds.get(_name(f))) else values)
-        for f, values in spell_out(pairs, kinds)
-    ]
+    spelled = [(f, _digits(f, v, kinds.get(_name(f)))) for f, v in spell_out(pairs, kinds)]
     rest = [w for flag, values in spelled for w in (flag, *values)]
     wants_help = any(_name(f) in ("help", "h") for f, _ in pairs)
     if not rest:
@@ -222,15 +231,39 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
                 cls,
                 args=rest,
                 default=default,
+                use_underscores=True,
                 prog="fdrl train [PRESET | FILE.toml]",
-                description=COMMON,
+                description=COMMON.format(presets=", ".join(config.presets())),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
             )
     except SystemExit as error:
         if wants_help or not error.code:
             raise
         raise FdrlError(f"flags: {_complaint(caught.getvalue())}") from None
-    return _budgeted(flagged, tables, pairs)
+    with _naming_flags(pairs):
+        return _budgeted(flagged, tables, pairs)
+
+
+@contextlib.contextmanager
+def _naming_flags(pairs: Sequence[tuple[str, list[str]]]) -> Iterator[None]:
+    """Say of a complaint about a setting that a flag gave that the flag is meant."""
+    try:
+        yield
+    except FdrlError as error:
+        text = str(error)
+        for flag, _ in pairs:
+            place = f"(at {_name(flag)})"
+            if text.startswith("config: ") and text.endswith(place):
+                said = f"flags: {text.removeprefix('config: ').removesuffix(place)}(at {flag})"
+                raise FdrlError(said) from None
+        raise
+
+
+def _digits(flag: str, values: list[str], kind: Any) -> list[str]:
+    """Spell the values of a flag that takes whole numbers as digits; leave others alone."""
+    if not is_whole(kind):
+        return values
+    return [whole(flag, value) for value in apart(flag, values, kind)]
 
 
 def _budgeted(run: Run, tables: Mapping[str, Any], pairs: Sequence[tuple[str, list[str]]]) -> Run:

@@ -11,6 +11,25 @@ from fdrl.config import Run
 from fdrl.errors import nearest
 from fdrl.registry import AGENTS, STRATEGIES, load_object
 
+ALIASES = {
+    "lr": "learning_rate",
+    "layers": "hidden",
+    "net_arch": "hidden",
+    "num_agents": "agents",
+    "n_agents": "agents",
+    "total_timesteps": "steps",
+    "timesteps": "steps",
+    "num_steps": "steps",
+    "output": "out",
+    "dir": "out",
+    "environment": "env",
+    "algo": "agent",
+    "algorithm": "agent",
+    "method": "strategy",
+    "entropy": "ent_coef",
+}
+"""What others call a setting, and its name here."""
+
 
 def near_flag(name: str, known: Sequence[str], table: str = "") -> str:
     """Return the nearest flag (of a table such as ``agent.``) to a name.
@@ -21,6 +40,10 @@ def near_flag(name: str, known: Sequence[str], table: str = "") -> str:
     if not known:
         return "; it has no settings"
     hint = nearest(name.removeprefix(table), [k.removeprefix(table) for k in known])
+    usual = ALIASES.get(name.removeprefix(table).rpartition(".")[2])
+    meant = [k for k in known if usual and k.removeprefix(table).rpartition(".")[2] == usual]
+    if meant:
+        return f"; did you mean '--{meant[0]}'?"
     if "did you mean" not in hint:
         return " (fdrl train --help lists all flags)"
     return hint.replace("mean '", f"mean '--{table}")
@@ -33,7 +56,12 @@ def elsewhere(name: str) -> str:
     if not have:
         return ""
     which = " and ".join(filter(None, (", ".join(have[:-1]), have[-1])))
-    return f"; {which} {'has' if len(have) == 1 else 'have'} that setting"
+    text = f"; {which} {'has' if len(have) == 1 else 'have'} that setting"
+    if union != "hetero":
+        return text
+    # By default agents do not differ: who names a level has not been told of kinds yet.
+    kind = "dynamics" if "dynamics" in have else have[0]
+    return f"{text}: say which, as in --hetero {kind} --{name} VALUE"
 
 
 def _types_of(union: str) -> list[tuple[str, set[str]]]:

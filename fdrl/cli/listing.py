@@ -15,16 +15,46 @@ from rich.table import Table
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """Print a table; the first column is never cut, the last one takes the room that is left."""
-    console = Console()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    for index, header in enumerate(headers):
-        table.add_column(header, no_wrap=index == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
+    """Print a table; the first column is never cut, the last one takes the room that is left.
+
+    No word is cut in two: where they do not fit beside each other, every row is a block of lines.
+    """
+    console, lines = Console(), [*rows]
     if title:
         console.print(title, style="bold", highlight=False)
+    least = [_longest([h, *column]) for h, *column in zip(headers, *lines, strict=True)]
+    least[0] = max(len(text) for text in (headers[0], *(line[0] for line in lines)))
+    if sum(least) + 2 * (len(least) - 1) > console.width:
+        _print_blocks(console, headers, lines)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for index, header in enumerate(headers):
+        table.add_column(header, no_wrap=index == 0, overflow="fold", min_width=least[index])
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
+
+
+def console_width() -> int:
+    """Return how many characters a line of the output has."""
+    return Console().width
+
+
+def _longest(texts: Iterable[str]) -> int:
+    """Return the length of the longest word."""
+    return max((len(word) for text in texts for word in text.split()), default=0)
+
+
+def _print_blocks(console: Console, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print each row as its name and a line for every other cell, indented."""
+    for row in rows:
+        console.print(row[0], style="bold", highlight=False, markup=False)
+        for header, cell in zip(headers[1:], row[1:], strict=True):
+            text = f"{header}: {cell}" if header else cell
+            if cell:
+                width = max(20, console.width - 1)
+                wrapped = textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ")
+                console.print(wrapped, highlight=False, markup=False)
 
 
 def field_help(cls: type[Any]) -> dict[str, str]:

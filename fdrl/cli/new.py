@@ -14,8 +14,8 @@ NEXT = """{folder} holds:
 {files}
 
 next, in that folder:
-  pip install -e .          fdrl then knows it by its name, from every folder
-  pytest                    its own tests
+  pip install -e . pytest   fdrl then knows it by its name, from every folder
+  python -m pytest          its own tests
   {try_it}
 """
 TRY = {

@@ -14,6 +14,8 @@ class Option:
 
     metavar: str = ""
     help: str = ""
+    setting: bool = False
+    """A key of a config as well: shown with its underscores, as all settings are."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ def usage(verb: str, arguments: str, about: str, options: Mapping[str, Option]) 
     """Return a verb's help text."""
     lines = [f"usage: fdrl {verb} {arguments} [OPTIONS]".replace("  ", " "), "", about, ""]
     for name, option in options.items():
-        shown = f"--{name} {option.metavar.replace('?', '[VALUE]')}".rstrip()
+        spelled = name.replace("-", "_") if option.setting else name
+        shown = f"--{spelled} {option.metavar.replace('?', '[VALUE]')}".rstrip()
         lines.append(f"  {shown:<22}{option.help}")
     return "\n".join([*lines, f"  {'--help':<22}show this text", ""])
 

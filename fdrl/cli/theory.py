@@ -54,7 +54,7 @@ def flags() -> tuple[dict[str, options.Option], dict[str, Any]]:
         about = f"{text} (default: {default})" if default else text
         about = textwrap.fill(about, 66, break_on_hyphens=False).replace("\n", "\n" + " " * 24)
         metavar = "N ..." if name == "widths" else "DIR" if name == "out" else "N"
-        found[name] = options.Option("X" if _real(kind) else metavar, about)
+        found[name] = options.Option("X" if _real(kind) else metavar, about, setting=True)
     return found, kinds
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fdrl import config
 from fdrl.cli.flags import apply_flags
 from fdrl.config import Run
 from fdrl.errors import FdrlError, HoldsRun, OtherConfig
 from fdrl.rundir import new_path, read_run, read_summary
+
+if TYPE_CHECKING:
+    from fdrl.federation import Federation
+    from fdrl.records import Summary
+    from fdrl.track import Tracker
 
 DEFAULT_PRESET = "quickstart"
 
@@ -22,7 +28,8 @@ def _take(words: list[str], name: str, *, value: bool) -> tuple[str | None, list
     for index, word in enumerate(words):
         if word == f"--{name}":
             if value and (index + 1 == len(words) or words[index + 1].startswith("--")):
-                raise FdrlError(f"flag --{name} needs a value, a run folder")
+                what = "a run folder" if name == "resume" else "a preset or FILE.toml"
+                raise FdrlError(f"flag --{name} needs a value, {what}")
             found = words[index + 1] if value else ""
             rest[index : index + 1 + value] = []
             break
@@ -72,7 +79,11 @@ def read_command(argv: list[str]) -> Command:
     """Read the words after ``fdrl train``; raises `FdrlError` for what cannot be."""
     quiet, words = _take(argv, "quiet", value=False)
     resume, words = _take(words, "resume", value=True)
+    named, words = _take(words, "config", value=True)
     source = words.pop(0) if words and not words[0].startswith("-") else None
+    if named is not None and source is not None:
+        raise FdrlError(f"two configs: {source} and --config {named}; name one, the rest as flags")
+    source = source if named is None else named
     if resume is not None:
         # Without a preset the folder's own config is what flags are applied to (and compared with).
         base = config.to_tables(read_run(resume)) if source is None else config.read_tables(source)
@@ -96,29 +107,15 @@ def main(argv: list[str]) -> int:
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
         return 0
-    from rich.console import Console
+    from fdrl.live import LiveTable, Output, PlainLines, closing, closing_line
 
-    from fdrl.live import LiveTable, PlainLines, closing, closing_line
-    from fdrl.track import Tracker
-    from fdrl.training import Stopped, train
-
-    console = Console()
+    console = Output()
     trackers: list[Tracker] = []
     if not quiet:
         display = LiveTable if console.is_terminal else PlainLines
         trackers.append(display(console, source=source, folder=folder if resume else None))
-    try:
-        summary = train(run, out=folder, resume=resume, trackers=trackers)
-    except HoldsRun:
-        raise FdrlError(
-            f"{folder} holds a run already: delete it, choose another --out, or continue it with "
-            f"fdrl train --resume {folder}"
-        ) from None
-    except Stopped as stop:
-        print(
-            f"stopped after round {stop.round}; continue with: fdrl train --resume {folder}",
-            file=sys.stderr,
-        )
+    summary = _train(run, folder, resume, trackers)
+    if summary is None:
         return 130
     if quiet:
         print(closing_line(summary, folder))
@@ -126,6 +123,45 @@ def main(argv: list[str]) -> int:
         console.print()
         console.print(closing(summary, run, folder))
     return 0
+
+
+def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:
+    """Train in a folder; None if it was stopped. What ends it early says how to go on."""
+    from fdrl.federation import Federation
+    from fdrl.training import Stopped, train
+
+    def build(run: Run) -> Federation:
+        federation = Federation(run)
+        if trackers:
+            _notes(federation)
+        return federation
+
+    go_on = f"continue with: fdrl train --resume {folder}"
+    try:
+        return train(run, out=folder, resume=resume, trackers=trackers, federation=build)
+    except HoldsRun:
+        raise FdrlError(
+            f"{folder} holds a run already: delete it, choose another --out, or continue it with "
+            f"fdrl train --resume {folder}"
+        ) from None
+    except BrokenPipeError:
+        print(f"nobody reads the output any more: stopped; {go_on}", file=sys.stderr)
+        raise
+    except Stopped as stop:
+        print(f"stopped after round {stop.round}; {go_on}", file=sys.stderr)
+        return None
+
+
+def _notes(federation: Federation) -> None:
+    """Say what of a federation may surprise its user."""
+    from fdrl.build import groups
+    from fdrl.cli.rarely import rarely
+
+    clients = getattr(federation, "clients", ())  # which other builds may not have
+    for client, group in zip(clients, groups(federation.run), strict=False):
+        note = rarely(federation.run, group.settings, client.cohort.iteration_steps)
+        if note:
+            print(f"fdrl: note: {note}", file=sys.stderr, flush=True)
 
 
 def _finished(run: Run, folder: Path) -> bool:

@@ -15,6 +15,7 @@ from fdrl.report.groups import Setting
 from fdrl.report.look import Style
 from fdrl.report.results import SCARCE, Row
 from fdrl.report.series import Series
+from fdrl.wording import wording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +114,7 @@ def _curves(curves: Sequence[Series], styles: Styles, setting: Setting) -> tuple
     order = list(styles)
     for s in curves:
         _curve(axis, s, styles[s.method], order.index(s.method))
-    axis.set_ylabel("return of training episodes")
+    axis.set_ylabel(wording(setting.run).said("return of training episodes"))
     return picture, axis
 
 
@@ -128,7 +129,10 @@ def steps_figure(setting: Setting, styles: Styles) -> Figure | None:
     # Room at the right: no marker or line end is cut by the frame.
     unit, end = series.steps_axis(setting)
     axis.set_xlim(0, 1.03 * end)
-    axis.set_xlabel("environment steps per agent" if unit == "steps" else "episodes per agent")
+    said = wording(setting.run).said
+    axis.set_xlabel(
+        said("environment steps per agent") if unit == "steps" else "episodes per agent"
+    )
     _threshold(axis, setting.threshold)
     _legend(picture, axis, setting)
     return picture
@@ -207,7 +211,7 @@ def completion_figure(setting: Setting, styles: Styles) -> Figure | None:
     full = [float(c.x[c.band.value >= 1][0]) for c in curves if (c.band.value >= 1).any()]
     end = max(full) if len(full) == len(curves) else float(curves[0].x[-1])
     axis.set_xlim(0, 1.03 * end)
-    axis.set_xlabel("environment steps per agent")
+    axis.set_xlabel(wording(setting.run).said("environment steps per agent"))
     axis.set_ylabel("runs completed, all agents")
     _legend(picture, axis, setting)
     return picture
@@ -258,7 +262,7 @@ def pareto_figure(rows: Sequence[Row], setting: Setting, styles: Styles) -> Figu
         )  # fmt: skip
     _byte_axis(axis, sent, any(r.sent == 0 for r in known))
     axis.set_xlabel("bytes sent and received per agent, whole run")
-    axis.set_ylabel("final greedy return (IQM)")
+    axis.set_ylabel(wording(setting.run).said("final greedy return (IQM)"))
     _threshold(axis, setting.threshold)
     _legend(picture, axis, setting)
     return picture
@@ -272,7 +276,7 @@ def profile_figure(setting: Setting, styles: Styles) -> Figure | None:
     picture, axis = _curves(curves, styles, setting)
     axis.set_ylim(-0.03, 1.03)
     axis.yaxis.set_major_formatter("{x:.0%}")
-    axis.set_xlabel("final greedy return")
+    axis.set_xlabel(wording(setting.run).said("final greedy return"))
     axis.set_ylabel("agents above it")
     if setting.threshold is not None and curves[0].x[0] < setting.threshold < curves[0].x[-1]:
         axis.axvline(setting.threshold, color=look.MUTED, lw=1.0, ls=(0, (1, 2)), zorder=2)

@@ -14,6 +14,7 @@ from fdrl.budget import chosen_steps
 from fdrl.channel_settings import FadingChannel, IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
+from fdrl.wording import wording
 
 SETTING = (
     "env", "env_kwargs", "agent_kwargs", "agents", "steps", "episodes", "goal", "networks",
@@ -93,7 +94,7 @@ def hetero_words(run: Run) -> str:
 
 def budget_words(run: Run) -> str:
     """Say how long agents learn."""
-    budget = f"{run.episodes:,} episodes" if run.episodes else f"{run.steps:,} steps"
+    budget = f"{run.episodes:,} episodes" if run.episodes else f"{run.steps:,} {wording(run).steps}"
     if run.goal is None:
         return budget
     until = f"a mean of {run.goal.mean:g} over {run.goal.window} episodes"

@@ -12,6 +12,7 @@ from fdrl.report import completion, episodes, figures, look, style, tables, verd
 from fdrl.report.collect import Manifest
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.results import Difference, Row
+from fdrl.wording import wording
 
 Styles = dict[str, look.Style]
 
@@ -69,8 +70,9 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
     compared = [p for p in parts if p.setting.compared]
     for p in compared:
         out.append(f'<h3><a href="#{anchor(p.setting)}">{escape(p.setting.title)}</a></h3>')
-        out.append(_paragraphs(verdict.sentences(p.setting, p.rows, p.differences)))
-        out.append(tables.verdict_table(p.setting, p.rows, styles))
+        said = wording(p.setting.run).said
+        out.append(said(_paragraphs(verdict.sentences(p.setting, p.rows, p.differences))))
+        out.append(said(tables.verdict_table(p.setting, p.rows, styles)))
         if tables.few_seeds(p.setting):
             out.append(_note(tables.FEW_NOTE))
     left_out = _unfinished(parts)
@@ -82,13 +84,15 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
         "be better than every other method; \N{ALMOST EQUAL TO} best: not told apart from the "
         "highest, which is shown to be better than those without a mark."
     )
+    if compared and all(wording(p.setting.run).labels for p in compared):
+        explained = wording(compared[0].setting.run).said(explained)
     return "".join(out) + (_note(explained) if compared else "") + left_out
 
 
 def _pictures(p: Part) -> str:
     made = []
     for kind, svg in p.figures.items():
-        title, caption = figures.KINDS[kind]
+        title, caption = map(wording(p.setting.run).said, figures.KINDS[kind])
         made.append(
             f"<figure><figcaption><b>{escape(title)}</b>{escape(caption)}</figcaption>"
             f"{svg}</figure>"
@@ -156,7 +160,7 @@ def _section(p: Part, styles: Styles) -> str:
     ]
     return (
         f'<section id="{anchor(s)}"><h2>{escape(s.title)}</h2>{_pictures(p)}'
-        f"{''.join(blocks)}</section>"
+        f"{wording(s.run).said(''.join(blocks))}</section>"
     )
 
 

@@ -26,13 +26,21 @@ def summary(groups: Groups) -> str:
     """Say in a sentence what there is, and whether it allows any conclusion."""
     total, done = len(groups.entries) - len(groups.duplicates), groups.finished
     if not done:
+        which = f"none of the {total} runs found is" if total != 1 else "the run found is not"
         return (
-            f"Nothing can be concluded: none of the {_counted(total, 'run')} found is finished. "
+            f"Nothing can be concluded: {which} finished. "
             "A run counts when its summary.json is written, after the final evaluation."
         )
-    most = max(len(m.finished) for s in groups.settings for m in s.methods)
     where = _counted(len(groups.settings), "setting")
     text = f"{done} of {_counted(total, 'run')} finished, in {where}. "
+    rivals = [s for s in groups.settings if len(s.compared) > 1]
+    if not rivals and len(groups.settings) > 1:
+        return text + (
+            "No setting (environment, agents, learner, budget) has finished runs of two methods, "
+            "so nothing is compared here: each part of this page stands alone."
+        )
+    seeds = [max(len(m.finished) for m in s.methods) for s in rivals or groups.settings]
+    most = max(seeds)
     if most == 1:
         return text + (
             "Every method has one seed at most, so nothing here says which one is better: a second "
@@ -44,10 +52,12 @@ def summary(groups: Groups) -> str:
             f"takes {ENOUGH} at least, {FEW} or more for a headline). Intervals from so few are "
             "too narrow."
         )
-    return text + (
+    text += (
         "A method is called better only if its paired difference over seeds has a 95% interval "
         "that excludes 0 and a sign-flip test agrees, both allowing for the number of methods."
     )
+    few = f" Some settings have too few seeds for that (under {ENOUGH})."
+    return text + (few if min(seeds) < ENOUGH else "")
 
 
 def sentences(setting: Setting, rows: Sequence[Row], found: Sequence[Difference]) -> list[str]:

@@ -24,6 +24,7 @@ from fdrl.report import (
 from fdrl.report.groups import Groups, Setting, group
 from fdrl.report.page import Part
 from fdrl.report.series import Series
+from fdrl.wording import wording
 
 PAGE = "report.html"
 
@@ -74,7 +75,7 @@ def _part(setting: Setting, styles: dict[str, look.Style], out: Path, reference:
         for ending in ("png", "svg"):
             path = out / "figures" / setting.slug / f"{kind}.{ending}"
             _write(path, svg.render(picture, ending))
-        title = f"{figures.KINDS[kind][0]}: {setting.title}"
+        title = f"{wording(setting.run).said(figures.KINDS[kind][0])}: {setting.title}"
         made[kind] = svg.inline(picture, f"{page.anchor(setting)}-{kind}", title)
     differences = results.differences(setting, reference)
     return Part(setting, rows, differences, completion.comparisons(setting, reference), made)

@@ -164,7 +164,7 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--quite"], "unknown flag '--quite'; did you mean '--quiet'?"),
         (["quickstrat"], "unknown preset 'quickstrat'; did you mean 'quickstart'?"),
         (["quickstart", "other"], "unexpected argument 'other'"),
-        (["--steps", "-5"], "config: expected `int` >= 1, got -5 (at steps)"),
+        (["--steps", "-5"], "flags: expected a whole number of at least 1, got -5 (at --steps)"),
         (["--steps", "many"], "flags: --steps needs a whole number such as 100000, got 'many'"),
         (["--steps", "1.5"], "flags: --steps needs a whole number such as 100000, got '1.5'"),
         (
@@ -178,9 +178,9 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--bogus", "1"], "unknown flag '--bogus' (fdrl train --help lists all flags)"),
         (["--agent.zzz", "1"], "of agent 'ppo' (fdrl train --help lists all flags)"),
         (["--env", "Zzz"], "no Gymnasium id and not registered"),
-        (["--steps"], "flags: Missing value for argument '--steps'"),
+        (["--steps"], "flags: --steps needs a value"),
         (["--seed", "1", "2"], "flags: Unrecognized options: 2"),
-        (["--strategy.unit", "hours"], "invalid choice 'hours'"),
+        (["--strategy.unit", "hours"], "is one of iterations, steps, episodes, not 'hours'"),
         (["--strategy"], "flag --strategy takes one value, got none"),
         (["--cohorts", "3"], "--cohorts can only be set in a TOML file"),
         (["--hetero.level", "1.5"], "level is 1.5, but must lie in [0, 1)"),
@@ -190,20 +190,110 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--no-tensorboard", "true"], "--no-tensorboard takes no value; say --tensorboard true"),
         (["--no-steps"], "unknown flag '--no-steps'"),
         (["--agent.no-hidden"], "unknown flag '--agent.no-hidden' of agent 'ppo'"),
-        (["--agent.learning_rate", "inf"], "expected a finite number, got inf (at agent.learning"),
-        (["--agent.learning_rate", "nan"], "`float` >= 0.0, got nan (at agent.learning_rate)"),
-        (["--agent.ent_coef", "nan"], "expected a finite number, got nan (at agent.ent_coef)"),
-        (["--strategy.distill.lr", "inf"], "a finite number, got inf (at strategy.distill.lr)"),
-        (["--strategy.distill.batch", "0"], "`int` >= 1, got 0 (at strategy.distill.batch)"),
+        (
+            ["--agent.learning_rate", "inf"],
+            "flags: expected a finite number, got inf (at --agent.learning",
+        ),
+        (
+            ["--agent.learning_rate", "nan"],
+            "a number of at least 0, got nan (at --agent.learning_rate)",
+        ),
+        (["--agent.ent_coef", "nan"], "a finite number, got nan (at --agent.ent_coef)"),
+        (["--strategy.distill.lr", "inf"], "a finite number, got inf (at --strategy.distill.lr)"),
+        (["--strategy.distill.batch", "0"], "of at least 1, got 0 (at --strategy.distill.batch)"),
         (["--env_kwargs.max_episode_steps", "0"], "max_episode_steps must be a whole number"),
         (["--env_kwargs.max_episode_stps", "9"], "did you mean 'max_episode_steps'?"),
         (["--resume"], "flag --resume needs a value"),
         (["--resume", "nothing"], "nothing is not a run folder: no such folder"),
-        (["missing.toml"], "cannot read the config missing.toml"),
+        (["missing.toml"], "cannot read the config missing.toml: No such file or directory"),
+        (["--agent.hidden", "64,a"], "--agent.hidden needs a whole number such as 100000, got 'a'"),
+        (["--agent.hidden"], "--agent.hidden needs one or more whole numbers: --agent.hidden 64"),
+        (["--agent.learning_rate", "high"], "agent.learning_rate takes a number such as 0.001, no"),
+        (["--agent.gamma", "7"], "flags: expected a number of at most 1, got 7.0 (at --agent.ga"),
+        (["--agent.gamma", "7", "--steps", "2"], "got 7.0 (at --agent.gamma)"),
+        (["--steps", "1e30"], "flags: --steps 1e30 is too large: below 1e+15"),
+        (["--steps", "1,000"], "--steps needs a whole number such as 100000, got '1,000'"),
+        (["--env", "Acrobot-v1", "--hetero.level", "0.5"], "--hetero dynamics --hetero.level VAL"),
+        (["--strategy", "mix2fld"], "strategy 'mix2fld' as it is set needs agents with labeled"),
+        (["--agent", "classifier"], "'classifier' learns from labeled samples, which environm"),
+        (["--agent", "sb3", "--agent.algorithm", "SAC"], "algorithm is one of PPO, A2C, DQN, no"),
+        (["--env", "./my_env.py"], "name what is in that file, my_env:ClassName or an id that it"),
+        (["--agent", "dqn"], "did you mean --agent sb3 --agent.algorithm DQN?"),
+        (["--agent", "PPO"], "unknown agent 'PPO'; did you mean 'ppo'?"),
+        (["--env", "pendulum"], "'Pendulum-v1'? (the preset of that name: fdrl train pendulum, wi"),
+        (["--env", "mixed"], "'mixed' (the preset of that name: fdrl train mixed, without --env)"),
+        (["--lr", "1e-3"], "unknown flag '--lr'; did you mean '--agent.learning_rate'?"),
+        (["--agent.lr", "1e-3"], "did you mean '--agent.learning_rate'?"),
+        (["--n_agents", "3"], "did you mean '--agents'?"),
+        (["--config"], "flag --config needs a value, a preset or FILE.toml"),
+        (["--config", "pendulm"], "unknown preset 'pendulm'; did you mean 'pendulum'?"),
+        (["digits", "--config", "mixed"], "two configs: digits and --config mixed"),
+        (["/"], "/ is a folder, not a preset or FILE.toml"),
+        (["--env", ":"], "environment ':'"),
     ],
 )
 def test_every_mistake_is_one_line(argv: list[str], message: str, capsys: Capture) -> None:
     assert message in error_of(capsys, *argv)
+
+
+def test_help_spells_settings_as_files_do_and_names_the_presets(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["help", "train"])
+    text = capsys.readouterr().out
+    assert "--agent.max_grad_norm" in text
+    assert not re.search(r"--[a-z_.]*-[a-z]", text)
+    assert "presets: a2c-classic, digits" in text
+
+
+@pytest.mark.parametrize("flag", ["--agent.max_grad_norm", "--agent.max-grad-norm"])
+def test_both_spellings_of_a_setting_are_taken(flag: str) -> None:
+    assert flags(flag, "0.25") == make_run(agent={"type": "ppo", "max_grad_norm": 0.25})
+
+
+@pytest.mark.parametrize("words", [["64,32"], ["64,", "32"], ["[64, 32]"], ["64", "32"]])
+def test_lists_may_have_commas(words: list[str]) -> None:
+    assert flags("--agent.hidden", *words) == make_run(agent={"type": "ppo", "hidden": [64, 32]})
+
+
+def test_the_config_may_be_named_by_a_flag() -> None:
+    assert (
+        read_command(["--seed", "4", "--config", "digits"])[0]
+        == (read_command(["digits", "--seed", "4"])[0])
+    )
+
+
+def test_a_run_folder_is_no_config(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text(to_toml(make_run()))
+    told = error_of(capsys, str(tmp_path / "run"))
+    assert told.endswith(f"to go on with its run, fdrl train --resume {tmp_path / 'run'}")
+    told = error_of(capsys, "--resume", str(tmp_path / "run" / "config.toml"))
+    assert told.endswith("is not a run folder: it is a file")
+
+
+def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def build(run: Run) -> None:
+        raise MemoryError("Unable to allocate 7 TiB")
+
+    monkeypatch.setattr(fdrl.federation, "Federation", build)
+    assert "not enough memory: Unable to allocate 7 TiB (smaller" in error_of(capsys)
+
+
+def test_a_reader_that_leaves_stops_the_run_and_is_told_how_to_go_on(tmp_path: Path) -> None:
+    code = "import sys; from fdrl.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["train", "--agents", "2", "--steps", "4096", "--out", str(tmp_path / "a")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    told = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 141
+    go_on = f"continue with: fdrl train --resume {tmp_path / 'a'}\n"
+    assert told == f"nobody reads the output any more: stopped; {go_on}"
 
 
 def test_a_misspelt_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: Capture) -> None:
@@ -211,7 +301,7 @@ def test_a_misspelt_key_in_a_file_names_the_nearest(tmp_path: Path, capsys: Capt
     message = error_of(capsys, "my.toml")
     assert message == "my.toml: unknown field 'betta'; did you mean 'beta'? (at strategy)"
     (tmp_path / "my.toml").write_text('agents = "four"\n')
-    assert error_of(capsys, "my.toml") == "my.toml: expected `int`, got 'four' (at agents)"
+    assert error_of(capsys, "my.toml") == "my.toml: expected a whole number, got 'four' (at agents)"
     (tmp_path / "my.toml").write_text("agents = 4\n")
     assert error_of(capsys, "my.toml", "--hetero", "x").startswith("config: unknown type 'x'")
 

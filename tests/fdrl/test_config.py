@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdrl import config
+from fdrl.complaints import in_words
 from fdrl.config import LOCAL_FIELDS, differences, digest, make_run, parse, to_tables, to_toml
 from fdrl.errors import FdrlError
 from fdrl.registry import AGENTS, STRATEGIES
@@ -120,8 +121,8 @@ def test_settings_may_be_names_tables_or_objects() -> None:
             "config: unknown field 'levl'; did you mean 'level'? (at hetero)",
         ),
         ({"proxy": {"type": "soboll"}}, "config: unknown type 'soboll'; did you mean 'sobol'?"),
-        ({"steps": -5}, "config: expected `int` >= 1, got -5 (at steps)"),
-        ({"steps": "many"}, "config: expected `int`, got 'many' (at steps)"),
+        ({"steps": -5}, "config: expected a whole number of at least 1, got -5 (at steps)"),
+        ({"steps": "many"}, "config: expected a whole number, got 'many' (at steps)"),
         (
             {"strategy": {"type": "fd", "unit": "step"}},
             "config: unknown value 'step'; did you mean 'steps'? (at strategy.unit)",
@@ -130,7 +131,7 @@ def test_settings_may_be_names_tables_or_objects() -> None:
         ({"agent_kwargs": [{}, {}], "agents": 3}, "agent_kwargs has 2 tables for 3 agents"),
         (
             {"cohorts": [{"agents": 0, "agent": {"type": "ppo"}}]},
-            "config: expected `int` >= 1, got 0 (at cohorts[",
+            "config: expected a whole number of at least 1, got 0 (at cohorts[",
         ),
         (
             {"cohorts": [{"agents": 2, "agent": {"type": "ppo", "gama": 1.0}}]},
@@ -185,13 +186,17 @@ def test_config_files_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("batch", 0, "expected `int` >= 1, got 0 (at strategy.distill.batch)"),
-        ("steps", -1, "expected `int` >= 0, got -1 (at strategy.distill.steps)"),
-        ("passes", -1, "expected `int` >= 0, got -1 (at strategy.distill.passes)"),
-        ("lr", -1e-3, "expected `float` >= 0.0, got -0.001 (at strategy.distill.lr)"),
+        ("batch", 0, "expected a whole number of at least 1, got 0 (at strategy.distill.batch)"),
+        ("steps", -1, "expected a whole number of at least 0, got -1 (at strategy.distill.steps)"),
+        (
+            "passes",
+            -1,
+            "expected a whole number of at least 0, got -1 (at strategy.distill.passes)",
+        ),
+        ("lr", -1e-3, "expected a number of at least 0, got -0.001 (at strategy.distill.lr)"),
         ("lr", float("inf"), "expected a finite number, got inf (at strategy.distill.lr)"),
-        ("max_grad_norm", -1.0, "`float` >= 0.0, got -1.0 (at strategy.distill.max_grad_norm)"),
-        ("kl_limit", float("nan"), "`float` >= 0.0, got nan (at strategy.distill.kl_limit)"),
+        ("max_grad_norm", -1.0, "of at least 0, got -1.0 (at strategy.distill.max_grad_norm)"),
+        ("kl_limit", float("nan"), "of at least 0, got nan (at strategy.distill.kl_limit)"),
     ],
 )
 def test_distillation_has_bounds(field: str, value: float, message: str) -> None:
@@ -206,3 +211,37 @@ def test_numbers_are_finite_everywhere() -> None:
         parse({"cohorts": [{"agents": 1, "agent": {"type": "ppo", "vf_coef": float("inf")}}]})
     # what a table holds is the environment's to judge
     assert make_run(env_kwargs={"x": float("inf")}).env_kwargs == {"x": float("inf")}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("Expected `int` >= 1", "expected a whole number of at least 1"),
+        ("Expected `float` < 0.5", "expected a number below 0.5"),
+        ("Expected `float` > 0.0", "expected a number above 0"),
+        ("Expected `int | null`", "expected a whole number"),
+        ("Expected `array | str`", "expected a list or text"),
+        ("Expected `array` of length >= 2", "expected a list with at least 2 entries"),
+        ("Expected `object`", "expected a table"),
+        ("Expected `bool`", "expected true or false"),
+        ("Invalid something", "invalid something"),
+    ],
+)
+def test_types_are_said_in_words(theirs: str, ours: str) -> None:
+    assert in_words(theirs) == ours
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"steps": [1]}, "expected a whole number, got [1] (at steps)"),
+        ({"steps": {"a": 1}}, "expected a whole number, got a table (at steps)"),
+        ({"tensorboard": 1}, "expected true or false, got 1 (at tensorboard)"),
+        ({"steps": True}, "expected a whole number, got true (at steps)"),
+        ({"cohorts": [{"agents": 2}]}, "'agent' is missing (at cohorts[0])"),
+    ],
+)
+def test_what_was_given_is_said_as_toml_has_it(tables: dict[str, Any], message: str) -> None:
+    with pytest.raises(FdrlError) as error:
+        parse(tables)
+    assert str(error.value) == f"config: {message}"

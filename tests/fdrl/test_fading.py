@@ -180,8 +180,8 @@ def test_the_config_chooses_the_channel():
     ("fields", "text"),
     [
         ({"deadline_slots": 0}, "deadline of 0 slots: even the smallest one needs 1 slot"),
-        ({"deadline_slots": -1}, r">= 0, got -1 \(at channel.deadline_slots\)"),
-        ({"distance": -5.0}, r"> 0.0, got -5.0 \(at channel.distance\)"),
+        ({"deadline_slots": -1}, r"of at least 0, got -1 \(at channel.deadline_slots\)"),
+        ({"distance": -5.0}, r"above 0, got -5.0 \(at channel.distance\)"),
         ({"noise": float("inf")}, r"finite number, got inf \(at channel.noise\)"),
         ({"rate": "adaptve"}, "did you mean 'adaptive'"),
         ({"type": "fadng"}, "unknown type 'fadng'; did you mean 'fading'"),

@@ -321,6 +321,16 @@ def test_from_one_seed_no_order_is_concluded(tmp_path: Path) -> None:
     assert not re.search(r"\[\d+\.\d, \d+\.\d\]", text)
 
 
+def test_runs_of_one_method_in_different_settings_are_not_said_to_be_compared(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path / "a", "fd", 0, steps=1000)
+    write_run(tmp_path / "b", "local", 0, steps=2000)
+    said = verdict.summary(grouped(tmp_path))
+    assert said.startswith("2 of 2 runs finished, in 2 settings. No setting (")
+    assert "which one is better" not in said
+
+
 def test_few_seeds_say_so(tmp_path: Path) -> None:
     found = grouped(write_many(tmp_path, {"fd": [500, 490], "local": [100, 110]}))
     assert "No method has more than 2 seeds" in verdict.summary(found)

@@ -3,6 +3,7 @@
 import stable_baselines3
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 
 class Counts(BaseCallback):
@@ -27,3 +28,35 @@ def own_model(env):
         device="cpu",
     )
     return model, Counts()
+
+
+def gentle(left):
+    """A schedule that any process can import."""
+    return 1e-3 * left
+
+
+def counts():
+    """Make a callback."""
+    return Counts()
+
+
+class SmallPolicy(ActorCriticPolicy):
+    """A policy class of the user's own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, "net_arch": [6]})
+
+
+def small_model(env):
+    """What the tests' own model object is, made by a function."""
+    return stable_baselines3.PPO(
+        "MlpPolicy",
+        env,
+        n_steps=32,
+        batch_size=16,
+        n_epochs=2,
+        learning_rate=gentle,
+        clip_range=0.1,
+        policy_kwargs={"net_arch": [8], "activation_fn": torch.nn.ReLU},
+        device="cpu",
+    )

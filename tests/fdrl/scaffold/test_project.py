@@ -137,3 +137,27 @@ def test_mistakes_on_the_command_line(
 ) -> None:
     assert cli.main(argv) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["env", "agent", "strategy"])
+def test_the_next_steps_work_in_a_fresh_environment(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bare ``pytest`` may be another environment's, and an install of fdrl alone has none."""
+    assert cli.main(["new", kind, "my_thing", "--into", str(tmp_path)]) == 0
+    readme = (tmp_path / "my_thing" / "README.md").read_text()
+    for text in (capsys.readouterr().out, readme):
+        assert "pip install -e . pytest" in text
+        assert "python -m pytest" in text
+
+
+def test_a_name_of_a_project_that_is_not_installed_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["new", "env", "my_unseen", "--into", str(tmp_path)]) == 0
+    monkeypatch.chdir(tmp_path / "my_unseen")
+    for words in (["train", "train.toml"], ["train", "--strategy", "my_unseen"]):
+        capsys.readouterr()
+        assert cli.main(words) == 2
+        told = capsys.readouterr().err
+        assert told.endswith("the project in this folder is not installed yet: pip install -e .\n")

@@ -58,10 +58,10 @@ def test_each_number_of_owners_occurs_once() -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"widths": [0, 8]}, r"expected `int` >= 1, got 0 \(at widths\[0\]\)"),
+        ({"widths": [0, 8]}, r"expected a whole number of at least 1, got 0 \(at widths\[0\]\)"),
         ({"widths": [8]}, "a slope needs at least two widths"),
         ({"widths": [8, 8]}, "a width is given twice"),
-        ({"weight": -0.5}, r"expected `float` >= 0.0, got -0.5 \(at weight\)"),
+        ({"weight": -0.5}, r"expected a number of at least 0, got -0.5 \(at weight\)"),
         ({"weight": float("inf")}, "expected a finite number, got inf"),
         ({"workers": 1}, "co-distillation needs at least 2 workers, got 1"),
         ({"lr": 0.0}, r"got 0.0 \(at lr\)"),
