@@ -49,16 +49,14 @@ class Abandoned(Exception):
 class Joint:
     """W worlds, W = teams * E copies: world t * E + e is copy e of team t.
 
-    `roles` are the agents (indices) of each role; `strict`: an agent that leaves before the
-    others is an error, because learners cannot yet leave out the steps it does not take.
+    `roles` are the agents (indices) of each role.
     """
 
     def __init__(
-        self, env: MultiVectorEnv, roles: Sequence[tuple[int, ...]], teams: int, copies: int,
-        strict: bool, name: str,
-    ) -> None:  # fmt: skip
-        self.env, self.teams, self.copies, self.strict = env, teams, copies, strict
-        self.name, self.roles = name, tuple(roles)
+        self, env: MultiVectorEnv, roles: Sequence[tuple[int, ...]], teams: int, copies: int
+    ) -> None:
+        self.env, self.teams, self.copies = env, teams, copies
+        self.roles = tuple(roles)
         self.agents = tuple(env.agents)
         self._meeting = threading.Condition()
         self._sitting = set(range(len(self.roles)))
@@ -99,24 +97,13 @@ class Joint:
                 moves[self.agents[i]] = row
         self._said.clear()
         try:
-            self._step = _copied(self.env.step(moves))
-            if self.strict:
-                self._check_present(self._step)
+            self._step = masked(self.env.step(moves))
         except BaseException as error:
             self._error = error
             self._meeting.notify_all()
             raise
         self._turn += 1
         self._meeting.notify_all()
-
-    def _check_present(self, step: MultiStep) -> None:
-        for agent in self.agents:
-            if not step.alive[agent].all():
-                raise FdrlError(
-                    f"environment {self.name!r}: {agent} left before the others did; fdrl cannot "
-                    "train agents that leave a shared world early yet: use an option of the "
-                    "environment that lets all of them end together"
-                )
 
     @property
     def open(self) -> bool:
@@ -142,10 +129,22 @@ class Joint:
                 self._go()
 
 
-def _copied(step: MultiStep) -> MultiStep:
-    """Copy: roles read at their own pace, while a faster one may be steps ahead."""
+def masked(step: MultiStep) -> MultiStep:
+    """Copy a step; what it holds for agents that have left their world becomes 0 and False.
+
+    A copy, because roles read at their own pace, while a faster one may be steps ahead.
+    """
     parts: Any = ({agent: rows.copy() for agent, rows in part.items()} for part in step)
-    return MultiStep(*parts)
+    out = MultiStep(*parts)
+    stays = {
+        a: out.alive[a] & ~(out.terminated[a] | out.truncated[a]) for a in out.alive
+    }
+    again = ~np.logical_or.reduce(list(stays.values()))  # worlds that have started again
+    for agent, alive in out.alive.items():
+        for part in (out.rewards, out.terminated, out.truncated, out.next_observations):
+            part[agent][~alive] = 0
+        out.observations[agent][~(stays[agent] | again)] = 0
+    return out
 
 
 class Seats:
@@ -180,8 +179,10 @@ class Seats:
         by_member = np.asarray(actions).reshape(j.teams, len(self._names), j.copies)
         step = j.say(self.role, by_member.swapaxes(0, 1).reshape(len(self._names), -1))
         rows = self._rows
+        alive = rows(step.alive)
         return Step(rows(step.observations), rows(step.next_observations), rows(step.rewards),
-                    rows(step.terminated), rows(step.truncated))  # fmt: skip
+                    rows(step.terminated), rows(step.truncated),
+                    None if alive.all() else alive)  # fmt: skip
 
     def state(self) -> dict[str, Array]:
         """Return the worlds' state, a row for each copy."""

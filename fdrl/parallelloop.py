@@ -101,9 +101,11 @@ class ParallelLoop:
                 raise EnvFault("shape", f"{self._where(w)}: step said nothing of {agent}")
             self._show(w, i, seen[agent], self._next, "step")
             self._rewards[i, w] = rewards[agent]
-            self._terminated[i, w] = bool(terminated[agent])
-            self._truncated[i, w] = bool(truncated[agent]) and not bool(terminated[agent])
-            self._present[i, w] = not (terminated[agent] or truncated[agent])
+            cut = bool(truncated[agent])
+            # Whoever is gone without a word has ended too: nobody asks for its actions any more.
+            ended = bool(terminated[agent]) or not (cut or agent in self._envs[w].agents)
+            self._terminated[i, w], self._truncated[i, w] = ended, cut and not ended
+            self._present[i, w] = not (ended or cut)
         if not np.isfinite(self._rewards[:, w]).all():
             raise EnvFault("finite", f"{self._where(w)}: step gave the rewards {rewards}")
         self._check_agents(w, seen)

@@ -91,25 +91,23 @@ class Teams:
             leaf(self.seed, Purpose.ENV, t, e)
             for t in range(len(self.world_kwargs)) for e in range(copies)
         ]  # fmt: skip
-        return self._seat(("train", copies), role, copies, seeds, strict=True)
+        return self._seat(("train", copies), role, copies, seeds)
 
     def evaluation(self, role: int, episodes: int, seed: int, held_out: bool) -> Seats:
         """Return a role's seats in fresh worlds, one an episode; episode j has one seed."""
         branch = (Purpose.HELD_OUT, 0) if held_out else (Purpose.EVALUATION,)
         seeds = [leaf(seed, *branch, j) for _ in self.world_kwargs for j in range(episodes)]
         key = ("evaluate", episodes, seed, held_out)
-        return self._seat(key, role, episodes, seeds, strict=False)
+        return self._seat(key, role, episodes, seeds)
 
     def _seat(
-        self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence], strict: bool
+        self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence]
     ) -> Seats:
         """Take a role's seats; worlds are made by the first role that asks, and shared."""
         with self._lock:
             if key not in self._open:
                 env = self._worlds(copies, seeds, str(key[0]))
-                joint = Joint(
-                    env, self.team.roles, len(self.world_kwargs), copies, strict, self.team.name
-                )
+                joint = Joint(env, self.team.roles, len(self.world_kwargs), copies)
                 self._open[key] = (joint, set())
                 self.joints = [*(j for j in self.joints if j.open), joint]
             joint, seated = self._open[key]
@@ -168,7 +166,8 @@ class RoleFactory(EnvFactory):
     def _wander(self, branch: int, steps: int) -> NDArray[np.float32]:
         """Let everybody act at random in a public world; return what this role saw in turn.
 
-        At step t its member t % members is asked, so [steps + 1, *O] cost that many world steps.
+        At step t its member t % members is asked, or the next one that is still there, so
+        [steps + 1, *O] cost that many world steps. While none of them is, the last row repeats.
         """
         team = self.teams.team
         where = (self.seed, Purpose.PROXY, branch)
@@ -182,9 +181,8 @@ class RoleFactory(EnvFactory):
         seen[0] = worlds.reset()[names[0]][0]
         for t in range(1, steps + 1):
             moved = worlds.step({a: draw.integers(n, size=1) for a, n in counts.items()})
-            name = names[t % len(names)]
-            after = moved.next_observations if moved.alive[name][0] else moved.observations
-            seen[t] = after[name][0]
+            there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
+            seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
         worlds.close()
         return seen
 
