@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
 from fdrl.multi import MultiStep, MultiVectorEnv
+from fdrl.parallel import resting
 from fdrl.vector import Step
 
 Array = NDArray[Any]
@@ -74,7 +75,7 @@ class Joint:
             return self._first
 
     def say(self, role: int, actions: Array) -> MultiStep:
-        """Wait until every role has said its actions [members, W]; return the step."""
+        """Wait until every role has said its actions [members, W, ...]; return the step."""
         with _handed_over(), self._meeting:
             turn = self._turn
             self._said[role] = actions
@@ -91,7 +92,7 @@ class Joint:
         if not self._sitting or not self._sitting <= self._said.keys():
             return
         worlds = self.teams * self.copies
-        moves = {a: np.zeros(worlds, np.int64) for a in self.agents}
+        moves = {a: resting(s, worlds) for a, s in self.env.action_spaces.items()}
         for role, actions in self._said.items():
             for row, i in zip(actions, self.roles[role], strict=True):
                 moves[self.agents[i]] = row
@@ -176,8 +177,9 @@ class Seats:
     def step(self, actions: Array) -> Step:
         """Advance the worlds by this role's actions [n] and everybody else's."""
         j = self.joint
-        by_member = np.asarray(actions).reshape(j.teams, len(self._names), j.copies)
-        step = j.say(self.role, by_member.swapaxes(0, 1).reshape(len(self._names), -1))
+        members, tail = len(self._names), np.shape(actions)[1:]
+        by_member = np.asarray(actions).reshape(j.teams, members, j.copies, *tail)
+        step = j.say(self.role, by_member.swapaxes(0, 1).reshape(members, -1, *tail))
         rows = self._rows
         alive = rows(step.alive)
         return Step(rows(step.observations), rows(step.next_observations), rows(step.rewards),

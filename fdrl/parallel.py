@@ -11,9 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
+from fdrl.errors import FdrlError, short
+from fdrl.flatten import as_flat
 from fdrl.gymenv import check_spaces
 from fdrl.multi import MultiVectorEnv
 from fdrl.registry import ENVS, PARALLEL, EnvSpec, load_object
@@ -29,7 +32,9 @@ class TeamSpec:
     name: str
     agents: tuple[str, ...]
     observation_spaces: tuple[spaces.Box, ...]
-    action_spaces: tuple[spaces.Discrete, ...]
+    action_spaces: tuple[spaces.Discrete | spaces.Box, ...]
+    shown: tuple[spaces.Space[Any], ...]
+    """What agents see before it is flattened to `observation_spaces`."""
     open: Opener
     """Makes one world, called with keyword arguments."""
     roles: tuple[tuple[int, ...], ...]
@@ -128,23 +133,43 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
     vectorized = getattr(env.unwrapped, "vectorized", None)
     env.close()
     for agent, observations, actions in zip(agents, seen, moves, strict=True):
-        if not isinstance(actions, spaces.Discrete):
-            raise FdrlError(
-                f"environment {name!r}, {agent}: action space {actions}; with several agents in "
-                "one world only Discrete is supported"
-            )
-        if isinstance(observations, spaces.Discrete):
-            continue
-        check_spaces(f"{name}, {agent}", observations, actions)
-    boxes = tuple(as_box(s) for s in seen)
+        check_spaces(f"{name}, {agent}", as_flat(observations)[1], actions)
+    shown, boxes = (tuple(part) for part in zip(*(as_flat(s) for s in seen), strict=True))
     found = _roles(agents, boxes, moves)
     roles = _forced(name, agents, boxes, moves, json.loads(groups)) if groups != "null" else found
-    return TeamSpec(name, agents, boxes, moves, made, roles, vectorized)
+    return TeamSpec(name, agents, boxes, moves, shown, made, roles, vectorized)
 
 
-def as_box(space: Any) -> spaces.Box:
-    """Return a flat Box: of a Discrete space, its one-hot encoding."""
-    return spaces.Box(0.0, 1.0, (int(space.n),)) if isinstance(space, spaces.Discrete) else space
+def said_of_team(team: TeamSpec) -> str | None:
+    """Say in a line which observations are flattened; None if none are."""
+    changed = {
+        f"{short(before)} to {after.shape}"
+        for before, after in zip(team.shown, team.observation_spaces, strict=True)
+        if before is not after
+    }
+    if not changed:
+        return None
+    return f"environment {team.name!r}: its observations are flattened, {', '.join(sorted(changed))}"
+
+
+def resting(space: Any, worlds: int) -> NDArray[Any]:
+    """Return what is done for an agent that nobody plays: action 0 [W], or nearest to 0 [W, D]."""
+    if isinstance(space, spaces.Discrete):
+        return np.zeros(worlds, np.int64)
+    nearest = np.clip(np.zeros(space.shape), space.low, space.high).astype(np.float32)
+    return np.repeat(nearest[None], worlds, axis=0)
+
+
+def random_moves(
+    moves: Mapping[str, Any], draw: np.random.Generator
+) -> dict[str, NDArray[Any]]:
+    """Draw an action of every agent in one world, by its space: [1] from 0, or [1, D]."""
+    return {
+        agent: draw.integers(int(space.n), size=1)
+        if isinstance(space, spaces.Discrete)
+        else draw.uniform(space.low, space.high, (1, *space.shape)).astype(np.float32)
+        for agent, space in moves.items()
+    }
 
 
 def open_world(name: str, made: Opener, kwargs: Mapping[str, Any]) -> Any:

@@ -21,7 +21,8 @@ from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.joint import Joint, Nowhere, Seats
 from fdrl.multi import MultiVectorEnv
-from fdrl.parallel import TeamSpec, team_spec
+from fdrl.notices import say_once
+from fdrl.parallel import TeamSpec, random_moves, said_of_team, team_spec
 from fdrl.parallelloop import make_worlds
 from fdrl.registry import EnvSpec
 from fdrl.seeding import Purpose, generator, leaf
@@ -176,11 +177,11 @@ class RoleFactory(EnvFactory):
         )
         draw = generator(*where, 1)
         names = [team.agents[i] for i in team.roles[self.role]]
-        counts = {a: int(s.n) for a, s in zip(team.agents, team.action_spaces, strict=True)}
+        moves = dict(zip(team.agents, team.action_spaces, strict=True))
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
         seen[0] = worlds.reset()[names[0]][0]
         for t in range(1, steps + 1):
-            moved = worlds.step({a: draw.integers(n, size=1) for a, n in counts.items()})
+            moved = worlds.step(random_moves(moves, draw))
             there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
             seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
         worlds.close()
@@ -219,4 +220,6 @@ def make_teams(
                 "must be the same"
             )
     kwargs = tuple({**env_kwargs, **own[t * n]} for t in range(agents // n))
+    if said := said_of_team(team):
+        say_once(said)
     return Teams(team, kwargs, seed)
