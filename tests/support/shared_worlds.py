@@ -61,3 +61,47 @@ class Pair(ParallelEnv):  # type: ignore[misc]
 
 def pair(**kwargs: Any) -> ParallelEnv:  # type: ignore[type-arg]
     return Pair(**kwargs)
+
+
+class Leaver(ParallelEnv):  # type: ignore[misc]
+    """`agent_1` gets 10 a step and leaves after 2, `agent_0` gets 1 a step, and it ends after 4.
+
+    Agents see [step, own number]. `how` agent_1 leaves: "terminated", "truncated" or, without a
+    word, "vanishes".
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "leaver"}
+
+    def __init__(self, how: str = "terminated", render_mode: str | None = None) -> None:
+        self.possible_agents = ["agent_0", "agent_1"]
+        self.agents: list[str] = []
+        self.how, self.t = how, 0
+        self._seen = {a: spaces.Box(0.0, 9.0, (2,)) for a in self.possible_agents}
+        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
+
+    def observation_space(self, agent: str) -> Any:
+        return self._seen[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self._moves[agent]
+
+    def _look(self) -> dict[str, Any]:
+        return {a: np.array([self.t, int(a[-1])], np.float32) for a in self.agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.agents, self.t = self.possible_agents[:], 0
+        return self._look(), {a: {} for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> Any:
+        assert sorted(actions) == self.agents
+        self.t += 1
+        here, seen = self.agents[:], self._look()
+        over = {a: self.t == (4 if a == "agent_0" else 2) for a in here}
+        self.agents = [a for a in here if not over[a]]
+        ends = {how: {a: over[a] and (a == "agent_0") == (how == "terminated") for a in here}
+                for how in ("terminated", "truncated")}  # fmt: skip
+        if self.how != "truncated":
+            ends = {how: {a: over[a] and how == "terminated" and (a == "agent_0" or
+                          self.how == how) for a in here} for how in ends}  # fmt: skip
+        rewards = {a: 1.0 if a == "agent_0" else 10.0 for a in here}
+        return seen, rewards, ends["terminated"], ends["truncated"], {a: {} for a in here}
