@@ -108,7 +108,8 @@ def objective(batch: Batch, settings: A2C) -> ActorCritic:
     advantages = batch.advantages
     return objective_of(batch.actions)(
         actions=batch.actions,
-        advantages=normalize(advantages, batch.shares) if settings.normalize_advantage
+        advantages=normalize(advantages, batch.shares)
+        if settings.normalize_advantage
         else advantages,
         targets=batch.returns,
         old_log_probs=batch.log_probs,

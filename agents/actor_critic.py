@@ -295,7 +295,8 @@ class ActorCritics(Policies):
     def update(self, transitions: Mapping[str, Array]) -> Metrics:
         """Learn from transitions [1, T, E', ...]; needs a cohort of one agent.
 
-        With `alive` among them, only from those where it says so. The learning-rate schedule moves as if the one agent had taken T steps in its own copies.
+        With `alive` among them, only from those where it says so. The learning-rate schedule
+        moves as if the one agent had taken T steps in its own copies.
         """
         if len(self.ids) != 1:
             raise FdrlError(f"update needs a cohort of one agent, this one has {len(self.ids)}")

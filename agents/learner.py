@@ -54,7 +54,9 @@ class Batch:
     def part(self, start: int, stop: int) -> Batch:
         """Return rows start..stop-1 of every agent, as views."""
         cut: dict[str, Any] = {n: getattr(self, n)[:, start:stop] for n in ARRAYS}
-        return Batch(**cut, shares=None if self.counts is None else shares(self.counts, start, stop))
+        return Batch(
+            **cut, shares=None if self.counts is None else shares(self.counts, start, stop)
+        )
 
 
 ARRAYS = ("observations", "actions", "log_probs", "values", "advantages", "returns")

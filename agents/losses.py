@@ -104,7 +104,9 @@ class ActorCritic:
 
     def _share(self, rows: slice) -> np.float32 | Floats:
         """Return what each of `rows` counts in the mean: a number, or [K, b]."""
-        return np.float32(1 / self.actions.shape[1]) if self.shares is None else self.shares[:, rows]
+        return (
+            np.float32(1 / self.actions.shape[1]) if self.shares is None else self.shares[:, rows]
+        )
 
     def gradient(self, logits: Floats, values: Floats, rows: slice) -> Doubles:
         """Overwrite outputs by slopes; see `Objective`."""

@@ -133,7 +133,8 @@ def objective(part: Batch, settings: PPO) -> ActorCritic:
     advantages = part.advantages
     return objective_of(part.actions)(
         actions=part.actions,
-        advantages=normalize(advantages, part.shares) if settings.normalize_advantage
+        advantages=normalize(advantages, part.shares)
+        if settings.normalize_advantage
         else advantages,
         targets=part.returns,
         old_log_probs=part.log_probs,

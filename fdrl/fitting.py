@@ -20,14 +20,15 @@ from fdrl.proxy_settings import Mix, ProxySettings, Rollout, Uniform, Visited
 from fdrl.team import Teams
 
 
-def fitted(run: Run, envs: EnvFactory) -> Run:
+def fitted(run: Run, envs: EnvFactory | Teams) -> Run:
     """Return the run with other proxies if observations have too many components for a grid.
 
     The cells of a grid are numbered, which ends at 2**63 of them. Where the strategy's own default
     needs more, states that a random policy visits take its place (uniform ones, where there is no
     server to visit any). Proxies that the user chose are left alone, and may be refused.
     """
-    proxy, width = run.proxy, math.prod(envs.observation_shape)
+    proxy, known = run.proxy, envs.roles if isinstance(envs, Teams) else (envs,)
+    width = max(math.prod(role.observation_shape) for role in known)
     chosen = msgspec.to_builtins(proxy) != msgspec.to_builtins(_default(run))
     if not isinstance(proxy, Mix | Visited) or chosen or proxy.bins**width < 2**63:
         return run
@@ -56,13 +57,13 @@ def check_air(run: Run, envs: EnvFactory | Teams) -> None:
                 "channel.type)"
             )
         return
-    if isinstance(envs, Teams):
-        if len(envs.roles) > 1:
-            raise FdrlError(
-                "config: agents of several roles cannot add up in the air: use mac-digital (at "
-                "channel.type)"
-            )
-    elif envs.gaussian and hasattr(run.strategy, "gaussians"):
+    roles = envs.roles if isinstance(envs, Teams) else (envs,)
+    if len(roles) > 1:
+        raise FdrlError(
+            "config: agents of several roles cannot add up in the air: use mac-digital (at "
+            "channel.type)"
+        )
+    if roles[0].gaussian and hasattr(run.strategy, "gaussians"):
         raise FdrlError(
             "config: means and standard deviations cannot add up in the air: use mac-digital, or "
             "fedavg (at channel.type)"

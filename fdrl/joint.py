@@ -137,9 +137,7 @@ def masked(step: MultiStep) -> MultiStep:
     """
     parts: Any = ({agent: rows.copy() for agent, rows in part.items()} for part in step)
     out = MultiStep(*parts)
-    stays = {
-        a: out.alive[a] & ~(out.terminated[a] | out.truncated[a]) for a in out.alive
-    }
+    stays = {a: out.alive[a] & ~(out.terminated[a] | out.truncated[a]) for a in out.alive}
     again = ~np.logical_or.reduce(list(stays.values()))  # worlds that have started again
     for agent, alive in out.alive.items():
         for part in (out.rewards, out.terminated, out.truncated, out.next_observations):

@@ -172,7 +172,7 @@ def check_transitions(
 
     At most `most_steps` = T * E steps, with exactly the arrays `TRANSITION_NAMES`. With `gaussian`
     actions are [T, E, n_actions] floats. Of agents that had left a shared world only the m steps
-    that they took travel: then a sixth array `alive` [T, E] says which, and the others are [m, ...].
+    that they took travel: one more array `alive` [T, E] says which, and the others are [m, ...].
     """
     require(isinstance(message, Transitions), f"expected Transitions, got {type(message).__name__}")
     assert isinstance(message, Transitions)

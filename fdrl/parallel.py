@@ -149,7 +149,9 @@ def said_of_team(team: TeamSpec) -> str | None:
     }
     if not changed:
         return None
-    return f"environment {team.name!r}: its observations are flattened, {', '.join(sorted(changed))}"
+    return (
+        f"environment {team.name!r}: its observations are flattened, {', '.join(sorted(changed))}"
+    )
 
 
 def resting(space: Any, worlds: int) -> NDArray[Any]:
@@ -160,9 +162,7 @@ def resting(space: Any, worlds: int) -> NDArray[Any]:
     return np.repeat(nearest[None], worlds, axis=0)
 
 
-def random_moves(
-    moves: Mapping[str, Any], draw: np.random.Generator
-) -> dict[str, NDArray[Any]]:
+def random_moves(moves: Mapping[str, Any], draw: np.random.Generator) -> dict[str, NDArray[Any]]:
     """Draw an action of every agent in one world, by its space: [1] from 0, or [1, D]."""
     return {
         agent: draw.integers(int(space.n), size=1)

@@ -101,9 +101,7 @@ class Teams:
         key = ("evaluate", episodes, seed, held_out)
         return self._seat(key, role, episodes, seeds)
 
-    def _seat(
-        self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence]
-    ) -> Seats:
+    def _seat(self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence]) -> Seats:
         """Take a role's seats; worlds are made by the first role that asks, and shared."""
         with self._lock:
             if key not in self._open:

@@ -59,7 +59,8 @@ def test_rows_that_count_come_first_and_share_the_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "advantages"), [("terminated", [9.5, 6]), ("truncated", [10, 8]), ("vanishes", [9.5, 6])]
+    ("how", "advantages"),
+    [("terminated", [9.5, 6]), ("truncated", [10, 8]), ("vanishes", [9.5, 6])],
 )
 def test_advantages_and_returns_by_hand(how: str, advantages: list[float]) -> None:
     # agent_1: deltas 10 + 4/2 - 4 = 8 and, its end, 10 - 4 = 6, or cut off, 10 + 4/2 - 4 = 8
@@ -120,7 +121,13 @@ def test_the_gradient_is_that_of_rows_that_count_alone(kind: Any, continuous: bo
     counts, x = np.array([24, 8]), rng.standard_normal((2, 32, 3)).astype(np.float32)
     normal = rng.standard_normal((4, 2, 32)).astype(np.float32)
     actions = rng.standard_normal((2, 32, 2)).astype(np.float32)
-    made = partial(GaussianActorCritic if continuous else ActorCritic, clip_range=0.2, clip_range_vf=0.3, ent_coef=0.1, vf_coef=0.5)
+    made = partial(
+        GaussianActorCritic if continuous else ActorCritic,
+        clip_range=0.2,
+        clip_range_vf=0.3,
+        ent_coef=0.1,
+        vf_coef=0.5,
+    )
     moves = actions if continuous else (actions[..., 0] > 0).astype(np.int64)
     metrics = network.backward(x, made(moves, *normal, shares=shares(counts, 0, 32)))
     whole = network.grad.copy()
@@ -162,12 +169,13 @@ def test_agents_with_unequal_rows_learn_as_they_would_alone(own: Any) -> None:
             assert said[name][k] == alone[name][0], name
 
 
+SMALL_PPO = ppo.PPO(n_envs=2, n_steps=4, batch_size=4, n_epochs=2, hidden=(4,))
+SMALL_A2C = a2c.A2C(n_envs=2, n_steps=4, hidden=(4,), normalize_advantage=True)
 GARBAGE = st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -7.0, 0.5])
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.data(), st.sampled_from([ppo.PPO(n_envs=2, n_steps=4, batch_size=4, n_epochs=2,
-       hidden=(4,)), a2c.A2C(n_envs=2, n_steps=4, hidden=(4,), normalize_advantage=True)]))  # fmt: skip
+@given(st.data(), st.sampled_from([SMALL_PPO, SMALL_A2C]))
 def test_what_masked_rows_hold_never_changes_a_parameter(data: st.DataObject, own: Any) -> None:
     module = ppo if isinstance(own, ppo.PPO) else a2c
     flags = data.draw(st.lists(st.booleans(), min_size=8, max_size=8).filter(any))

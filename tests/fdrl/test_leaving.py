@@ -155,7 +155,9 @@ def test_check_says_how_many_leave(capsys: pytest.CaptureFixture[str]) -> None:
     found = check_parallel_env(LEAVER)
     assert [f.level for f in found] == ["ok"] * 4
     said = found[-1].message
-    assert "an episode of 4 random steps: 1 of 2 agents leave before the others do (agent_1)" in said
+    assert (
+        "an episode of 4 random steps: 1 of 2 agents leave before the others do (agent_1)" in said
+    )
     assert main(["check", DRONES]) == 0
     assert "agents leave before the others do" in capsys.readouterr().out
 
