@@ -45,7 +45,8 @@ class Federation:
         self.envs = build.environments(run)
         check_air(run, self.envs)
         self.together = together(self.envs)
-        self.run = run = fitted(run, self.envs)
+        if isinstance(self.envs, EnvFactory):
+            self.run = run = fitted(run, self.envs)
         self.clients: list[CohortClient] = build.make_clients(run, run.threads, self.envs)
         facts = [
             build.cohort_facts(client.cohort, group.settings)

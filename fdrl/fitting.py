@@ -20,15 +20,14 @@ from fdrl.proxy_settings import Mix, ProxySettings, Rollout, Uniform, Visited
 from fdrl.team import Teams
 
 
-def fitted(run: Run, envs: EnvFactory | Teams) -> Run:
+def fitted(run: Run, envs: EnvFactory) -> Run:
     """Return the run with other proxies if observations have too many components for a grid.
 
     The cells of a grid are numbered, which ends at 2**63 of them. Where the strategy's own default
     needs more, states that a random policy visits take its place (uniform ones, where there is no
     server to visit any). Proxies that the user chose are left alone, and may be refused.
     """
-    proxy, known = run.proxy, envs.roles if isinstance(envs, Teams) else (envs,)
-    width = max(math.prod(role.observation_shape) for role in known)
+    proxy, width = run.proxy, math.prod(envs.observation_shape)
     chosen = msgspec.to_builtins(proxy) != msgspec.to_builtins(_default(run))
     if not isinstance(proxy, Mix | Visited) or chosen or proxy.bins**width < 2**63:
         return run

@@ -20,6 +20,7 @@ from fdrl.flatten import as_flat
 from fdrl.gymenv import check_spaces
 from fdrl.multi import MultiVectorEnv
 from fdrl.registry import ENVS, PARALLEL, EnvSpec, load_object
+from fdrl.turns import check_missing, check_turns
 
 Opener = Callable[..., Any]
 Vectorizer = Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], MultiVectorEnv]
@@ -65,12 +66,15 @@ def opener(name: str) -> Opener | None:
         found = getattr(importlib.import_module(module_name), attribute, None)
         if found is None:
             found = importlib.import_module(f"{module_name}.{attribute}")
-    except ImportError:
+    except ImportError as error:
+        check_missing(name, error)
         return None  # `find_env` says what is missing
     if isinstance(found, types.ModuleType):
         made = getattr(found, "parallel_env", None)
+        if not callable(made):
+            check_turns(name, getattr(found, "env", getattr(found, "raw_env", None)))
         return made if callable(made) else None
-    return _factory(found)
+    return _factory(name, found)
 
 
 def _registered(name: str) -> Opener | None:
@@ -85,20 +89,18 @@ def _registered(name: str) -> Opener | None:
     if name in pettingzoo.parallel_registry:
         return functools.partial(pettingzoo.make, "parallel", name)
     if name in pettingzoo.aec_registry:
-        raise FdrlError(
-            f"environment {name!r}: its agents take turns; supported are those that act at the "
-            "same time (PettingZoo's parallel API)"
-        )
+        check_turns(name, functools.partial(pettingzoo.make, "aec", name))
     return None
 
 
-def _factory(found: Any) -> Opener | None:
+def _factory(name: str, found: Any) -> Opener | None:
     """Return a class or function that makes a `ParallelEnv`; to know of a function, call it."""
     if not callable(found) or isinstance(found, EnvSpec):
         return None
     from pettingzoo import ParallelEnv
 
     if inspect.isclass(found):
+        check_turns(name, found)
         return found if issubclass(found, ParallelEnv) else None
     returns = getattr(found, "__annotations__", {}).get("return")
     if returns is not None and "Parallel" in str(returns):
@@ -107,6 +109,7 @@ def _factory(found: Any) -> Opener | None:
         env = found()
     except Exception:
         return None
+    check_turns(name, env)
     made = isinstance(env, ParallelEnv)
     env.close() if hasattr(env, "close") else None
     return found if made else None
