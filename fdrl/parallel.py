@@ -8,7 +8,7 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from fdrl.errors import FdrlError, short
 from fdrl.flatten import as_flat
 from fdrl.gymenv import check_spaces
 from fdrl.multi import MultiVectorEnv
-from fdrl.registry import ENVS, PARALLEL, EnvSpec, load_object
+from fdrl.registry import ENVS, PARALLEL, EnvSpec, Physics, load_object
 from fdrl.turns import check_missing, check_turns
 
 Opener = Callable[..., Any]
@@ -40,6 +40,8 @@ class TeamSpec:
     """Makes one world, called with keyword arguments."""
     roles: tuple[tuple[int, ...], ...]
     """Agents (indices) that share proxies and parameters: by spaces and name, or as told."""
+    physics: Mapping[str, Physics] = field(default_factory=dict)
+    """Arguments, one number an agent, that heterogeneity may vary: the class's `physics`."""
     vectorized: Vectorizer | None = None
     """Makes many worlds that step together, if the environment's class can."""
 
@@ -133,6 +135,9 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
         raise FdrlError(f"environment {name!r} does not list its possible_agents")
     seen = tuple(env.observation_space(a) for a in agents)
     moves = tuple(env.action_space(a) for a in agents)
+    physics = getattr(env.unwrapped, "physics", None)
+    known = physics if isinstance(physics, Mapping) else {}
+    known = {name: p for name, p in known.items() if isinstance(p, Physics)}
     vectorized = getattr(env.unwrapped, "vectorized", None)
     env.close()
     for agent, observations, actions in zip(agents, seen, moves, strict=True):
@@ -140,7 +145,7 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
     shown, boxes = (tuple(part) for part in zip(*(as_flat(s) for s in seen), strict=True))
     found = _roles(agents, boxes, moves)
     roles = _forced(name, agents, boxes, moves, json.loads(groups)) if groups != "null" else found
-    return TeamSpec(name, agents, boxes, moves, shown, made, roles, vectorized)
+    return TeamSpec(name, agents, boxes, moves, shown, made, roles, known, vectorized)
 
 
 def said_of_team(team: TeamSpec) -> str | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
-from fdrl.heterogeneity import Heterogeneity, Nothing
+from fdrl.heterogeneity import Heterogeneity, Nothing, agent_kwargs
 from fdrl.joint import Joint, Nowhere, Seats
 from fdrl.multi import MultiVectorEnv
 from fdrl.notices import say_once
@@ -77,8 +77,12 @@ class Teams:
     @property
     def kwargs(self) -> tuple[dict[str, Any], ...]:
         """What is particular about each agent of the run: who it is, and its team's world."""
+        names, varied = self.team.agents, self.team.physics
         return tuple(
-            {"agent": name, **given} for given in self.world_kwargs for name in self.team.agents
+            {"agent": name}
+            | {k: v[i] if k in varied and isinstance(v, list) else v for k, v in given.items()}
+            for given in self.world_kwargs
+            for i, name in enumerate(names)
         )
 
     @property
@@ -205,11 +209,6 @@ def make_teams(
             f"config: {env!r} has {n} agents in a world ({', '.join(team.agents)}), so agents "
             f"must be a multiple of {n}, not {agents}"
         )
-    if not isinstance(hetero, Nothing):
-        raise FdrlError(
-            f"config: hetero does not apply to {env!r}, whose physics fdrl does not know; give "
-            "teams different agent_kwargs"
-        )
     own = [dict(given) for given in per_agent] or [{}] * agents
     for t in range(agents // n):
         if any(given != own[t * n] for given in own[t * n : (t + 1) * n]):
@@ -217,7 +216,39 @@ def make_teams(
                 f"config: agents {t * n} to {t * n + n - 1} share a world, so their agent_kwargs "
                 "must be the same"
             )
-    kwargs = tuple({**env_kwargs, **own[t * n]} for t in range(agents // n))
+    kwargs = _varied(team, [{**env_kwargs, **own[t * n]} for t in range(agents // n)], hetero)
     if said := said_of_team(team):
         say_once(said)
     return Teams(team, kwargs, seed)
+
+
+def _varied(
+    team: TeamSpec, kwargs: Sequence[Mapping[str, Any]], hetero: Heterogeneity
+) -> tuple[Mapping[str, Any], ...]:
+    """Return each team's arguments of its worlds, with a list of what its agents differ in.
+
+    As elsewhere, heterogeneity spreads around what is given; lists that name each agent's own
+    value are left alone.
+    """
+    if isinstance(hetero, Nothing):
+        return tuple(kwargs)
+    if not team.physics:
+        raise FdrlError(
+            f"config: hetero does not apply to {team.name!r}, whose physics fdrl does not know; "
+            "give teams different agent_kwargs"
+        )
+    n, out = len(team.agents), []
+    for t, given in enumerate(kwargs):
+        physics = {
+            name: replace(p, default=float(given.get(name, p.default)))
+            for name, p in team.physics.items()
+            if not isinstance(given.get(name), (list, tuple))
+        }
+        spec = EnvSpec(team.name, physics=physics)
+        own = agent_kwargs(spec, hetero, n * len(kwargs))[t * n : (t + 1) * n]
+        lists = {
+            name: [values.get(name, physics[name].default) for values in own]
+            for name in {name: None for values in own for name in values}
+        }
+        out.append({**given, **lists})
+    return tuple(out)

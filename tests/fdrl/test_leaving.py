@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fdrl import Federation, make_run
+from fdrl import FdrlError, Federation, make_run
 from fdrl.checks.parallel import check_parallel_env
 from fdrl.cli import main
 from fdrl.errors import BadMessage
@@ -177,3 +177,19 @@ def test_proxies_are_states_of_agents_that_are_there(proxy: str) -> None:
     own = {tuple(row) for row in states.tolist()}
     assert own <= {(t, who) for t in range(5) for who in (0, 1) if t <= 2 or who == 0}
     finished(federation).close()
+
+
+def test_drones_may_differ_in_their_wind() -> None:
+    made = run("local", DRONES, agents=8, steps=56, hetero={"type": "dynamics", "level": 0.5},
+               env_kwargs={"gust": [0.1, 0.2, 0.3, 0.4]})  # fmt: skip
+    federation = Federation(made)
+    worlds = federation.envs.world_kwargs  # type: ignore[union-attr]
+    # u is -1, -5/7, ..., 1 over all eight; the default of wind_y is 0.3
+    np.testing.assert_allclose(worlds[0]["wind_y"], [0.3 * (1 - 0.5 + k / 7) for k in range(4)])
+    np.testing.assert_allclose(worlds[1]["wind_y"], [0.3 * (1 - 0.5 + k / 7) for k in range(4, 8)])
+    assert worlds[1]["gust"] == [0.1, 0.2, 0.3, 0.4]  # what is said of each agent stays
+    assert federation.labels[1] == "agent drone_1 gust 0.2 wind_x -0.0643 wind_y 0.193"
+    federation.round()
+    federation.close()
+    with pytest.raises(FdrlError, match="no registered interval"):
+        Federation(run("local", DRONES, hetero={"type": "init"}))
