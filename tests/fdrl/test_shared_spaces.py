@@ -15,7 +15,7 @@ from fdrl.cli import main
 from fdrl.parallel import random_moves, resting, team_spec
 from fdrl.parallelloop import ParallelLoop
 
-AIM = "shared_worlds:Aim"
+AIM, LAMPS = "shared_worlds:Aim", "shared_worlds:Lamps"
 PPO = {"type": "ppo", "n_envs": 2, "n_steps": 8, "batch_size": 8, "n_epochs": 1, "hidden": [8]}
 KAZ = "butterfly/knights_archers_zombies-v11"
 pytestmark = pytest.mark.filterwarnings("ignore::fdrl.notices.Notice")
@@ -141,4 +141,29 @@ def test_too_many_components_for_a_grid_are_visited_instead() -> None:
     federation = Federation(made)
     assert federation.round().rejected == []
     assert len(federation.clients) == 2
+    federation.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fd", "pooled"])
+def test_images_of_one_world_resume_to_the_bit(strategy: str) -> None:
+    proxy = {"type": "rollout", "size": 16}
+    whole = Federation(run(strategy, LAMPS, steps=32, proxy=proxy))
+    assert whole.round().rejected == []
+    saved = whole.state()
+    finished(whole)
+    again = Federation(run(strategy, LAMPS, steps=32, proxy=proxy))
+    again.load_state(saved)
+    finished(again)
+    for a, b in zip(whole.clients, again.clients, strict=True):
+        np.testing.assert_array_equal(a.cohort.parameters(), b.cohort.parameters())
+    whole.close(), again.close()
+
+
+@pytest.mark.slow
+def test_several_roles_may_see_images() -> None:
+    groups = [["lamp_0"], ["lamp_1"]]
+    proxy = {"type": "rollout", "size": 16}
+    federation = finished(Federation(run("fd", LAMPS, groups=groups, steps=32, proxy=proxy)))
+    assert [c.cohort.observation_shape for c in federation.clients] == [(8, 8, 1)] * 2
     federation.close()

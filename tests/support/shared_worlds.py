@@ -159,3 +159,40 @@ class Aim(ParallelEnv):  # type: ignore[misc]
         gone = {a: self.t == 3 or a == "wide_0" for a in here}
         self.agents = [a for a in here if not gone[a]]
         return seen, rewards, gone, dict.fromkeys(here, False), {a: {} for a in here}
+
+
+class Lamps(ParallelEnv):  # type: ignore[misc]
+    """Two agents see one picture [8, 8, 1], dark or bright, and get 1 for naming it; two steps."""
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "lamps"}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.possible_agents = ["lamp_0", "lamp_1"]
+        self.agents: list[str] = []
+        self.rng = np.random.default_rng(0)
+        self._seen = {a: spaces.Box(0, 255, (8, 8, 1), np.uint8) for a in self.possible_agents}
+        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
+
+    def observation_space(self, agent: str) -> Any:
+        return self._seen[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self._moves[agent]
+
+    def _look(self) -> dict[str, Any]:
+        self.bit = int(self.rng.integers(2))
+        return {a: np.full((8, 8, 1), 200 * self.bit, np.uint8) for a in self.agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.agents, self.t = self.possible_agents[:], 0
+        return self._look(), {a: {} for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> Any:
+        here, self.t = self.agents[:], self.t + 1
+        rewards = {a: float(actions[a] == self.bit) for a in here}
+        seen = self._look()
+        over = dict.fromkeys(here, self.t == 2)
+        self.agents = [] if self.t == 2 else here
+        return seen, rewards, over, dict.fromkeys(here, False), {a: {} for a in here}
