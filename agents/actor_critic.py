@@ -24,7 +24,7 @@ from .gaussian import answers
 from .gaussian import log_probs as log_densities
 from .learner import ARRAYS, Batch, Generators, Learner
 from .losses import chosen, log_softmax
-from .masking import lived_first, reordered, zeroed
+from .masking import lived_first, reordered, zeroed, zeroed_all
 from .policies import Metrics, Networks, Policies
 from .recorder import Recorder
 from .rollout import Rollout
@@ -184,17 +184,17 @@ class ActorCritics(Policies):
         With `alive`, the steps that agents took come first in both.
         """
         if alive is not None:
-            observations, actions, rewards, truncated_values = (
-                zeroed(a, alive) for a in (observations, actions, rewards, truncated_values)
-            )
+            rows = (observations, actions, rewards, truncated_values)
+            observations, actions, rewards, truncated_values = zeroed_all(rows, alive)
             done = done | ~alive
         s, shape, flat = self.settings, rewards.shape, (len(rewards), -1)
         seen = _flat(observations)
         logits, values = learner.network.outputs(seen)
         taken = np.ascontiguousarray(actions).reshape(*flat, *actions.shape[3:])
         log_pi, said = _judged(logits, taken)
+        rewards = bootstrap(rewards, truncated_values, s.gamma)
         advantages = gae(
-            bootstrap(rewards, truncated_values, s.gamma),
+            rewards,
             values.reshape(shape),
             done,
             learner.network.values(last),

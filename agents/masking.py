@@ -7,6 +7,7 @@ is computed, and then sorted behind the n_k rows of each agent that count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ def zeroed(rows: Array, alive: Bools) -> Array:
     """Return [K, T, E, ...] with zeros (or False) where nobody was."""
     where = alive.reshape(*alive.shape, *[1] * (rows.ndim - alive.ndim))
     return np.where(where, rows, rows.dtype.type(0))
+
+
+def zeroed_all(arrays: Sequence[Array], alive: Bools) -> list[Array]:
+    """Return `zeroed` of each array."""
+    return [zeroed(rows, alive) for rows in arrays]
 
 
 def lived_first(alive: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

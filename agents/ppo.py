@@ -98,8 +98,7 @@ def update(
     """
     (k, m), size = batch.log_probs.shape, settings.batch_size
     counts = np.full(k, m) if batch.counts is None else batch.counts
-    # Minibatches of unequal agents are all full, so that BLAS rounds alike whoever has how many.
-    length = m if batch.counts is None else -(-int(counts.max()) // size) * size
+    length = m if batch.counts is None else _padded(counts, size)
     live = counts > 0
     sums, seen = np.zeros((len(METRICS), k)), np.zeros(k)
     order = np.zeros((k, length), np.int64)
@@ -126,6 +125,11 @@ def update(
     named["train/learning_rate"] = lr if lr.ndim == 1 else lr[:, 0]
     named["train/gradient_steps"] = (learner.count - before).astype(np.float64)
     return named
+
+
+def _padded(counts: NDArray[np.int64], size: int) -> int:
+    """Return the rows of full minibatches: then BLAS rounds alike, whichever agent has how many."""
+    return -(-int(counts.max()) // size) * size
 
 
 def objective(part: Batch, settings: PPO) -> ActorCritic:
