@@ -193,13 +193,9 @@ class ActorCritics(Policies):
         taken = np.ascontiguousarray(actions).reshape(*flat, *actions.shape[3:])
         log_pi, said = _judged(logits, taken)
         rewards = bootstrap(rewards, truncated_values, s.gamma)
+        after = learner.network.values(last)
         advantages = gae(
-            rewards,
-            values.reshape(shape),
-            done,
-            learner.network.values(last),
-            s.gamma,
-            s.gae_lambda,
+            rewards, values.reshape(shape), done, after, s.gamma, s.gae_lambda
         ).reshape(flat)
         batch = Batch(
             observations=seen,

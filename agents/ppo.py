@@ -85,11 +85,7 @@ def make(settings: PPO, context: CohortContext) -> ActorCritics:
 
 
 def update(
-    learner: Learner,
-    batch: Batch,
-    lr: NDArray[np.float64],
-    shuffles: Generators,
-    settings: PPO,
+    learner: Learner, batch: Batch, lr: NDArray[np.float64], shuffles: Generators, settings: PPO
 ) -> Metrics:
     """Run `n_epochs` passes of minibatches over a batch; metrics [K] are means over minibatches.
 
