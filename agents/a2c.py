@@ -92,12 +92,14 @@ def update(
     settings: A2C,
 ) -> Metrics:
     """Take one gradient step on the whole batch; metrics [K]."""
-    metrics = learner.network.backward(batch.observations, objective(batch, settings))
-    learner.descend(lr, settings.max_grad_norm)
+    whole = batch.part(0, batch.log_probs.shape[1])
+    live = np.ones(len(whole.actions), np.bool_) if batch.counts is None else batch.counts > 0
+    metrics = learner.network.backward(whole.observations, objective(whole, settings))
+    learner.descend(lr, settings.max_grad_norm, live)
     named = dict(zip(METRICS[:3], metrics[:3], strict=True))
     named["train/loss"] = total_loss(metrics, settings.ent_coef, settings.vf_coef)
     named["train/learning_rate"] = lr if lr.ndim == 1 else lr[:, 0]
-    named["train/gradient_steps"] = np.ones(len(batch.actions))
+    named["train/gradient_steps"] = live.astype(np.float64)
     return named
 
 
@@ -106,7 +108,9 @@ def objective(batch: Batch, settings: A2C) -> ActorCritic:
     advantages = batch.advantages
     return objective_of(batch.actions)(
         actions=batch.actions,
-        advantages=normalize(advantages) if settings.normalize_advantage else advantages,
+        advantages=normalize(advantages, batch.shares)
+        if settings.normalize_advantage
+        else advantages,
         targets=batch.returns,
         old_log_probs=batch.log_probs,
         old_values=batch.values,
@@ -114,4 +118,5 @@ def objective(batch: Batch, settings: A2C) -> ActorCritic:
         clip_range_vf=None,
         ent_coef=settings.ent_coef,
         vf_coef=settings.vf_coef,
+        shares=batch.shares,
     )

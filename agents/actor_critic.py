@@ -22,8 +22,9 @@ from .chances import Chances
 from .crew import Crew, Crews
 from .gaussian import answers
 from .gaussian import log_probs as log_densities
-from .learner import Batch, Generators, Learner
+from .learner import ARRAYS, Batch, Generators, Learner
 from .losses import chosen, log_softmax
+from .masking import lived_first, reordered, zeroed, zeroed_all
 from .policies import Metrics, Networks, Policies
 from .recorder import Recorder
 from .rollout import Rollout
@@ -110,7 +111,8 @@ class ActorCritics(Policies):
 
     def result(self, rows: NDArray[np.int64]) -> Experience:
         """Return what agents `rows` have learned from; see `fdrl.cohort.Staggered`."""
-        return self._experience(rows, self._stretches.end(rows))
+        spent = self._stretches.taken(rows)
+        return self._experience(rows, self._stretches.end(rows), spent)
 
     def _iterate(self, rows: NDArray[np.int64], length: int) -> None:
         """Let agents `rows` act for `length` steps and learn from them."""
@@ -118,7 +120,8 @@ class ActorCritics(Policies):
         rollout = self._act(crew, length)
         metrics = self._learn_from(rollout, crew)
         ended = crew.world.tally.count()
-        self._stretches.note(rows, length * self.settings.n_envs, ended, metrics)
+        learned = None if rollout.alive is None else np.any(rollout.alive, axis=(1, 2))
+        self._stretches.note(rows, length * self.settings.n_envs, ended, metrics, learned)
 
     def _budget(self, rows: NDArray[np.int64], steps: Array) -> NDArray[np.int64]:
         """Check the `steps` [R] of agents `rows` and return a copy."""
@@ -150,17 +153,17 @@ class ActorCritics(Policies):
 
     def _learn_from(self, rollout: Rollout, crew: Crew) -> Metrics:
         """Let a crew learn from its rollout; record what it saw."""
-        observations = _flat(rollout.observations)
         batch, said = self._batch(
             crew.learner,
-            observations,
+            rollout.observations,
             actions=rollout.actions,
             rewards=rollout.rewards,
             done=rollout.terminated | rollout.truncated,
             truncated_values=rollout.truncated_values,
             last=rollout.last,
+            alive=rollout.alive,
         )
-        self._recorder.add(crew.rows, observations, said)
+        self._recorder.add(crew.rows, batch.observations, said, batch.counts)
         shuffles = [self._shuffle_rngs[k] for k in crew.rows.tolist()]
         return self._update(crew.learner, batch, self._rates(crew.rows), shuffles)
 
@@ -174,29 +177,35 @@ class ActorCritics(Policies):
         done: NDArray[np.bool_],
         truncated_values: Floats,
         last: Floats,
+        alive: NDArray[np.bool_] | None = None,
     ) -> tuple[Batch, Floats]:
-        """Return the batch of a rollout [K, T, E] and what the policies said [K, M, W]."""
+        """Return the batch of a rollout [K, T, E] and what the policies said [K, M, W].
+
+        With `alive`, the steps that agents took come first in both.
+        """
+        if alive is not None:
+            rows = (observations, actions, rewards, truncated_values)
+            observations, actions, rewards, truncated_values = zeroed_all(rows, alive)
+            done = done | ~alive
         s, shape, flat = self.settings, rewards.shape, (len(rewards), -1)
-        logits, values = learner.network.outputs(observations)
+        seen = _flat(observations)
+        logits, values = learner.network.outputs(seen)
         taken = np.ascontiguousarray(actions).reshape(*flat, *actions.shape[3:])
         log_pi, said = _judged(logits, taken)
+        rewards = bootstrap(rewards, truncated_values, s.gamma)
+        after = learner.network.values(last)
         advantages = gae(
-            bootstrap(rewards, truncated_values, s.gamma),
-            values.reshape(shape),
-            done,
-            learner.network.values(last),
-            s.gamma,
-            s.gae_lambda,
+            rewards, values.reshape(shape), done, after, s.gamma, s.gae_lambda
         ).reshape(flat)
         batch = Batch(
-            observations=observations,
+            observations=seen,
             actions=taken,
             log_probs=np.ascontiguousarray(log_pi),
             values=np.ascontiguousarray(values),
             advantages=advantages,
             returns=advantages + values,
         )
-        return batch, said
+        return (batch, said) if alive is None else _lived(batch, said, alive)
 
     def _rates(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return learning rates [K], or [K, P] where the critic has its own."""
@@ -215,9 +224,14 @@ class ActorCritics(Policies):
         rates = self._rates(np.arange(len(self.ids)))
         return rates if rates.ndim == 1 else np.ascontiguousarray(rates[:, 0])
 
-    def _experience(self, rows: NDArray[np.int64], metrics: Metrics) -> Experience:
+    def _experience(
+        self, rows: NDArray[np.int64], metrics: Metrics, spent: NDArray[np.int64]
+    ) -> Experience:
         ended = self.world.tally.harvest(rows.tolist())
         observations, probs, steps = self._recorder.take(rows)
+        left = not np.array_equal(steps, spent)
+        if left:
+            metrics = metrics | {"rollout/alive": steps / np.maximum(spent, 1)}
         shape = (*observations.shape[:2], *self.observation_shape)
         return Experience(
             observations.reshape(shape),
@@ -227,6 +241,7 @@ class ActorCritics(Policies):
             ended.lengths,
             metrics,
             ended.ends,
+            spent=spent if left else None,
         )
 
     def state(self) -> dict[str, Array]:
@@ -249,8 +264,7 @@ class ActorCritics(Policies):
         if t == 0:
             raise FdrlError(f"collect needs at least n_envs = {self.settings.n_envs} steps")
         rollout = self._act(self._crews.take(rows), t, keep_following=True)
-        flat = _flat(rollout.observations)
-        self._recorder.add(rows, flat, answers(self.learner.network.policy(flat), self.gaussian))
+        self._record(rows, rollout)
         tail, lead = self.observation_shape, rollout.rewards.shape
         assert rollout.following is not None
         transitions: dict[str, Array] = {
@@ -261,20 +275,36 @@ class ActorCritics(Policies):
             "truncated": rollout.truncated.copy(),
             "next_observations": rollout.following.reshape(*lead, *tail).copy(),
         }
-        return self._experience(rows, {}), transitions
+        if rollout.alive is not None:
+            transitions["alive"] = rollout.alive.copy()
+        return self._experience(rows, {}, np.full(len(rows), t * self.settings.n_envs)), transitions
+
+    def _record(self, rows: NDArray[np.int64], rollout: Rollout) -> None:
+        """Record what agents saw in a rollout that they do not learn from, and their answers."""
+        flat, counts = _flat(rollout.observations), None
+        said = answers(self.learner.network.policy(flat), self.gaussian)
+        if rollout.alive is not None:
+            order, counts = lived_first(rollout.alive)
+            flat, said = reordered(flat, order), reordered(said, order)
+        self._recorder.add(rows, flat, said, counts)
 
     def update(self, transitions: Mapping[str, Array]) -> Metrics:
         """Learn from transitions [1, T, E', ...]; needs a cohort of one agent.
 
-        The learning-rate schedule moves as if the one agent had taken T steps in its own copies.
+        With `alive` among them, only from those where it says so. The learning-rate schedule
+        moves as if the one agent had taken T steps in its own copies.
         """
         if len(self.ids) != 1:
             raise FdrlError(f"update needs a cohort of one agent, this one has {len(self.ids)}")
         kind = np.float32 if self.gaussian else np.int64
         actions = np.ascontiguousarray(transitions["actions"], dtype=kind)
-        _, t, e = actions.shape[:3]
-        seen = _rows(transitions["observations"], self._inputs)
-        following = _rows(transitions["next_observations"], self._inputs)
+        (_, t, e), alive = actions.shape[:3], transitions.get("alive")
+        seen, following = (
+            np.ascontiguousarray(transitions[name], dtype=np.float32).reshape(1, t, e, -1)
+            for name in ("observations", "next_observations")
+        )
+        if alive is not None:
+            following = zeroed(following, alive)
         cut = transitions["truncated"] & ~transitions["terminated"]
         self._taken += t * self.settings.n_envs
         batch, _ = self._batch(
@@ -283,8 +313,9 @@ class ActorCritics(Policies):
             actions=actions,
             rewards=np.asarray(transitions["rewards"], dtype=np.float32),
             done=transitions["terminated"] | transitions["truncated"],
-            truncated_values=self.learner.network.values(following).reshape(1, t, e) * cut,
-            last=following.reshape(1, t, e, self._inputs)[:, -1],
+            truncated_values=self.learner.network.values(_flat(following)).reshape(1, t, e) * cut,
+            last=following[:, -1],
+            alive=alive,
         )
         return self._update(self.learner, batch, self._rates(np.arange(1)), self._shuffle_rngs)
 
@@ -297,9 +328,11 @@ def _judged(outputs: Floats, actions: Array) -> tuple[Floats, Floats]:
     return chosen(log_probs, actions), np.exp(log_probs).swapaxes(1, 2)
 
 
-def _rows(array: Array, inputs: int) -> Floats:
-    """Return transitions [1, T, E, *O] as rows [1, T * E, O]."""
-    return np.ascontiguousarray(array, dtype=np.float32).reshape(1, -1, inputs)
+def _lived(batch: Batch, said: Floats, alive: NDArray[np.bool_]) -> tuple[Batch, Floats]:
+    """Put the rows of steps that agents took first, and say how many they are."""
+    order, counts = lived_first(alive)
+    parts = {name: reordered(getattr(batch, name), order) for name in ARRAYS}
+    return Batch(**parts, counts=counts), reordered(said, order)
 
 
 def _flat(array: Floats) -> Floats:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fdrl.environment import EnvFactory
 
-from .losses import ActorCritic, Doubles, Floats, softmax
+from .losses import ActorCritic, Doubles, Floats, means, over_planes, softmax
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 Bounds = tuple[Floats, Floats]
@@ -102,7 +102,7 @@ class GaussianActorCritic(ActorCritic):
         log pi has the slopes z / std by the mean and z**2 - 1 by the logarithm of std; the
         entropy, log std + 1/2 + log(2 pi) / 2 a dimension, has the slope 1 by that alone.
         """
-        scale = np.float32(1 / self.actions.shape[1])
+        scale = self._share(rows)
         d = outputs.shape[1] // 2
         actions = self.actions[:, rows]
         log_pi = log_probs(outputs, actions)
@@ -114,9 +114,9 @@ class GaussianActorCritic(ActorCritic):
         np.multiply(z / std, push, out=outputs[:, :d])
         np.multiply(z * z - np.float32(1), push, out=outputs[:, d:])
         if self.ent_coef:
-            outputs[:, d:] -= np.float32(self.ent_coef) * scale
-        each = np.stack([-gain, value_loss, -entropy, kl, clipped])
-        return np.asarray(np.add.reduce(each, axis=2).astype(np.float64) * scale)
+            factor: np.float32 | Floats = np.float32(self.ent_coef) * scale
+            outputs[:, d:] -= over_planes(factor)
+        return means(np.stack([-gain, value_loss, -entropy, kl, clipped]), scale)
 
 
 def objective_of(actions: NDArray[Any]) -> type[ActorCritic]:

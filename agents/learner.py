@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import optimizers
+from .masking import shares
 from .network import Network
 from .workspace import SHARED
 
@@ -21,7 +22,9 @@ Generators = Sequence[np.random.Generator]
 class Batch:
     """A rollout, flat: observations [K, M, O], everything else [K, M]; M = T * E in time order.
 
-    Continuous actions are [K, M, D], float32, as they were drawn, not as they were clipped.
+    Continuous actions are [K, M, D], float32, as they were drawn, not as they were clipped. With
+    `counts` [K] only the first counts[k] rows of agent k are steps that it took; `part` then says
+    in `shares` what each row counts in a mean.
     """
 
     observations: Floats
@@ -30,26 +33,34 @@ class Batch:
     values: Floats
     advantages: Floats
     returns: Floats
+    counts: NDArray[np.int64] | None = None
+    shares: Floats | None = None
 
     def shuffled(self, order: NDArray[np.int64]) -> Batch:
-        """Return rows in each agent's `order` [K, M]; the result lies in the workspace."""
-        k, m = order.shape
+        """Return rows in each agent's `order` [K, L]; the result lies in the workspace."""
+        (k, m), length = self.log_probs.shape, order.shape[1]
         flat = (order + np.arange(k)[:, None] * m).reshape(-1)
-        picked = []
-        for name in self.__dataclass_fields__:
+        picked: dict[str, Any] = {}
+        for name in ARRAYS:
             a = getattr(self, name)
-            out = SHARED.take(f"shuffled {name}", a.shape, a.dtype.type)
             tail = a.shape[2:]
+            out = SHARED.take(f"shuffled {name}", (k, length, *tail), a.dtype.type)
             # mode="raise" would buffer `out`
-            np.take(
-                a.reshape(k * m, *tail), flat, axis=0, out=out.reshape(k * m, *tail), mode="clip"
-            )
-            picked.append(out)
-        return Batch(*picked)
+            rows = out.reshape(k * length, *tail)
+            np.take(a.reshape(k * m, *tail), flat, axis=0, out=rows, mode="clip")
+            picked[name] = out
+        return Batch(**picked, counts=self.counts)
 
     def part(self, start: int, stop: int) -> Batch:
         """Return rows start..stop-1 of every agent, as views."""
-        return Batch(*(getattr(self, n)[:, start:stop] for n in self.__dataclass_fields__))
+        cut: dict[str, Any] = {n: getattr(self, n)[:, start:stop] for n in ARRAYS}
+        return Batch(
+            **cut, shares=None if self.counts is None else shares(self.counts, start, stop)
+        )
+
+
+ARRAYS = ("observations", "actions", "log_probs", "values", "advantages", "returns")
+"""The fields of a `Batch` that have a row a step."""
 
 
 @dataclass

@@ -57,8 +57,13 @@ def one_hot(actions: NDArray[np.int64], n_actions: int) -> Floats:
     return np.asarray(hot, dtype=np.float32)
 
 
-def normalize(advantages: Floats) -> Floats:
-    """Subtract each row's mean, divide by its standard deviation (n - 1), as in SB3's PPO."""
+def normalize(advantages: Floats, shares: Floats | None = None) -> Floats:
+    """Subtract each row's mean, divide by its standard deviation (n - 1), as in SB3's PPO.
+
+    With `shares` [K, B], what each entry adds to its row's mean (1/n, or 0 where there is none).
+    """
+    if shares is not None:
+        return _normalize_some(advantages, shares)
     n = advantages.shape[1]
     if n < 2:
         return advantages
@@ -67,13 +72,23 @@ def normalize(advantages: Floats) -> Floats:
     return np.asarray(centered / (np.sqrt(variance) + np.float32(1e-8)))
 
 
+def _normalize_some(advantages: Floats, shares: Floats) -> Floats:
+    n = np.count_nonzero(shares, axis=1)[:, None].astype(np.float32)
+    mean = np.add.reduce(advantages * shares, axis=1, keepdims=True)
+    centered = (advantages - mean) * (shares > 0)
+    squared = np.add.reduce(centered * centered, axis=1, keepdims=True)
+    spread = np.sqrt(squared / np.maximum(n - 1, np.float32(1)))
+    return np.where(n > 1, centered / (spread + np.float32(1e-8)), advantages)
+
+
 @dataclass
 class ActorCritic:
     """Advantage actor-critic, plain (A2C) or with PPO's clipped ratio (Schulman et al. 2017).
 
     Arrays are [K, B]: `actions`, `advantages` (as they enter the loss), `targets` of the value,
     and, for PPO, the log-probabilities `old_log_probs` and values `old_values` of the rollout.
-    Without `clip_range` the policy loss is -advantage * log pi(a|s).
+    Without `clip_range` the policy loss is -advantage * log pi(a|s). With `shares` [K, B] row b of
+    agent k counts shares[k, b] instead of 1/B: nothing where it is 0.
     """
 
     actions: NDArray[Any]
@@ -85,10 +100,17 @@ class ActorCritic:
     clip_range_vf: float | None
     ent_coef: float
     vf_coef: float
+    shares: Floats | None = None
+
+    def _share(self, rows: slice) -> np.float32 | Floats:
+        """Return what each of `rows` counts in the mean: a number, or [K, b]."""
+        return (
+            np.float32(1 / self.actions.shape[1]) if self.shares is None else self.shares[:, rows]
+        )
 
     def gradient(self, logits: Floats, values: Floats, rows: slice) -> Doubles:
         """Overwrite outputs by slopes; see `Objective`."""
-        scale = np.float32(1 / self.actions.shape[1])
+        scale = self._share(rows)
         log_p = log_softmax(logits)
         p = np.exp(log_p)
         hot = one_hot(self.actions[:, rows], logits.shape[1])
@@ -100,9 +122,9 @@ class ActorCritic:
         np.multiply(logits, (slope * -scale)[:, None], out=logits)
         if self.ent_coef:
             push = p * (log_p + entropy[:, None])
-            logits += np.float32(self.ent_coef) * scale * push
-        each = np.stack([-gain, value_loss, -entropy, kl, clipped])
-        return np.asarray(np.add.reduce(each, axis=2).astype(np.float64) * scale)
+            factor: np.float32 | Floats = np.float32(self.ent_coef) * scale
+            logits += over_planes(factor) * push
+        return means(np.stack([-gain, value_loss, -entropy, kl, clipped]), scale)
 
     def _surrogate(self, log_pi: Floats, rows: slice) -> tuple[Floats, Floats, Floats, Floats]:
         """Return objective, its slope by log pi, approximate KL, what was clipped: [K, b]."""
@@ -121,7 +143,7 @@ class ActorCritic:
         kl = (ratio - np.float32(1)) - log_ratio
         return np.minimum(free, held), slope, kl, (ratio != bounded).astype(np.float32)
 
-    def _value_slope(self, values: Floats, rows: slice, scale: np.float32) -> Floats:
+    def _value_slope(self, values: Floats, rows: slice, scale: np.float32 | Floats) -> Floats:
         """Overwrite values by the slopes of vf_coef * squared error; return the errors squared."""
         factor = np.float32(2 * self.vf_coef) * scale
         if self.clip_range_vf is None:
@@ -134,6 +156,18 @@ class ActorCritic:
         error = old + np.minimum(np.maximum(moved, -c), c) - self.targets[:, rows]
         np.multiply(error * (np.abs(moved) <= c), factor, out=values)
         return np.asarray(error * error)
+
+
+def over_planes(scale: np.float32 | Floats) -> np.float32 | Floats:
+    """Return a number as it is, and [K, b] as a factor of planes [K, A, b]."""
+    return scale[:, None] if isinstance(scale, np.ndarray) else scale
+
+
+def means(each: Floats, scale: np.float32 | Floats) -> Doubles:
+    """Return means [n, K] of metrics [n, K, b] whose rows count `scale`, a number or [K, b]."""
+    if isinstance(scale, np.ndarray):
+        return np.asarray(np.add.reduce(each * scale, axis=2).astype(np.float64))
+    return np.asarray(np.add.reduce(each, axis=2).astype(np.float64) * scale)
 
 
 def total_loss(metrics: Doubles, ent_coef: float, vf_coef: float) -> Doubles:

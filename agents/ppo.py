@@ -85,39 +85,37 @@ def make(settings: PPO, context: CohortContext) -> ActorCritics:
 
 
 def update(
-    learner: Learner,
-    batch: Batch,
-    lr: NDArray[np.float64],
-    shuffles: Generators,
-    settings: PPO,
+    learner: Learner, batch: Batch, lr: NDArray[np.float64], shuffles: Generators, settings: PPO
 ) -> Metrics:
     """Run `n_epochs` passes of minibatches over a batch; metrics [K] are means over minibatches.
 
     With `target_kl`, an agent that has moved too far stops where it is and draws no more shuffles,
-    while the others go on.
+    while the others go on. An agent with fewer rows than others takes as many steps as they fill.
     """
-    k, m = batch.log_probs.shape
-    live = np.ones(k, np.bool_)
+    (k, m), size = batch.log_probs.shape, settings.batch_size
+    counts = np.full(k, m) if batch.counts is None else batch.counts
+    length = m if batch.counts is None else _padded(counts, size)
+    live = counts > 0
     sums, seen = np.zeros((len(METRICS), k)), np.zeros(k)
-    order = np.zeros((k, m), np.int64)
+    order = np.zeros((k, length), np.int64)
     before = learner.count.copy()
     for _ in range(settings.n_epochs):
         for i in np.flatnonzero(live).tolist():
-            order[i] = shuffles[i].permutation(m)
+            order[i, : counts[i]] = shuffles[i].permutation(int(counts[i]))
         shuffled = batch.shuffled(order)
-        for start in range(0, m, settings.batch_size):
-            part = shuffled.part(start, min(start + settings.batch_size, m))
+        for start in range(0, length, size):
+            part, here = shuffled.part(start, min(start + size, length)), live & (counts > start)
             metrics = learner.network.backward(part.observations, objective(part, settings))
-            sums += np.where(live, metrics, 0.0)
-            seen += live
+            sums += np.where(here, metrics, 0.0)
+            seen += here
             if settings.target_kl is not None:
-                live &= metrics[3] <= 1.5 * settings.target_kl
+                live &= ~here | (metrics[3] <= 1.5 * settings.target_kl)
                 if not live.any():
                     break
-            learner.descend(lr, settings.max_grad_norm, live)
+            learner.descend(lr, settings.max_grad_norm, live & here)
         if not live.any():
             break
-    mean = sums / seen
+    mean = sums / np.maximum(seen, 1)
     named = dict(zip(METRICS, mean, strict=True))
     named["train/loss"] = total_loss(mean, settings.ent_coef, settings.vf_coef)
     named["train/learning_rate"] = lr if lr.ndim == 1 else lr[:, 0]
@@ -125,12 +123,19 @@ def update(
     return named
 
 
+def _padded(counts: NDArray[np.int64], size: int) -> int:
+    """Return the rows of full minibatches: then BLAS rounds alike, whichever agent has how many."""
+    return -(-int(counts.max()) // size) * size
+
+
 def objective(part: Batch, settings: PPO) -> ActorCritic:
     """Return the clipped loss of one minibatch."""
     advantages = part.advantages
     return objective_of(part.actions)(
         actions=part.actions,
-        advantages=normalize(advantages) if settings.normalize_advantage else advantages,
+        advantages=normalize(advantages, part.shares)
+        if settings.normalize_advantage
+        else advantages,
         targets=part.returns,
         old_log_probs=part.log_probs,
         old_values=part.values,
@@ -138,4 +143,5 @@ def objective(part: Batch, settings: PPO) -> ActorCritic:
         clip_range_vf=settings.clip_range_vf,
         ent_coef=settings.ent_coef,
         vf_coef=settings.vf_coef,
+        shares=part.shares,
     )

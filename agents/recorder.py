@@ -16,8 +16,19 @@ class Recorder:
         self._observations = np.zeros((agents, 0, inputs), np.float32)
         self._probs = np.zeros((agents, 0, n_actions), np.float32)
 
-    def add(self, rows: NDArray[np.int64], observations: Floats, probs: Floats) -> None:
-        """Append [R, m, O] and [R, m, A] to agents `rows` [R]."""
+    def add(
+        self,
+        rows: NDArray[np.int64],
+        observations: Floats,
+        probs: Floats,
+        counts: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Append [R, m, O] and [R, m, A] to agents `rows` [R]; of agent rows[i] counts[i] rows."""
+        if counts is not None:
+            for i, n in enumerate(counts.tolist()):
+                one = slice(i, i + 1)
+                self.add(rows[one], observations[one, :n], probs[one, :n])
+            return
         m = observations.shape[1]
         start = self.steps[rows]
         self._reserve(int(start.max()) + m)

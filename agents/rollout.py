@@ -32,6 +32,7 @@ class Rollout:
 
     `truncated_values` is V(next observation) where an episode was cut off, and 0 elsewhere;
     `following` is [K, T, E, O], kept on request; `last` [K, E, O] is what to act on next.
+    `alive` [K, T, E] says which steps there were, if some agents had left their worlds.
     """
 
     observations: Floats
@@ -42,6 +43,7 @@ class Rollout:
     truncated_values: Floats
     last: Floats
     following: Floats | None = None
+    alive: NDArray[np.bool_] | None = None
 
 
 class _Tape:
@@ -63,6 +65,14 @@ class _Tape:
         self.truncated = take("tape truncated", flat, np.bool_)
         self.values = SHARED.zeros("tape values", self.shape)
         self.following = take("tape following", (*self.shape, inputs)) if keep else None
+        self.alive: NDArray[np.bool_] | None = None
+
+    def note_absent(self, t: int, alive: NDArray[np.bool_]) -> None:
+        """Note who [K * E] took step t; until the first such note, everybody did."""
+        if self.alive is None:
+            self.alive = SHARED.take("tape alive", self.terminated.shape, np.bool_)
+            self.alive.fill(True)
+        self.alive[t] = alive
 
     def rollout(self, last: Floats) -> Rollout:
         """View the memory agent by agent."""
@@ -82,6 +92,7 @@ class _Tape:
             self.values.swapaxes(0, 1),
             last,
             None if self.following is None else agents_first(self.following),
+            None if self.alive is None else by_copy(self.alive),
         )
 
 
@@ -172,7 +183,9 @@ class World:
                 cut = (step.truncated & ~step.terminated).reshape(shape[:2])
                 following = step.next_observations.reshape(shape)
                 np.multiply(network.values(following), cut, out=tape.values[t])
-            self.tally.add(step.rewards, step.terminated | step.truncated, None)
+            if step.alive is not None:
+                tape.note_absent(t, step.alive)
+            self.tally.add(step.rewards, step.terminated | step.truncated, None, step.alive)
             tape.observations[t + 1] = step.observations.reshape(shape)
         if fail_reward is not None:
             tape.rewards[tape.terminated] = fail_reward

@@ -64,6 +64,7 @@ class _Held:
             step.rewards[rows],
             step.terminated[rows],
             step.truncated[rows],
+            None if step.alive is None else step.alive[rows],
         )
 
     def release(self) -> None:

@@ -23,6 +23,7 @@ class Stretches:
         self.left = np.zeros(agents, np.int64)
         """Steps that each agent may still take; 0 once it is through."""
         self._goal = np.zeros(agents, np.int64)
+        self._taken = np.zeros(agents, np.int64)
         self._iterations = np.zeros(agents)
         self._sums: Metrics = {}
 
@@ -43,16 +44,29 @@ class Stretches:
         steps: int,
         ended: NDArray[np.int64],
         metrics: Metrics,
+        learned: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Count an iteration of agents `rows`, which have `ended` [R] episodes in the stretch."""
+        """Count an iteration of agents `rows`, which have `ended` [R] episodes in the stretch.
+
+        Metrics of agents that had nothing to learn from (`learned` [R], all by default) are left
+        out.
+        """
+        there = np.ones(len(rows), np.bool_) if learned is None else learned
         for name, values in metrics.items():
             if name not in self._sums:
                 self._sums[name] = np.zeros(len(self.left))
-            self._sums[name][rows] += values
-        self._iterations[rows] += 1
+            self._sums[name][rows[there]] += values[there]
+        self._iterations[rows[there]] += 1
+        self._taken[rows] += steps
         left = self.left[rows] - steps
         left[ended >= self._goal[rows]] = 0
         self.left[rows] = left
+
+    def taken(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the steps that stretches have taken of their budget [R], and forget them."""
+        taken = self._taken[rows]
+        self._taken[rows] = 0
+        return taken
 
     def end(self, rows: NDArray[np.int64]) -> Metrics:
         """Return means over the stretches' iterations [R], none if there were none; forget them."""

@@ -52,11 +52,21 @@ class Tally:
         self.ended = [[] for _ in range(self.agents)]
         self.ends = [[] for _ in range(self.agents)]
 
-    def add(self, rewards: Array, done: NDArray[np.bool_], live: NDArray[np.bool_] | None) -> None:
-        """Count one step of every copy [K * E]; episodes of agents not live [K] do not end."""
+    def add(
+        self,
+        rewards: Array,
+        done: NDArray[np.bool_],
+        live: NDArray[np.bool_] | None,
+        alive: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count one step of every copy [K * E]; episodes of agents not live [K] do not end.
+
+        Where `alive` [K * E] says no, nobody is in the copy: its reward is 0, no episode ends.
+        `ends` go on counting there, because budgets do.
+        """
         sums, lengths = self.sums.reshape(-1), self.lengths.reshape(-1)
         np.add(sums, rewards, out=sums)
-        np.add(lengths, 1, out=lengths)
+        np.add(lengths, 1 if alive is None else alive, out=lengths)
         self.moments += 1 if live is None else live
         if not any_set(done):
             return

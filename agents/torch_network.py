@@ -130,6 +130,7 @@ class TorchNetwork:
             clip_range_vf=o.clip_range_vf,
             ent_coef=o.ent_coef,
             vf_coef=o.vf_coef,
+            shares=None if o.shares is None else self._send(o.shares[rows]),
         )
 
     def _send(self, array: NDArray[np.generic]) -> Tensor:
@@ -182,16 +183,22 @@ class TorchObjective:
     clip_range_vf: float | None
     ent_coef: float
     vf_coef: float
+    shares: Tensor | None = None
+
+    def mean(self, each: Tensor) -> Tensor:
+        """Return means [K] of [K, B], in which rows count as `shares` say."""
+        return each.mean(1) if self.shares is None else (each * self.shares).sum(1)
 
 
 def actor_critic_loss(logits: Tensor, values: Tensor, o: TorchObjective) -> tuple[Tensor, Tensor]:
     """Return each agent's loss [K] and the metrics [5, K] of `losses.METRICS`."""
     if o.actions.dim() == 3:
-        log_pi, entropy = _gaussian_policy(logits, o.actions)
+        log_pi, spread = _gaussian_policy(logits, o.actions)
+        entropy = o.mean(spread)
     else:
         log_p = torch.log_softmax(logits, 1)
         log_pi = log_p.gather(1, o.actions[:, None])[:, 0]
-        entropy = -(log_p.exp() * log_p).sum(1).mean(1)
+        entropy = o.mean(-(log_p.exp() * log_p).sum(1))
     kl = clipped = torch.zeros_like(entropy)
     gain = o.advantages * log_pi
     if o.clip_range is not None:
@@ -199,22 +206,22 @@ def actor_critic_loss(logits: Tensor, values: Tensor, o: TorchObjective) -> tupl
         ratio = log_ratio.exp()
         bounded = ratio.clamp(1 - o.clip_range, 1 + o.clip_range)
         gain = torch.minimum(o.advantages * ratio, o.advantages * bounded)
-        kl = (ratio - 1 - log_ratio).mean(1)
-        clipped = (ratio != bounded).float().mean(1)
+        kl = o.mean(ratio - 1 - log_ratio)
+        clipped = o.mean((ratio != bounded).float())
     if o.clip_range_vf is not None:
         moved = (values - o.old_values).clamp(-o.clip_range_vf, o.clip_range_vf)
         values = o.old_values + moved
-    value_loss = (values - o.targets).square().mean(1)
-    policy_loss = -gain.mean(1)
+    value_loss = o.mean((values - o.targets).square())
+    policy_loss = -o.mean(gain)
     loss = policy_loss - o.ent_coef * entropy + o.vf_coef * value_loss
     return loss, torch.stack([policy_loss, value_loss, -entropy, kl, clipped]).detach()
 
 
 def _gaussian_policy(outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log-densities [K, B] of actions [K, B, D] and the mean entropy [K]."""
+    """Return log-densities and entropies [K, B] of actions [K, B, D]."""
     mean, log_std = outputs.transpose(1, 2).chunk(2, dim=2)
     each = -(((actions - mean) / log_std.exp()).square() / 2 + log_std + HALF_LOG_2PI)
-    return each.sum(2), (log_std + 0.5 + HALF_LOG_2PI).sum(2).mean(1)
+    return each.sum(2), (log_std + 0.5 + HALF_LOG_2PI).sum(2)
 
 
 def gaussian_distill_loss(outputs: Tensor, targets: Tensor, weights: Tensor, loss: Loss) -> Tensor:

@@ -22,6 +22,7 @@ import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from fdrl.registry import Physics
 from fdrl.vector import Array
 
 from . import drawing
@@ -127,6 +128,9 @@ class DroneCorridor(OneWorld):
 
     metadata: ClassVar[dict[str, Any]] = {**OneWorld.metadata, "name": "drone_corridor_v0"}
     worlds: ClassVar[type[Worlds]] = Drones
+    physics: ClassVar[Mapping[str, Physics]] = {
+        "wind_x": Physics(-0.1), "wind_y": Physics(0.3), "gust": Physics(0.3)
+    }  # fmt: skip
     prefix: ClassVar[str] = "drone"
     max_steps: ClassVar[int] = STEPS
 

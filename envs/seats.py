@@ -2,7 +2,7 @@
 
 A `fdrl.VectorEnv` of N * W copies, agent-major as fdrl asks for them: copy w of agent k sits in
 seat k of world w. So the N agents of a run learn together in the same W worlds, each with a
-network of its own. Whoever leaves a world early rests there with reward 0 until it is over.
+network of its own. For worlds that all agents leave together.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
-from fdrl.registry import EnvSpec, Physics
+from fdrl.registry import EnvSpec
 from fdrl.vector import Array, Step
 
-from .drones import STEPS, Drones
-from .spectrum import SLOTS, Spectrum
-from .worlds import Bools, Floats, Worlds
+from .spectrum import SLOTS, Spectrum, SpectrumAccess
+from .worlds import Floats, Worlds
 
 
 class Seats:
@@ -58,13 +57,11 @@ class Seats:
     def step(self, actions: Array) -> Step:
         """Advance every world by one action per seat [n]."""
         step = self.world.step(np.asarray(actions).reshape(self._shape).T)
-        left: Bools = step.active & ~(step.terminated | step.truncated)
-        ended: Bools = ~np.any(left, axis=1, keepdims=True) & ~step.truncated
         return Step(
             self._flat(step.observations),
             self._flat(step.next_observations),
             self._flat(step.rewards),
-            self._flat(ended),
+            self._flat(step.terminated),
             self._flat(step.truncated),
         )
 
@@ -89,42 +86,12 @@ class SpectrumSeats(Seats):
     action_space: ClassVar[spaces.Discrete] = Spectrum.action_space
 
 
-class DroneSeats(Seats):
-    """Four agents that are the drones of `fdrl.envs.drones`."""
-
-    worlds: ClassVar[type[Worlds]] = Drones
-    observation_space: ClassVar[spaces.Box] = Drones.observation_space
-    action_space: ClassVar[spaces.Discrete] = Drones.action_space
-
-
-def _rate(default: float, varies: bool = False) -> Physics:
-    return Physics(default, low=0.0, high=1.0, varies=varies)
-
-
 SPECTRUM = EnvSpec(
     name="fdrl.envs.seats:SPECTRUM",
     summary="Four radios share three fading channels; 100 slots.",
     vector="fdrl.envs.seats:SpectrumSeats",
-    physics={
-        "worsen": _rate(0.05, varies=True),
-        "recover": _rate(0.2),
-        "arrival": _rate(0.6),
-        "energy": _rate(0.2),
-        "sensing_error": _rate(0.05),
-        "luck": _rate(0.1),
-        "fairness": _rate(0.0),
-    },
+    physics=SpectrumAccess.physics,
     max_steps=SLOTS,
     threshold=30.0,
 )
 """What ``fdrl train --env fdrl.envs.seats:SPECTRUM --agents 4`` trains."""
-
-DRONES = EnvSpec(
-    name="fdrl.envs.seats:DRONES",
-    summary="Four drones cross a windy corridor; 100 steps at most.",
-    vector="fdrl.envs.seats:DroneSeats",
-    physics={"wind_x": Physics(-0.1), "wind_y": Physics(0.3), "gust": Physics(0.3)},
-    max_steps=STEPS,
-    threshold=1.5,
-)
-"""What ``fdrl train --env fdrl.envs.seats:DRONES --agents 4`` trains."""

@@ -22,6 +22,7 @@ import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from fdrl.registry import Physics
 from fdrl.vector import Array
 
 from . import drawing
@@ -113,6 +114,10 @@ class Spectrum(Worlds):
         out[:, :, -1] = self._queue / QUEUE
 
 
+def _rate(default: float) -> Physics:
+    return Physics(default, low=0.0, high=1.0, varies=False)
+
+
 class SpectrumAccess(OneWorld):
     """Four radios share three fading channels (PettingZoo ``fdrl/SpectrumAccess-v0``).
 
@@ -124,6 +129,15 @@ class SpectrumAccess(OneWorld):
 
     metadata: ClassVar[dict[str, Any]] = {**OneWorld.metadata, "name": "spectrum_access_v0"}
     worlds: ClassVar[type[Worlds]] = Spectrum
+    physics: ClassVar[Mapping[str, Physics]] = {
+        "worsen": Physics(0.05, low=0.0, high=1.0),
+        "recover": _rate(0.2),
+        "arrival": _rate(0.6),
+        "energy": _rate(0.2),
+        "sensing_error": _rate(0.05),
+        "luck": _rate(0.1),
+        "fairness": _rate(0.0),
+    }
     prefix: ClassVar[str] = "radio"
     max_steps: ClassVar[int] = SLOTS
 

@@ -17,6 +17,7 @@ from pettingzoo import ParallelEnv
 
 from fdrl.errors import FdrlError
 from fdrl.multi import MultiVectorEnv
+from fdrl.registry import Physics
 from fdrl.seeding import pack_generators, unpack_generators
 from fdrl.vector import Array
 
@@ -185,6 +186,8 @@ class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
     worlds: ClassVar[type[Worlds]]
+    physics: ClassVar[Mapping[str, Physics]]
+    """What heterogeneity may vary from agent to agent, each with its default."""
     prefix: ClassVar[str]
     """What agents are called: prefix_0, prefix_1, ..."""
     max_steps: ClassVar[int]

@@ -23,7 +23,10 @@ Array = NDArray[Any]
 
 @dataclass
 class LocalReport:
-    """What one cohort's agents did in a round; for people to read, never sent."""
+    """What one cohort's agents did in a round; for people to read, never sent.
+
+    `steps` [K] are those of their budget.
+    """
 
     returns: list[NDArray[np.float64]]
     lengths: list[NDArray[np.int64]]
@@ -89,12 +92,13 @@ class CohortClient:
         return replies
 
     def _note(self, experience: Experience) -> None:
-        self.remaining = np.maximum(self.remaining - experience.steps, 0)
+        spent = experience.steps if experience.spent is None else experience.spent
+        self.remaining = np.maximum(self.remaining - spent, 0)
         self.episodes += [len(r) for r in experience.returns]
         self.report = LocalReport(
             experience.returns,
             experience.lengths,
-            experience.steps,
+            spent,
             dict(experience.metrics),
             experience.ends,
         )

@@ -54,7 +54,9 @@ class Experience:
     under Stable-Baselines3's names (``train/loss``, ...). `ends` tell how many of the stretch's
     steps each of these episodes' agent had taken when it ended; left empty, lengths are added up,
     which is right for one environment copy. A learner that keeps no states, as a classifier, has
-    none in `observations` and `probs` (M = 0), and `labels` instead.
+    none in `observations` and `probs` (M = 0), and `labels` instead. Agents that had left a shared
+    world did not take all steps of their budget: `spent` [K] is what the stretch took of it,
+    `steps` if None. `ends` count as `spent` does.
     """
 
     observations: NDArray[np.float32]
@@ -65,6 +67,7 @@ class Experience:
     metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     ends: list[NDArray[np.int64]] = field(default_factory=list)
     labels: LabelTable | None = None
+    spent: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,10 @@ def parse(raw: Mapping[str, Any]) -> Run:
         # As fine a grid as can be numbered: worlds of many agents have many components.
         widest = max(math.prod(s.shape) for s in team.observation_spaces)
         fits = max(b for b in range(1, 41) if b**widest < 2**63)
-        if fits < 40:
+        if fits < 2:  # too many for any grid: states that are visited at random, or uniform ones
+            served = _type_of(raw, "strategy") != "self"
+            default_proxy = {"type": "rollout" if served else "uniform"}
+        elif fits < 40:
             default_proxy.setdefault("bins", min(fits, 30))
     raw.setdefault("proxy", default_proxy)
     raw.setdefault("same_init", defaults.default_same_init)

@@ -56,13 +56,13 @@ def check_air(run: Run, envs: EnvFactory | Teams) -> None:
                 "channel.type)"
             )
         return
-    if isinstance(envs, Teams):
-        if len(envs.roles) > 1:
-            raise FdrlError(
-                "config: agents of several roles cannot add up in the air: use mac-digital (at "
-                "channel.type)"
-            )
-    elif envs.gaussian and hasattr(run.strategy, "gaussians"):
+    roles = envs.roles if isinstance(envs, Teams) else (envs,)
+    if len(roles) > 1:
+        raise FdrlError(
+            "config: agents of several roles cannot add up in the air: use mac-digital (at "
+            "channel.type)"
+        )
+    if roles[0].gaussian and hasattr(run.strategy, "gaussians"):
         raise FdrlError(
             "config: means and standard deviations cannot add up in the air: use mac-digital, or "
             "fedavg (at channel.type)"

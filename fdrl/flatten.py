@@ -106,6 +106,12 @@ def _sizes(actions: spaces.MultiDiscrete | spaces.MultiBinary) -> tuple[int, ...
     return tuple(int(n) for n in actions.nvec.reshape(-1))
 
 
+def as_flat(space: spaces.Space[Any]) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    """Return a space without what cannot be flattened, and flat; twice itself where it stays."""
+    kept = None if _is_flat(space) else _flattenable(space)
+    return (space, space) if kept is None else (kept, spaces.flatten_space(kept))
+
+
 class FlatObservation(gymnasium.ObservationWrapper[NDArray[Any], Any, Any]):
     """Show what is in `kept` (the environment's space, or its space without texts) as one array."""
 

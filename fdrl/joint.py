@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
 from fdrl.multi import MultiStep, MultiVectorEnv
+from fdrl.parallel import resting
 from fdrl.vector import Step
 
 Array = NDArray[Any]
@@ -49,16 +50,14 @@ class Abandoned(Exception):
 class Joint:
     """W worlds, W = teams * E copies: world t * E + e is copy e of team t.
 
-    `roles` are the agents (indices) of each role; `strict`: an agent that leaves before the
-    others is an error, because learners cannot yet leave out the steps it does not take.
+    `roles` are the agents (indices) of each role.
     """
 
     def __init__(
-        self, env: MultiVectorEnv, roles: Sequence[tuple[int, ...]], teams: int, copies: int,
-        strict: bool, name: str,
-    ) -> None:  # fmt: skip
-        self.env, self.teams, self.copies, self.strict = env, teams, copies, strict
-        self.name, self.roles = name, tuple(roles)
+        self, env: MultiVectorEnv, roles: Sequence[tuple[int, ...]], teams: int, copies: int
+    ) -> None:
+        self.env, self.teams, self.copies = env, teams, copies
+        self.roles = tuple(roles)
         self.agents = tuple(env.agents)
         self._meeting = threading.Condition()
         self._sitting = set(range(len(self.roles)))
@@ -76,7 +75,7 @@ class Joint:
             return self._first
 
     def say(self, role: int, actions: Array) -> MultiStep:
-        """Wait until every role has said its actions [members, W]; return the step."""
+        """Wait until every role has said its actions [members, W, ...]; return the step."""
         with _handed_over(), self._meeting:
             turn = self._turn
             self._said[role] = actions
@@ -93,30 +92,19 @@ class Joint:
         if not self._sitting or not self._sitting <= self._said.keys():
             return
         worlds = self.teams * self.copies
-        moves = {a: np.zeros(worlds, np.int64) for a in self.agents}
+        moves = {a: resting(s, worlds) for a, s in self.env.action_spaces.items()}
         for role, actions in self._said.items():
             for row, i in zip(actions, self.roles[role], strict=True):
                 moves[self.agents[i]] = row
         self._said.clear()
         try:
-            self._step = _copied(self.env.step(moves))
-            if self.strict:
-                self._check_present(self._step)
+            self._step = masked(self.env.step(moves))
         except BaseException as error:
             self._error = error
             self._meeting.notify_all()
             raise
         self._turn += 1
         self._meeting.notify_all()
-
-    def _check_present(self, step: MultiStep) -> None:
-        for agent in self.agents:
-            if not step.alive[agent].all():
-                raise FdrlError(
-                    f"environment {self.name!r}: {agent} left before the others did; fdrl cannot "
-                    "train agents that leave a shared world early yet: use an option of the "
-                    "environment that lets all of them end together"
-                )
 
     @property
     def open(self) -> bool:
@@ -142,10 +130,20 @@ class Joint:
                 self._go()
 
 
-def _copied(step: MultiStep) -> MultiStep:
-    """Copy: roles read at their own pace, while a faster one may be steps ahead."""
+def masked(step: MultiStep) -> MultiStep:
+    """Copy a step; what it holds for agents that have left their world becomes 0 and False.
+
+    A copy, because roles read at their own pace, while a faster one may be steps ahead.
+    """
     parts: Any = ({agent: rows.copy() for agent, rows in part.items()} for part in step)
-    return MultiStep(*parts)
+    out = MultiStep(*parts)
+    stays = {a: out.alive[a] & ~(out.terminated[a] | out.truncated[a]) for a in out.alive}
+    again = ~np.logical_or.reduce(list(stays.values()))  # worlds that have started again
+    for agent, alive in out.alive.items():
+        for part in (out.rewards, out.terminated, out.truncated, out.next_observations):
+            part[agent][~alive] = 0
+        out.observations[agent][~(stays[agent] | again)] = 0
+    return out
 
 
 class Seats:
@@ -177,11 +175,14 @@ class Seats:
     def step(self, actions: Array) -> Step:
         """Advance the worlds by this role's actions [n] and everybody else's."""
         j = self.joint
-        by_member = np.asarray(actions).reshape(j.teams, len(self._names), j.copies)
-        step = j.say(self.role, by_member.swapaxes(0, 1).reshape(len(self._names), -1))
+        members, tail = len(self._names), np.shape(actions)[1:]
+        by_member = np.asarray(actions).reshape(j.teams, members, j.copies, *tail)
+        step = j.say(self.role, by_member.swapaxes(0, 1).reshape(members, -1, *tail))
         rows = self._rows
+        alive = rows(step.alive)
         return Step(rows(step.observations), rows(step.next_observations), rows(step.rewards),
-                    rows(step.terminated), rows(step.truncated))  # fmt: skip
+                    rows(step.terminated), rows(step.truncated),
+                    None if alive.all() else alive)  # fmt: skip
 
     def state(self) -> dict[str, Array]:
         """Return the worlds' state, a row for each copy."""

@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from fdrl.codec import decode, encode
 from fdrl.errors import BadMessage
@@ -36,6 +39,8 @@ __all__ = [
     "check_proxy_update", "check_table", "check_transitions", "decode", "encode", "table_of",
     "validate",
 ]  # fmt: skip
+
+Array = NDArray[Any]
 
 LARGEST = 1e6
 """Beyond it a parameter is a fault of transmission, or meant to do harm."""
@@ -166,19 +171,21 @@ def check_transitions(
     """Return the message as `Transitions` [T, E, ...] of E = `copies`, or raise `BadMessage`.
 
     At most `most_steps` = T * E steps, with exactly the arrays `TRANSITION_NAMES`. With `gaussian`
-    actions are [T, E, n_actions] floats.
+    actions are [T, E, n_actions] floats. Of agents that had left a shared world only the m steps
+    that they took travel: one more array `alive` [T, E] says which, and the others are [m, ...].
     """
     require(isinstance(message, Transitions), f"expected Transitions, got {type(message).__name__}")
     assert isinstance(message, Transitions)
     _check_round(message, round)
-    got = sorted(message.arrays)
+    arrays = {name: a for name, a in message.arrays.items() if name != "alive"}
+    got = sorted(arrays)
     require(got == sorted(TRANSITION_NAMES), f"expected arrays {TRANSITION_NAMES}, got {got}")
-    actions, deep = message.arrays["actions"], 3 if gaussian else 2
-    require(actions.ndim == deep, f"actions of shape {actions.shape}")
-    lead = actions.shape[:2]
-    require(len(lead) == 2 and lead[1] == copies and lead[0] > 0, f"actions of shape {lead}")
-    require(lead[0] * copies <= most_steps, f"more than {most_steps} steps: {lead}")
-    for name, array in message.arrays.items():
+    actions = arrays["actions"]
+    lead = _check_lead(message.arrays.get("alive", actions), copies, most_steps)
+    if "alive" in message.arrays:
+        lead = (_check_alive(message.arrays["alive"]),)
+    require(actions.ndim == len(lead) + gaussian, f"actions of shape {actions.shape}")
+    for name, array in arrays.items():
         wide = name in ("observations", "next_observations")
         shape, kind = (*lead, *observation_shape) if wide else lead, _KINDS.get(name, "f")
         if name == "actions" and gaussian:
@@ -189,6 +196,21 @@ def check_transitions(
         low, high = actions.min(), actions.max()
         require(low >= 0 and high < n_actions, f"actions beyond 0..{n_actions - 1}")
     return message
+
+
+def _check_lead(array: Array, copies: int, most_steps: int) -> tuple[int, ...]:
+    """Return (T, E) of an array [T, E, ...]."""
+    lead = array.shape[:2]
+    require(len(lead) == 2 and lead[1] == copies and lead[0] > 0, f"actions of shape {lead}")
+    require(lead[0] * copies <= most_steps, f"more than {most_steps} steps: {lead}")
+    return lead
+
+
+def _check_alive(alive: Array) -> int:
+    """Return how many steps were taken."""
+    require(alive.ndim == 2 and alive.dtype.kind == "b", f"alive of type {alive.dtype}")
+    require(bool(alive.any()), "transitions of nobody")
+    return int(np.count_nonzero(alive))
 
 
 _KINDS = {"actions": "iu", "terminated": "b", "truncated": "b"}

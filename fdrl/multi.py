@@ -33,8 +33,8 @@ class MultiVectorEnv(Protocol):
 
     A PettingZoo environment whose class has a class method ``vectorized(kwargs, seeds)`` is trained
     in what that returns instead of world by world; `kwargs` [W] are each world's arguments, `seeds`
-    [W] `numpy.random.SeedSequence`s. Observation spaces are flat Boxes, action spaces Discrete;
-    actions count from 0.
+    [W] `numpy.random.SeedSequence`s. Observation spaces are flat Boxes; actions are [W], counting
+    from 0, or [W, D] if an agent's are continuous.
     """
 
     agents: tuple[str, ...]
@@ -51,7 +51,7 @@ class MultiVectorEnv(Protocol):
         """Start a new episode in every world; return the observations [W, *O] by agent."""
 
     def step(self, actions: Mapping[str, Array]) -> MultiStep:
-        """Advance every world by the agents' actions [W]."""
+        """Advance every world by the agents' actions [W], or [W, D]."""
 
     def state(self) -> dict[str, Array]:
         """Return everything needed to continue to the bit; the first axis is W."""

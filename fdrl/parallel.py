@@ -8,15 +8,19 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
+from fdrl.errors import FdrlError, short
+from fdrl.flatten import as_flat
 from fdrl.gymenv import check_spaces
 from fdrl.multi import MultiVectorEnv
-from fdrl.registry import ENVS, PARALLEL, EnvSpec, load_object
+from fdrl.registry import ENVS, PARALLEL, EnvSpec, Physics, load_object
+from fdrl.turns import check_missing, check_turns
 
 Opener = Callable[..., Any]
 Vectorizer = Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], MultiVectorEnv]
@@ -29,11 +33,15 @@ class TeamSpec:
     name: str
     agents: tuple[str, ...]
     observation_spaces: tuple[spaces.Box, ...]
-    action_spaces: tuple[spaces.Discrete, ...]
+    action_spaces: tuple[spaces.Discrete | spaces.Box, ...]
+    shown: tuple[spaces.Space[Any], ...]
+    """What agents see before it is flattened to `observation_spaces`."""
     open: Opener
     """Makes one world, called with keyword arguments."""
     roles: tuple[tuple[int, ...], ...]
     """Agents (indices) that share proxies and parameters: by spaces and name, or as told."""
+    physics: Mapping[str, Physics] = field(default_factory=dict)
+    """Arguments, one number an agent, that heterogeneity may vary: the class's `physics`."""
     vectorized: Vectorizer | None = None
     """Makes many worlds that step together, if the environment's class can."""
 
@@ -62,12 +70,15 @@ def opener(name: str) -> Opener | None:
         found = getattr(importlib.import_module(module_name), attribute, None)
         if found is None:
             found = importlib.import_module(f"{module_name}.{attribute}")
-    except ImportError:
+    except ImportError as error:
+        check_missing(name, error)
         return None  # `find_env` says what is missing
     if isinstance(found, types.ModuleType):
         made = getattr(found, "parallel_env", None)
+        if not callable(made):
+            check_turns(name, getattr(found, "env", getattr(found, "raw_env", None)))
         return made if callable(made) else None
-    return _factory(found)
+    return _factory(name, found)
 
 
 def _registered(name: str) -> Opener | None:
@@ -82,20 +93,18 @@ def _registered(name: str) -> Opener | None:
     if name in pettingzoo.parallel_registry:
         return functools.partial(pettingzoo.make, "parallel", name)
     if name in pettingzoo.aec_registry:
-        raise FdrlError(
-            f"environment {name!r}: its agents take turns; supported are those that act at the "
-            "same time (PettingZoo's parallel API)"
-        )
+        check_turns(name, functools.partial(pettingzoo.make, "aec", name))
     return None
 
 
-def _factory(found: Any) -> Opener | None:
+def _factory(name: str, found: Any) -> Opener | None:
     """Return a class or function that makes a `ParallelEnv`; to know of a function, call it."""
     if not callable(found) or isinstance(found, EnvSpec):
         return None
     from pettingzoo import ParallelEnv
 
     if inspect.isclass(found):
+        check_turns(name, found)
         return found if issubclass(found, ParallelEnv) else None
     returns = getattr(found, "__annotations__", {}).get("return")
     if returns is not None and "Parallel" in str(returns):
@@ -104,6 +113,7 @@ def _factory(found: Any) -> Opener | None:
         env = found()
     except Exception:
         return None
+    check_turns(name, env)
     made = isinstance(env, ParallelEnv)
     env.close() if hasattr(env, "close") else None
     return found if made else None
@@ -127,26 +137,49 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
         raise FdrlError(f"environment {name!r} does not list its possible_agents")
     seen = tuple(env.observation_space(a) for a in agents)
     moves = tuple(env.action_space(a) for a in agents)
+    physics = getattr(env.unwrapped, "physics", None)
+    known = physics if isinstance(physics, Mapping) else {}
+    known = {name: p for name, p in known.items() if isinstance(p, Physics)}
     vectorized = getattr(env.unwrapped, "vectorized", None)
     env.close()
     for agent, observations, actions in zip(agents, seen, moves, strict=True):
-        if not isinstance(actions, spaces.Discrete):
-            raise FdrlError(
-                f"environment {name!r}, {agent}: action space {actions}; with several agents in "
-                "one world only Discrete is supported"
-            )
-        if isinstance(observations, spaces.Discrete):
-            continue
-        check_spaces(f"{name}, {agent}", observations, actions)
-    boxes = tuple(as_box(s) for s in seen)
+        check_spaces(f"{name}, {agent}", as_flat(observations)[1], actions)
+    shown, boxes = (tuple(part) for part in zip(*(as_flat(s) for s in seen), strict=True))
     found = _roles(agents, boxes, moves)
     roles = _forced(name, agents, boxes, moves, json.loads(groups)) if groups != "null" else found
-    return TeamSpec(name, agents, boxes, moves, made, roles, vectorized)
+    return TeamSpec(name, agents, boxes, moves, shown, made, roles, known, vectorized)
 
 
-def as_box(space: Any) -> spaces.Box:
-    """Return a flat Box: of a Discrete space, its one-hot encoding."""
-    return spaces.Box(0.0, 1.0, (int(space.n),)) if isinstance(space, spaces.Discrete) else space
+def said_of_team(team: TeamSpec) -> str | None:
+    """Say in a line which observations are flattened; None if none are."""
+    changed = {
+        f"{short(before)} to {after.shape}"
+        for before, after in zip(team.shown, team.observation_spaces, strict=True)
+        if before is not after
+    }
+    if not changed:
+        return None
+    return (
+        f"environment {team.name!r}: its observations are flattened, {', '.join(sorted(changed))}"
+    )
+
+
+def resting(space: Any, worlds: int) -> NDArray[Any]:
+    """Return what is done for an agent that nobody plays: action 0 [W], or nearest to 0 [W, D]."""
+    if isinstance(space, spaces.Discrete):
+        return np.zeros(worlds, np.int64)
+    nearest = np.clip(np.zeros(space.shape), space.low, space.high).astype(np.float32)
+    return np.repeat(nearest[None], worlds, axis=0)
+
+
+def random_moves(moves: Mapping[str, Any], draw: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Draw an action of every agent in one world, by its space: [1] from 0, or [1, D]."""
+    return {
+        agent: draw.integers(int(space.n), size=1)
+        if isinstance(space, spaces.Discrete)
+        else draw.uniform(space.low, space.high, (1, *space.shape)).astype(np.float32)
+        for agent, space in moves.items()
+    }
 
 
 def open_world(name: str, made: Opener, kwargs: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
+from fdrl.errors import FdrlError, short
 from fdrl.gymloop import EnvFault
 from fdrl.multi import MultiStep, MultiVectorEnv
 from fdrl.parallel import TeamSpec, open_world
@@ -48,9 +48,10 @@ class ParallelLoop:
         self.worlds = len(kwargs)
         self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
         self._envs = [open_world(team.name, team.open, given) for given in kwargs]
-        self._first = [int(s.start) for s in team.action_spaces]
+        self._wide = max(0 if isinstance(s, spaces.Discrete) else s.shape[0]
+                         for s in team.action_spaces)  # fmt: skip
         self._seeds = [-1] * self.worlds
-        self._played: list[list[list[int]]] = [[] for _ in range(self.worlds)]
+        self._played: list[list[list[Any]]] = [[] for _ in range(self.worlds)]
         self._index = {a: i for i, a in enumerate(self.agents)}
         w, n = self.worlds, len(self.agents)
         self._observations = [np.zeros((w, *s.shape), np.float32) for s in team.observation_spaces]
@@ -66,8 +67,8 @@ class ParallelLoop:
         return dict(zip(self.agents, self._observations, strict=True))
 
     def step(self, actions: Mapping[str, Array]) -> MultiStep:
-        """Advance every world by the agents' actions [W]."""
-        moves = np.stack([np.asarray(actions[a], np.int64) for a in self.agents])
+        """Advance every world by the agents' actions [W], or [W, D]."""
+        moves = self._stacked(actions)
         alive = self._present.copy()
         self._rewards[...] = 0.0
         self._terminated[...] = self._truncated[...] = False
@@ -83,13 +84,30 @@ class ParallelLoop:
             named(self._truncated), named(self._next), named(alive),
         )  # fmt: skip
 
+    def _stacked(self, actions: Mapping[str, Array]) -> Array:
+        """Return actions of all agents [n, W], or, if any are continuous, padded [n, W, D]."""
+        if not self._wide:
+            return np.stack([np.asarray(actions[a], np.int64) for a in self.agents])
+        out = np.zeros((len(self.agents), self.worlds, self._wide))
+        for row, agent in zip(out, self.agents, strict=True):
+            given = np.asarray(actions[agent]).reshape(self.worlds, -1)
+            row[:, : given.shape[1]] = given
+        return out
+
+    def _move(self, i: int, move: Any) -> Any:
+        """Return one action as agent i's world takes it."""
+        space = self.team.action_spaces[i]
+        if isinstance(space, spaces.Discrete):
+            return int(move[0] if self._wide else move) + int(space.start)
+        return np.array(move[: space.shape[0]], space.dtype)
+
     def _named(self, rows: Sequence[Array] | Array) -> dict[str, Array]:
         return dict(zip(self.agents, rows, strict=True))
 
-    def _advance(self, w: int, moves: list[int]) -> None:
+    def _advance(self, w: int, moves: list[Any]) -> None:
         """Step one world and note what became of the agents that acted."""
         present = [i for i in range(len(moves)) if self._present[i, w]]
-        given = {self.agents[i]: moves[i] + self._first[i] for i in present}
+        given = {self.agents[i]: self._move(i, moves[i]) for i in present}
         try:
             seen, rewards, terminated, truncated, _ = self._envs[w].step(given)
         except Exception as error:
@@ -101,9 +119,11 @@ class ParallelLoop:
                 raise EnvFault("shape", f"{self._where(w)}: step said nothing of {agent}")
             self._show(w, i, seen[agent], self._next, "step")
             self._rewards[i, w] = rewards[agent]
-            self._terminated[i, w] = bool(terminated[agent])
-            self._truncated[i, w] = bool(truncated[agent]) and not bool(terminated[agent])
-            self._present[i, w] = not (terminated[agent] or truncated[agent])
+            cut = bool(truncated[agent])
+            # Whoever is gone without a word has ended too: nobody asks for its actions any more.
+            ended = bool(terminated[agent]) or not (cut or agent in self._envs[w].agents)
+            self._terminated[i, w], self._truncated[i, w] = ended, cut and not ended
+            self._present[i, w] = not (ended or cut)
         if not np.isfinite(self._rewards[:, w]).all():
             raise EnvFault("finite", f"{self._where(w)}: step gave the rewards {rewards}")
         self._check_agents(w, seen)
@@ -141,9 +161,9 @@ class ParallelLoop:
         self._present[:, w] = True
 
     def _show(self, w: int, i: int, seen: Any, rows: list[Array], call: str) -> None:
-        shape = rows[i].shape[1:]
-        if np.ndim(seen) == 0 and len(shape) == 1:
-            seen = np.eye(shape[0], dtype=np.float32)[int(seen)]  # a Discrete observation
+        shape, shown = rows[i].shape[1:], self.team.shown[i]
+        if shown is not self.team.observation_spaces[i]:
+            seen = self._flattened(w, i, seen)
         if getattr(seen, "shape", None) != shape:
             raise EnvFault(
                 "shape",
@@ -155,6 +175,17 @@ class ParallelLoop:
             raise EnvFault(
                 "finite", f"{self._where(w)}: {call} gave {self.agents[i]} the observation {seen}"
             )
+
+    def _flattened(self, w: int, i: int, seen: Any) -> Array:
+        shown = self.team.shown[i]
+        try:
+            return np.asarray(spaces.flatten(shown, seen))
+        except Exception as error:
+            raise EnvFault(
+                "shape",
+                f"{self._where(w)}: {self.agents[i]} observed {short(seen)}, which does not fit "
+                f"its space {short(shown)} ({type(error).__name__}: {short(error)})",
+            ) from error
 
     def _where(self, w: int) -> str:
         return (
@@ -168,7 +199,10 @@ class ParallelLoop:
     def state(self) -> dict[str, Array]:
         """Return each world's random stream, its episode's seed and the actions since, padded."""
         counts = np.array([len(p) for p in self._played], np.int64)
-        moves = np.zeros((self.worlds, int(counts.max(initial=0)), len(self.agents)), np.int64)
+        shape = (self.worlds, int(counts.max(initial=0)), len(self.agents))
+        moves: Array = np.zeros(shape, np.int64)
+        if self._wide:
+            moves = np.zeros((*shape, self._wide))
         for row, played in zip(moves, self._played, strict=True):
             if played:
                 row[: len(played)] = played

@@ -60,6 +60,8 @@ class Tally:
                 metrics.setdefault(key, []).append(float(values[row]))
             if "distill/gradient_steps" in report.metrics:
                 self.gradient_steps[k] += float(report.metrics["distill/gradient_steps"][row])
+        if alive := metrics.get("rollout/alive"):  # roles that nobody left are all there
+            alive += [1.0] * (len(reports) - len(alive))
         self.steps += taken
         self.exchanges += exchanged
         total = sum(seconds.values())

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
-from fdrl.heterogeneity import Heterogeneity, Nothing
+from fdrl.heterogeneity import Heterogeneity, Nothing, agent_kwargs
 from fdrl.joint import Joint, Nowhere, Seats
 from fdrl.multi import MultiVectorEnv
-from fdrl.parallel import TeamSpec, team_spec
+from fdrl.notices import say_once
+from fdrl.parallel import TeamSpec, random_moves, said_of_team, team_spec
 from fdrl.parallelloop import make_worlds
 from fdrl.registry import EnvSpec
 from fdrl.seeding import Purpose, generator, leaf
@@ -76,8 +77,12 @@ class Teams:
     @property
     def kwargs(self) -> tuple[dict[str, Any], ...]:
         """What is particular about each agent of the run: who it is, and its team's world."""
+        names, varied = self.team.agents, self.team.physics
         return tuple(
-            {"agent": name, **given} for given in self.world_kwargs for name in self.team.agents
+            {"agent": name}
+            | {k: v[i] if k in varied and isinstance(v, list) else v for k, v in given.items()}
+            for given in self.world_kwargs
+            for i, name in enumerate(names)
         )
 
     @property
@@ -91,25 +96,21 @@ class Teams:
             leaf(self.seed, Purpose.ENV, t, e)
             for t in range(len(self.world_kwargs)) for e in range(copies)
         ]  # fmt: skip
-        return self._seat(("train", copies), role, copies, seeds, strict=True)
+        return self._seat(("train", copies), role, copies, seeds)
 
     def evaluation(self, role: int, episodes: int, seed: int, held_out: bool) -> Seats:
         """Return a role's seats in fresh worlds, one an episode; episode j has one seed."""
         branch = (Purpose.HELD_OUT, 0) if held_out else (Purpose.EVALUATION,)
         seeds = [leaf(seed, *branch, j) for _ in self.world_kwargs for j in range(episodes)]
         key = ("evaluate", episodes, seed, held_out)
-        return self._seat(key, role, episodes, seeds, strict=False)
+        return self._seat(key, role, episodes, seeds)
 
-    def _seat(
-        self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence], strict: bool
-    ) -> Seats:
+    def _seat(self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence]) -> Seats:
         """Take a role's seats; worlds are made by the first role that asks, and shared."""
         with self._lock:
             if key not in self._open:
                 env = self._worlds(copies, seeds, str(key[0]))
-                joint = Joint(
-                    env, self.team.roles, len(self.world_kwargs), copies, strict, self.team.name
-                )
+                joint = Joint(env, self.team.roles, len(self.world_kwargs), copies)
                 self._open[key] = (joint, set())
                 self.joints = [*(j for j in self.joints if j.open), joint]
             joint, seated = self._open[key]
@@ -168,7 +169,8 @@ class RoleFactory(EnvFactory):
     def _wander(self, branch: int, steps: int) -> NDArray[np.float32]:
         """Let everybody act at random in a public world; return what this role saw in turn.
 
-        At step t its member t % members is asked, so [steps + 1, *O] cost that many world steps.
+        At step t its member t % members is asked, or the next one that is still there, so
+        [steps + 1, *O] cost that many world steps. While none of them is, the last row repeats.
         """
         team = self.teams.team
         where = (self.seed, Purpose.PROXY, branch)
@@ -177,14 +179,13 @@ class RoleFactory(EnvFactory):
         )
         draw = generator(*where, 1)
         names = [team.agents[i] for i in team.roles[self.role]]
-        counts = {a: int(s.n) for a, s in zip(team.agents, team.action_spaces, strict=True)}
+        moves = dict(zip(team.agents, team.action_spaces, strict=True))
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
         seen[0] = worlds.reset()[names[0]][0]
         for t in range(1, steps + 1):
-            moved = worlds.step({a: draw.integers(n, size=1) for a, n in counts.items()})
-            name = names[t % len(names)]
-            after = moved.next_observations if moved.alive[name][0] else moved.observations
-            seen[t] = after[name][0]
+            moved = worlds.step(random_moves(moves, draw))
+            there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
+            seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
         worlds.close()
         return seen
 
@@ -208,11 +209,6 @@ def make_teams(
             f"config: {env!r} has {n} agents in a world ({', '.join(team.agents)}), so agents "
             f"must be a multiple of {n}, not {agents}"
         )
-    if not isinstance(hetero, Nothing):
-        raise FdrlError(
-            f"config: hetero does not apply to {env!r}, whose physics fdrl does not know; give "
-            "teams different agent_kwargs"
-        )
     own = [dict(given) for given in per_agent] or [{}] * agents
     for t in range(agents // n):
         if any(given != own[t * n] for given in own[t * n : (t + 1) * n]):
@@ -220,5 +216,39 @@ def make_teams(
                 f"config: agents {t * n} to {t * n + n - 1} share a world, so their agent_kwargs "
                 "must be the same"
             )
-    kwargs = tuple({**env_kwargs, **own[t * n]} for t in range(agents // n))
+    kwargs = _varied(team, [{**env_kwargs, **own[t * n]} for t in range(agents // n)], hetero)
+    if said := said_of_team(team):
+        say_once(said)
     return Teams(team, kwargs, seed)
+
+
+def _varied(
+    team: TeamSpec, kwargs: Sequence[Mapping[str, Any]], hetero: Heterogeneity
+) -> tuple[Mapping[str, Any], ...]:
+    """Return each team's arguments of its worlds, with a list of what its agents differ in.
+
+    As elsewhere, heterogeneity spreads around what is given; lists that name each agent's own
+    value are left alone.
+    """
+    if isinstance(hetero, Nothing):
+        return tuple(kwargs)
+    if not team.physics:
+        raise FdrlError(
+            f"config: hetero does not apply to {team.name!r}, whose physics fdrl does not know; "
+            "give teams different agent_kwargs"
+        )
+    n, out = len(team.agents), []
+    for t, given in enumerate(kwargs):
+        physics = {
+            name: replace(p, default=float(given.get(name, p.default)))
+            for name, p in team.physics.items()
+            if not isinstance(given.get(name), (list, tuple))
+        }
+        spec = EnvSpec(team.name, physics=physics)
+        own = agent_kwargs(spec, hetero, n * len(kwargs))[t * n : (t + 1) * n]
+        lists = {
+            name: [values.get(name, physics[name].default) for values in own]
+            for name in {name: None for values in own for name in values}
+        }
+        out.append({**given, **lists})
+    return tuple(out)

@@ -16,6 +16,9 @@ class Step(NamedTuple):
     `observations` [n, *O] is what to act on next: for a finished copy, the first observation of
     its next episode. `next_observations` [n, *O] is where the action really led, so a truncated
     episode can be bootstrapped from it. A copy is finished when `terminated | truncated`.
+
+    `alive` [n] says whose step it was, of agents in shared worlds of which some have left theirs;
+    None: everybody's. Elsewhere the other arrays are 0 and False, and stand for no experience.
     """
 
     observations: NDArray[np.float32]
@@ -23,6 +26,7 @@ class Step(NamedTuple):
     rewards: NDArray[np.float64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
+    alive: NDArray[np.bool_] | None = None
 
 
 class VectorEnv(Protocol):

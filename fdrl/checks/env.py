@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -126,7 +127,7 @@ def _play(factory: EnvFactory, env: VectorEnv, actions: Iterable[Array]) -> Iter
     """Step with the same actions [E, ...] for every agent; yield copies of what came back."""
     for a in actions:
         step = env.step(np.concatenate([a] * len(factory.kwargs)))
-        yield Step._make(np.array(part) for part in step)
+        yield _mapped(step, np.array)
 
 
 def _trajectory(factory: EnvFactory, copies: int = 1) -> list[Step]:
@@ -137,9 +138,31 @@ def _trajectory(factory: EnvFactory, copies: int = 1) -> list[Step]:
     return steps
 
 
+def _mapped(step: Step, change: Callable[[Any], Any]) -> Step:
+    """Return a step with every array changed."""
+    return Step(
+        change(step.observations),
+        change(step.next_observations),
+        change(step.rewards),
+        change(step.terminated),
+        change(step.truncated),
+    )
+
+
+def _row(k: int, part: Any) -> Any:
+    return part[k : k + 1]
+
+
+def _parts(step: Step) -> list[Any]:
+    return list(step[:5])
+
+
 def _same(a: Iterable[Step], b: Iterable[Step]) -> bool:
-    pairs = ((s[part], t[part]) for s, t in zip(a, b, strict=True) for part in range(len(s)))
-    return all(np.array_equal(x, y) for x, y in pairs)
+    return all(
+        np.array_equal(x, y)
+        for s, t in zip(a, b, strict=True)
+        for x, y in zip(_parts(s), _parts(t), strict=True)
+    )
 
 
 def _spaces(factory: EnvFactory) -> Iterator[Finding]:
@@ -229,7 +252,7 @@ def _copies(factory: EnvFactory) -> Iterator[Finding]:
     together = _trajectory(factory)
     for k in range(len(factory.kwargs)):
         alone = _trajectory(factory.subset([k]))
-        row = [Step._make(part[k : k + 1] for part in step) for step in together]
+        row = [_mapped(step, partial(_row, k)) for step in together]
         if not _same(alone, row):
             yield Finding(
                 "error",

@@ -63,7 +63,9 @@ class Client:
     ) -> dict[str, Message]:
         """Upload every transition."""
         return {
-            name: Transitions(round, {key: rows[k] for key, rows in self._transitions.items()})
+            name: Transitions(
+                round, _lived({key: rows[k] for key, rows in self._transitions.items()})
+            )
             for k, name in enumerate(self.context.ids)
             if experience.steps[k]
         }
@@ -133,14 +135,18 @@ class Server:
         out: dict[str, Message] = {}
         metrics: dict[str, list[float]] = {}
         for ids, trainer in zip(self.context.groups, self.trainers, strict=True):
-            group = _equally_long([m for n in ids if isinstance(m := messages.get(n), Transitions)])
+            group = _equally_long(
+                [_spread(m.arrays) for n in ids if isinstance(m := messages.get(n), Transitions)]
+            )
             if not group:
                 continue
             # All copies of all agents become the copies of one agent: [1, T, U * E, ...].
             pooled = {
-                key: np.concatenate([m.arrays[key] for m in group], axis=1)[None]
-                for key in group[0].arrays
+                key: np.concatenate([arrays[key] for arrays in group], axis=1)[None]
+                for key in group[0]
             }
+            if pooled["alive"].all():
+                del pooled["alive"]
             assert isinstance(trainer, Poolable)
             for key, value in trainer.update(pooled).items():
                 metrics.setdefault(key, []).append(float(value[0]))
@@ -171,8 +177,29 @@ class Server:
             )
 
 
-def _equally_long(group: list[Transitions]) -> list[Transitions]:
+def _lived(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Keep of transitions [T, E, ...] the m that were taken, [m, ...], if there is `alive`."""
+    alive = arrays.get("alive")
+    if alive is None:
+        return arrays
+    return {key: a if key == "alive" else a[alive] for key, a in arrays.items()}
+
+
+def _spread(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return transitions [T, E, ...] and who took them, zeros where nobody did."""
+    alive = arrays.get("alive")
+    if alive is None:
+        return {**arrays, "alive": np.ones(arrays["rewards"].shape, np.bool_)}
+    out = {"alive": alive}
+    for key, rows in arrays.items():
+        if key != "alive":
+            out[key] = np.zeros((*alive.shape, *rows.shape[1:]), rows.dtype)
+            out[key][alive] = rows
+    return out
+
+
+def _equally_long(group: list[dict[str, Array]]) -> list[dict[str, Array]]:
     """Keep the transitions of the most common length T: only they fit side by side."""
-    lengths = [len(m.arrays["actions"]) for m in group]
+    lengths = [len(arrays["actions"]) for arrays in group]
     common = max(sorted({*lengths}), key=lengths.count, default=0)
-    return [m for m, length in zip(group, lengths, strict=True) if length == common]
+    return [arrays for arrays, length in zip(group, lengths, strict=True) if length == common]

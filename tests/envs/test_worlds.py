@@ -11,7 +11,7 @@ import numpy as np
 import pettingzoo
 import pytest
 from fdrl.envs import drones, spectrum
-from fdrl.envs.seats import DroneSeats, SpectrumSeats
+from fdrl.envs.seats import SpectrumSeats
 from fdrl.envs.worlds import OneWorld, Worlds
 
 from fdrl.errors import FdrlError
@@ -191,8 +191,8 @@ def test_a_drone_that_left_rests_and_is_not_seen() -> None:
     assert step.next_observations[0, 1, 8] == 1
 
 
-@pytest.mark.parametrize("kind", [SpectrumSeats, DroneSeats])
-def test_seats_are_the_worlds_agent_by_agent(kind: Any) -> None:
+def test_seats_are_the_worlds_agent_by_agent() -> None:
+    kind = SpectrumSeats
     params = {n: np.full(8, v) for n, v in kind.worlds.defaults.items()}
     seats, world = kind(8, params, seeds(8), 40), kind.worlds(2, {}, seeds(2), 40)
     seen = seats.reset()
@@ -208,9 +208,9 @@ def test_seats_are_the_worlds_agent_by_agent(kind: Any) -> None:
 
 @pytest.mark.slow
 def test_seats_train_from_the_command_line(tmp_path: Any) -> None:
-    for name in ("SPECTRUM", "DRONES"):
-        words = f"train --quiet --env fdrl.envs.seats:{name} --agents 4 --strategy local"
-        out = ["--steps", "1024", "--out", str(tmp_path / name)]
+    for name in ("fdrl.envs.seats:SPECTRUM", "fdrl/DroneCorridor-v0"):
+        words = f"train --quiet --env {name} --agents 4 --strategy local"
+        out = ["--steps", "1024", "--out", str(tmp_path / name[-6:])]
         done = subprocess.run(
             [sys.executable, "-m", "fdrl", *words.split(), *out], capture_output=True, text=True
         )

@@ -121,7 +121,6 @@ def test_a_team_learns_to_talk() -> None:
     [
         ("late", "hearer_1 is not there when the episode begins"),
         ("raises", "team 0 train copy 0, step 2 .*step raised ValueError: out of fuel"),
-        ("leaves", "hearer_1 left before the others did"),
     ],
 )
 def test_broken_worlds_are_named_in_one_line(fault: str, words: str) -> None:
@@ -186,8 +185,6 @@ def test_check_knows_parallel_environments(capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out
     assert "radio_0, radio_1, radio_2, radio_3" in said
     assert "parallel_api_test passes" in said
-    assert main(["check", "fdrl/DroneCorridor-v0"]) == 1
-    assert "left before the others did" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

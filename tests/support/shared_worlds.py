@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from pettingzoo import ParallelEnv
+from pettingzoo import AECEnv, ParallelEnv
 
 
 class Pair(ParallelEnv):  # type: ignore[misc]
@@ -61,3 +61,138 @@ class Pair(ParallelEnv):  # type: ignore[misc]
 
 def pair(**kwargs: Any) -> ParallelEnv:  # type: ignore[type-arg]
     return Pair(**kwargs)
+
+
+class Leaver(ParallelEnv):  # type: ignore[misc]
+    """`agent_1` gets 10 a step and leaves after 2, `agent_0` gets 1 a step, and it ends after 4.
+
+    Agents see [step, own number]. `how` agent_1 leaves: "terminated", "truncated" or, without a
+    word, "vanishes".
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "leaver"}
+
+    def __init__(self, how: str = "terminated", render_mode: str | None = None) -> None:
+        self.possible_agents = ["agent_0", "agent_1"]
+        self.agents: list[str] = []
+        self.how, self.t = how, 0
+        self._seen = {a: spaces.Box(0.0, 9.0, (2,)) for a in self.possible_agents}
+        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
+
+    def observation_space(self, agent: str) -> Any:
+        return self._seen[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self._moves[agent]
+
+    def _look(self) -> dict[str, Any]:
+        return {a: np.array([self.t, int(a[-1])], np.float32) for a in self.agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.agents, self.t = self.possible_agents[:], 0
+        return self._look(), {a: {} for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> Any:
+        assert sorted(actions) == self.agents
+        self.t += 1
+        here, seen = self.agents[:], self._look()
+        over = {a: self.t == (4 if a == "agent_0" else 2) for a in here}
+        self.agents = [a for a in here if not over[a]]
+        ends = {how: {a: over[a] and (a == "agent_0") == (how == "terminated") for a in here}
+                for how in ("terminated", "truncated")}  # fmt: skip
+        if self.how != "truncated":
+            ends = {how: {a: over[a] and how == "terminated" and (a == "agent_0" or
+                          self.how == how) for a in here} for how in ends}  # fmt: skip
+        rewards = {a: 1.0 if a == "agent_0" else 10.0 for a in here}
+        return seen, rewards, ends["terminated"], ends["truncated"], {a: {} for a in here}
+
+
+class Turns(AECEnv):  # type: ignore[misc]
+    """Its agents act one after another."""
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "turns", "is_parallelizable": True}
+
+
+def turns() -> Any:
+    return Turns()
+
+
+class Aim(ParallelEnv):  # type: ignore[misc]
+    """Two agents see a table [[bit, 0]] and get -(action - bit)**2, for continuous actions.
+
+    `aimer_0` has one action dimension, `wide_0` two, of which the second does nothing. `wide_0`
+    leaves after one step of three.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "aim"}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.possible_agents = ["aimer_0", "wide_0"]
+        self.agents: list[str] = []
+        self.rng = np.random.default_rng(0)
+        self._seen = {a: spaces.Box(0.0, 1.0, (1, 2), np.float64) for a in self.possible_agents}
+        self._moves = {"aimer_0": spaces.Box(-1.0, 2.0, (1,), np.float32),
+                       "wide_0": spaces.Box(0.5, 2.0, (2,), np.float64)}  # fmt: skip
+
+    def observation_space(self, agent: str) -> Any:
+        return self._seen[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self._moves[agent]
+
+    def _look(self) -> dict[str, Any]:
+        return {a: np.array([[self.bit, 0.0]]) for a in self.agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.agents, self.t, self.bit = self.possible_agents[:], 0, int(self.rng.integers(2))
+        return self._look(), {a: {} for a in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        for agent, action in actions.items():
+            assert self._moves[agent].contains(action), (agent, action)
+        here, bit = self.agents[:], self.bit
+        self.t, self.bit = self.t + 1, int(self.rng.integers(2))
+        rewards = {a: -float((actions[a][0] - bit) ** 2) for a in here}
+        seen = self._look()
+        gone = {a: self.t == 3 or a == "wide_0" for a in here}
+        self.agents = [a for a in here if not gone[a]]
+        return seen, rewards, gone, dict.fromkeys(here, False), {a: {} for a in here}
+
+
+class Lamps(ParallelEnv):  # type: ignore[misc]
+    """Two agents see one picture [8, 8, 1], dark or bright, and get 1 for naming it; two steps."""
+
+    metadata: ClassVar[dict[str, Any]] = {"name": "lamps"}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.possible_agents = ["lamp_0", "lamp_1"]
+        self.agents: list[str] = []
+        self.rng = np.random.default_rng(0)
+        self._seen = {a: spaces.Box(0, 255, (8, 8, 1), np.uint8) for a in self.possible_agents}
+        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
+
+    def observation_space(self, agent: str) -> Any:
+        return self._seen[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self._moves[agent]
+
+    def _look(self) -> dict[str, Any]:
+        self.bit = int(self.rng.integers(2))
+        return {a: np.full((8, 8, 1), 200 * self.bit, np.uint8) for a in self.agents}
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None:
+            self.rng = np.random.default_rng(seed)
+        self.agents, self.t = self.possible_agents[:], 0
+        return self._look(), {a: {} for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> Any:
+        here, self.t = self.agents[:], self.t + 1
+        rewards = {a: float(actions[a] == self.bit) for a in here}
+        seen = self._look()
+        over = dict.fromkeys(here, self.t == 2)
+        self.agents = [] if self.t == 2 else here
+        return seen, rewards, over, dict.fromkeys(here, False), {a: {} for a in here}
