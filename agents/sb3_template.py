@@ -1,22 +1,17 @@
 """A user's own Stable-Baselines3 model object as the template of every agent's model.
 
 What is kept of it is its recipe: class, policy class and the arguments it was made with. In a
-config it is plain data, the table `agent.model`: objects that any process can import are named
-there (``{"@object": "torch.nn:ReLU"}``); what only this process has (a lambda, a class of the
-script that runs) is described (``{"@local": ...}``) and kept here, so a run that needs it can be
-continued by a script that hands the same model over again. Nothing is pickled.
+config it is plain data, the table `agent.model` (see `by_name`). What only this process has is kept
+here, so a run that needs it can be continued by a script that hands the same model over again.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
 from typing import Any
 
 import msgspec
@@ -29,6 +24,8 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
 from fdrl.errors import FdrlError, short
+
+from .by_name import decode, encode, local_names
 
 OURS = (
     "self",
@@ -73,12 +70,12 @@ def tabled(model: Any, callback: Any, weights: bool) -> dict[str, Any]:
     )
     template = Template(type(model), model.policy_class, _arguments(model), callback, state)
     table: dict[str, Any] = {
-        "class": _encode(template.cls),
-        "policy": _encode(template.policy),
-        "kwargs": {n: _encode(v) for n, v in template.kwargs.items()},
+        "class": encode(template.cls),
+        "policy": encode(template.policy),
+        "kwargs": {n: encode(v) for n, v in template.kwargs.items()},
     }
     if callback is not None:
-        table["callback"] = _encode(callback)
+        table["callback"] = encode(callback)
     digest = hashlib.sha256(msgspec.json.encode(table, order="deterministic"))
     for name, value in (state or {}).items():
         digest.update(name.encode() + np.ascontiguousarray(value.cpu().numpy()).tobytes())
@@ -95,7 +92,7 @@ def template_of(table: Mapping[str, Any]) -> Template:
     kept = _KEPT.get(str(table.get("key")))
     if kept is not None:
         return kept
-    missing = sorted(_locals(table))
+    missing = sorted(local_names(table))
     if missing:
         raise FdrlError(
             f"these agents copy a model object with {', '.join(missing)}, which only the script "
@@ -103,8 +100,8 @@ def template_of(table: Mapping[str, Any]) -> Template:
             "with threads = 1, or put these into a module of their own (at agent.model)"
         )
     try:
-        cls, policy, kwargs = (_decode(table[n]) for n in ("class", "policy", "kwargs"))
-        template = Template(cls, policy, kwargs, _decode(table.get("callback")))
+        cls, policy, kwargs = (decode(table[n]) for n in ("class", "policy", "kwargs"))
+        template = Template(cls, policy, kwargs, decode(table.get("callback")))
     except (KeyError, ImportError, AttributeError, ValueError, TypeError) as error:
         raise FdrlError(
             f"the table of a model object cannot be read: {error} (at agent.model)"
@@ -250,95 +247,3 @@ def _callback(given: Any) -> Any:
     if callable(given) and not inspect.signature(given).parameters:
         return given()
     return given
-
-
-def _encode(value: Any) -> Any:
-    """Return a value as TOML can hold it: data as it is, objects by name."""
-    if isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if isinstance(value, np.generic):
-        return _encode(value.item())
-    if value is None:
-        return {"@none": True}
-    if isinstance(value, list | tuple):
-        return [_encode(v) for v in value]
-    if isinstance(value, Mapping) and all(isinstance(n, str) for n in value):
-        return {n: _encode(v) for n, v in value.items()}
-    name = _import_name(value)
-    return {"@object": name} if name else {"@local": _describe(value)}
-
-
-def _import_name(value: Any) -> str:
-    """Return "module:name" if any process finds a class or function under it; else nothing."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    if not module or module == "__main__" or not name.isidentifier():
-        return ""
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return ""
-    return f"{module}:{name}" if found is value else ""
-
-
-def _describe(value: Any) -> str:
-    """Return a local object's name and a hash of what it does, as far as that can be told."""
-    kind = value if isinstance(value, type | FunctionType) else type(value)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    facts = _facts(value)
-    return f"{name}#{hashlib.sha256(repr(facts).encode()).hexdigest()[:8]}"
-
-
-def _facts(value: Any) -> Any:
-    """Return data that differs if a local object's behavior does: code, constants, settings."""
-    if isinstance(value, FunctionType):
-        cells = [_plain(c.cell_contents) for c in value.__closure__ or ()]
-        return [_code(value.__code__), _plain(value.__defaults__), cells]
-    if isinstance(value, type):
-        return [
-            [n, _code(f.__code__)]
-            for n, f in sorted(vars(value).items())
-            if isinstance(f, FunctionType)
-        ]
-    return sorted((n, _plain(v)) for n, v in getattr(value, "__dict__", {}).items())
-
-
-def _code(code: CodeType) -> Any:
-    inner = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return [code.co_code.hex(), list(code.co_names), inner]
-
-
-def _plain(value: Any) -> str:
-    """Return data as text; of other objects the type alone, as their text may hold an address."""
-    simple = (bool, int, float, str, type(None))
-    if isinstance(value, simple):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_plain(v) for v in value)}]"
-    return type(value).__qualname__
-
-
-def _decode(value: Any) -> Any:
-    """Return what `_encode` was given; raises for a name that cannot be imported."""
-    if isinstance(value, list):
-        return [_decode(v) for v in value]
-    if not isinstance(value, Mapping):
-        return value
-    if set(value) == {"@none"}:
-        return None
-    if set(value) == {"@object"}:
-        module, _, name = str(value["@object"]).partition(":")
-        return getattr(importlib.import_module(module), name)
-    return {n: _decode(v) for n, v in value.items()}
-
-
-def _locals(value: Any) -> set[str]:
-    """Return the names of all local objects in a table."""
-    if isinstance(value, list):
-        return set().union(*map(_locals, value))
-    if not isinstance(value, Mapping):
-        return set()
-    if set(value) == {"@local"}:
-        return {str(value["@local"]).partition("#")[0]}
-    return set().union(*map(_locals, value.values()))

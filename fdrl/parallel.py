@@ -140,7 +140,8 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
     physics = getattr(env.unwrapped, "physics", None)
     known = physics if isinstance(physics, Mapping) else {}
     known = {name: p for name, p in known.items() if isinstance(p, Physics)}
-    vectorized = getattr(env.unwrapped, "vectorized", None)
+    many = getattr(type(env.unwrapped), "vectorized", None)
+    vectorized = many if inspect.ismethod(many) else None  # a class method, not just of that name
     env.close()
     for agent, observations, actions in zip(agents, seen, moves, strict=True):
         check_spaces(f"{name}, {agent}", as_flat(observations)[1], actions)

@@ -28,6 +28,11 @@ class Step(NamedTuple):
     truncated: NDArray[np.bool_]
     alive: NDArray[np.bool_] | None = None
 
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The five arrays that every step has."""
+        return self[:5]
+
 
 class VectorEnv(Protocol):
     """n copies of one environment with its own random stream each.

@@ -18,7 +18,8 @@ _SAID = (
     ("raining return", "est accuracy"),
     ("above a return", "above an accuracy"),
     ("Return for bytes", "Accuracy for bytes"),
-    ("steps, ", "examples, "),
+    ("steps, median", "examples, median"),
+    ("steps, std", "examples, std"),
     ("so many steps", "so many examples"),
     ("Training until", "Training until accuracy"),
 )

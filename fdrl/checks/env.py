@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -138,30 +138,16 @@ def _trajectory(factory: EnvFactory, copies: int = 1) -> list[Step]:
     return steps
 
 
-def _mapped(step: Step, change: Callable[[Any], Any]) -> Step:
+def _mapped(step: Step, change: Callable[[Array], Array]) -> Step:
     """Return a step with every array changed."""
-    return Step(
-        change(step.observations),
-        change(step.next_observations),
-        change(step.rewards),
-        change(step.terminated),
-        change(step.truncated),
-    )
-
-
-def _row(k: int, part: Any) -> Any:
-    return part[k : k + 1]
-
-
-def _parts(step: Step) -> list[Any]:
-    return list(step[:5])
+    return Step(*map(change, step.arrays))
 
 
 def _same(a: Iterable[Step], b: Iterable[Step]) -> bool:
     return all(
         np.array_equal(x, y)
         for s, t in zip(a, b, strict=True)
-        for x, y in zip(_parts(s), _parts(t), strict=True)
+        for x, y in zip(s.arrays, t.arrays, strict=True)
     )
 
 
@@ -252,7 +238,7 @@ def _copies(factory: EnvFactory) -> Iterator[Finding]:
     together = _trajectory(factory)
     for k in range(len(factory.kwargs)):
         alone = _trajectory(factory.subset([k]))
-        row = [_mapped(step, partial(_row, k)) for step in together]
+        row = [_mapped(step, itemgetter(slice(k, k + 1))) for step in together]
         if not _same(alone, row):
             yield Finding(
                 "error",

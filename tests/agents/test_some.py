@@ -36,7 +36,7 @@ def test_a_part_steps_as_the_whole_would(name: str) -> None:
         for t in range(30):
             step = whole.step(np.full(4, t % 2))
             ours = part.step(np.full(2, t % 2))
-            for have, want in zip(ours[:5], step[:5], strict=True):
+            for have, want in zip(ours.arrays, step.arrays, strict=True):
                 np.testing.assert_array_equal(have, want[rows])
         some.put(cut, rows, part)
     kept, fresh, moved = cut.state(), vector(name).state(), whole.state()

@@ -12,7 +12,7 @@ from fdrl.envs.spectrum import Spectrum, SpectrumAccess
 import fdrl
 from fdrl.joint import Joint
 from fdrl.parallel import team_spec
-from fdrl.parallelloop import make_worlds
+from fdrl.parallelloop import ParallelLoop, make_worlds
 from fdrl.team import Teams
 
 WORLDS = 3
@@ -75,3 +75,13 @@ def test_a_federation_trains_in_them_and_resumes_to_the_bit() -> None:
         np.testing.assert_array_equal(a.cohort.parameters(), b.cohort.parameters())
     for each in (whole, first, second):
         each.close()
+
+
+def test_only_a_class_method_makes_many_worlds() -> None:
+    team = team_spec("shared_worlds:Boastful", {})
+    assert team is not None
+    worlds = make_worlds(team, [{}], seeds()[:1], ["world"])
+    assert isinstance(worlds, ParallelLoop)
+    many = team_spec("fdrl/SpectrumAccess-v0", {})
+    assert many is not None
+    assert isinstance(make_worlds(many, [{}], seeds()[:1], ["world"]), SharedWorlds)

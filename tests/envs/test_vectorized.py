@@ -18,7 +18,7 @@ GRIDS = ["fdrl/Conflict-v0", "fdrl/PixelGrid-v0"]
 
 
 def copied(step: Step) -> list[np.ndarray]:
-    return [np.array(part) for part in step]
+    return [np.array(part) for part in step.arrays]
 
 
 @pytest.mark.parametrize("name", CLASSIC + GRIDS)
@@ -30,7 +30,7 @@ def test_a_copy_does_not_depend_on_how_many_there_are(name: str) -> None:
     actions = np.random.default_rng(0).integers(envs.n_actions, size=(600, 15))
     for a in actions:
         many, one = together.step(a), alone.step(a[9:10])
-        for x, y in zip(many[:5], one[:5], strict=True):
+        for x, y in zip(many.arrays, one.arrays, strict=True):
             np.testing.assert_array_equal(x[9], y[0])
 
 
@@ -86,11 +86,11 @@ def test_copies_that_are_taken_and_put_back_miss_nothing(
         for rows in some:
             part = cut.take(rows)  # type: ignore[attr-defined]
             for a, whole_step in zip(actions, expected, strict=True):
-                for x, y in zip(part.step(a[rows])[:5], whole_step[:5], strict=True):
+                for x, y in zip(part.step(a[rows]).arrays, whole_step, strict=True):
                     np.testing.assert_array_equal(x, y[rows])
             cut.put(rows, part)  # type: ignore[attr-defined]
         last = draw.integers(envs.n_actions, size=6)
-        for x, y in zip(cut.step(last)[:5], whole.step(last)[:5], strict=True):
+        for x, y in zip(cut.step(last).arrays, whole.step(last).arrays, strict=True):
             np.testing.assert_array_equal(x, y)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shared_worlds import finished
 
 from fdrl import FdrlError, Federation, make_run
 from fdrl.checks.parallel import check_parallel_env
@@ -26,12 +27,6 @@ PPO = {"type": "ppo", "n_envs": 2, "n_steps": 7, "batch_size": 4, "n_epochs": 2,
 def run(strategy: str, env: str = LEAVER, **fields: Any) -> Any:
     fields = {"steps": 56, "agent": PPO, "evaluation": {"episodes": 2}, **fields}
     return make_run(env=env, strategy=strategy, **fields)
-
-
-def finished(federation: Federation) -> Federation:
-    while not federation.done:
-        federation.round()
-    return federation
 
 
 @pytest.mark.parametrize("env", [LEAVER, DRONES])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shared_worlds import finished
 
 from fdrl import FdrlError, Federation, make_run
 from fdrl.checks.parallel import check_parallel_env
@@ -27,12 +28,6 @@ needs_butterfly = pytest.mark.skipif(
 def run(strategy: str, env: str = AIM, **fields: Any) -> Any:
     fields = {"steps": 64, "agent": PPO, "evaluation": {"episodes": 2}, **fields}
     return make_run(env=env, strategy=strategy, **fields)
-
-
-def finished(federation: Federation) -> Federation:
-    while not federation.done:
-        federation.round()
-    return federation
 
 
 def test_tables_are_flattened_and_actions_reach_their_own_space() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shared_worlds import finished
 
 from fdrl import FdrlError, Federation, make_run
 from fdrl.checks.parallel import check_parallel_env
@@ -21,12 +22,6 @@ PPO = {"type": "ppo", "n_envs": 2, "n_steps": 8, "batch_size": 8, "n_epochs": 1,
 def run(strategy: str = "fd", **fields: Any) -> Any:
     fields = {"steps": 64, "agent": PPO, "evaluation": {"episodes": 2}, **fields}
     return make_run(env=PAIR, strategy=strategy, **fields)
-
-
-def finished(federation: Federation) -> Federation:
-    while not federation.done:
-        federation.round()
-    return federation
 
 
 def test_roles_are_agents_of_equal_spaces_and_name() -> None:

@@ -8,8 +8,26 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import AECEnv, ParallelEnv
 
+from fdrl import Federation
 
-class Pair(ParallelEnv):  # type: ignore[misc]
+
+class Tiny(ParallelEnv):  # type: ignore[misc]
+    """What the worlds below share: their agents, and spaces in `_seen` and `_moves`."""
+
+    def __init__(self, agents: list[str]) -> None:
+        self.possible_agents, self.agents = agents, []
+        self.rng, self.t = np.random.default_rng(0), 0
+        self._seen: dict[str, Any] = {}
+        self._moves: dict[str, Any] = {a: spaces.Discrete(2) for a in agents}
+
+    def observation_space(self, agent: str) -> Any:
+        return self._seen[agent]
+
+    def action_space(self, agent: str) -> Any:
+        return self._moves[agent]
+
+
+class Pair(Tiny):
     """Two roles: `caller_0` sees a bit and names it, `hearer_0`, `hearer_1` see what was named.
 
     All get 1 for each hearer that repeats the bit. Episodes take four steps. `fault` breaks it.
@@ -18,19 +36,10 @@ class Pair(ParallelEnv):  # type: ignore[misc]
     metadata: ClassVar[dict[str, Any]] = {"name": "pair"}
 
     def __init__(self, fault: str = "", length: int = 4, render_mode: str | None = None) -> None:
-        self.possible_agents = ["caller_0", "hearer_0", "hearer_1"]
-        self.agents: list[str] = []
-        self.fault, self.length, self.t = fault, length, 0
-        self.rng = np.random.default_rng(0)
+        super().__init__(["caller_0", "hearer_0", "hearer_1"])
+        self.fault, self.length = fault, length
         self._seen = {a: spaces.Box(0.0, 1.0, (2 if a == "caller_0" else 3,)) for a in
                       self.possible_agents}  # fmt: skip
-        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
-
-    def observation_space(self, agent: str) -> Any:
-        return self._seen[agent]
-
-    def action_space(self, agent: str) -> Any:
-        return self._moves[agent]
 
     def _look(self) -> dict[str, Any]:
         caller = np.eye(2, dtype=np.float32)[self.bit]
@@ -63,7 +72,7 @@ def pair(**kwargs: Any) -> ParallelEnv:  # type: ignore[type-arg]
     return Pair(**kwargs)
 
 
-class Leaver(ParallelEnv):  # type: ignore[misc]
+class Leaver(Tiny):
     """`agent_1` gets 10 a step and leaves after 2, `agent_0` gets 1 a step, and it ends after 4.
 
     Agents see [step, own number]. `how` agent_1 leaves: "terminated", "truncated" or, without a
@@ -73,17 +82,9 @@ class Leaver(ParallelEnv):  # type: ignore[misc]
     metadata: ClassVar[dict[str, Any]] = {"name": "leaver"}
 
     def __init__(self, how: str = "terminated", render_mode: str | None = None) -> None:
-        self.possible_agents = ["agent_0", "agent_1"]
-        self.agents: list[str] = []
-        self.how, self.t = how, 0
+        super().__init__(["agent_0", "agent_1"])
+        self.how = how
         self._seen = {a: spaces.Box(0.0, 9.0, (2,)) for a in self.possible_agents}
-        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
-
-    def observation_space(self, agent: str) -> Any:
-        return self._seen[agent]
-
-    def action_space(self, agent: str) -> Any:
-        return self._moves[agent]
 
     def _look(self) -> dict[str, Any]:
         return {a: np.array([self.t, int(a[-1])], np.float32) for a in self.agents}
@@ -107,6 +108,12 @@ class Leaver(ParallelEnv):  # type: ignore[misc]
         return seen, rewards, ends["terminated"], ends["truncated"], {a: {} for a in here}
 
 
+class Boastful(Leaver):
+    """Has something called `vectorized` that makes no worlds."""
+
+    vectorized = True
+
+
 class Turns(AECEnv):  # type: ignore[misc]
     """Its agents act one after another."""
 
@@ -117,7 +124,7 @@ def turns() -> Any:
     return Turns()
 
 
-class Aim(ParallelEnv):  # type: ignore[misc]
+class Aim(Tiny):
     """Two agents see a table [[bit, 0]] and get -(action - bit)**2, for continuous actions.
 
     `aimer_0` has one action dimension, `wide_0` two, of which the second does nothing. `wide_0`
@@ -127,18 +134,10 @@ class Aim(ParallelEnv):  # type: ignore[misc]
     metadata: ClassVar[dict[str, Any]] = {"name": "aim"}
 
     def __init__(self, render_mode: str | None = None) -> None:
-        self.possible_agents = ["aimer_0", "wide_0"]
-        self.agents: list[str] = []
-        self.rng = np.random.default_rng(0)
+        super().__init__(["aimer_0", "wide_0"])
         self._seen = {a: spaces.Box(0.0, 1.0, (1, 2), np.float64) for a in self.possible_agents}
         self._moves = {"aimer_0": spaces.Box(-1.0, 2.0, (1,), np.float32),
                        "wide_0": spaces.Box(0.5, 2.0, (2,), np.float64)}  # fmt: skip
-
-    def observation_space(self, agent: str) -> Any:
-        return self._seen[agent]
-
-    def action_space(self, agent: str) -> Any:
-        return self._moves[agent]
 
     def _look(self) -> dict[str, Any]:
         return {a: np.array([[self.bit, 0.0]]) for a in self.agents}
@@ -161,23 +160,14 @@ class Aim(ParallelEnv):  # type: ignore[misc]
         return seen, rewards, gone, dict.fromkeys(here, False), {a: {} for a in here}
 
 
-class Lamps(ParallelEnv):  # type: ignore[misc]
+class Lamps(Tiny):
     """Two agents see one picture [8, 8, 1], dark or bright, and get 1 for naming it; two steps."""
 
     metadata: ClassVar[dict[str, Any]] = {"name": "lamps"}
 
     def __init__(self, render_mode: str | None = None) -> None:
-        self.possible_agents = ["lamp_0", "lamp_1"]
-        self.agents: list[str] = []
-        self.rng = np.random.default_rng(0)
+        super().__init__(["lamp_0", "lamp_1"])
         self._seen = {a: spaces.Box(0, 255, (8, 8, 1), np.uint8) for a in self.possible_agents}
-        self._moves = {a: spaces.Discrete(2) for a in self.possible_agents}
-
-    def observation_space(self, agent: str) -> Any:
-        return self._seen[agent]
-
-    def action_space(self, agent: str) -> Any:
-        return self._moves[agent]
 
     def _look(self) -> dict[str, Any]:
         self.bit = int(self.rng.integers(2))
@@ -196,3 +186,10 @@ class Lamps(ParallelEnv):  # type: ignore[misc]
         over = dict.fromkeys(here, self.t == 2)
         self.agents = [] if self.t == 2 else here
         return seen, rewards, over, dict.fromkeys(here, False), {a: {} for a in here}
+
+
+def finished(federation: Federation) -> Federation:
+    """Run a federation to its end."""
+    while not federation.done:
+        federation.round()
+    return federation
