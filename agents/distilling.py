@@ -16,6 +16,9 @@ from .learner import Learner, step_rows
 from .network import Network
 
 Floats = NDArray[np.float32]
+WATCHED = 512
+"""States at most on which the distance to the teacher is measured: on thousands of them, measuring
+would take as long as learning."""
 Metrics = dict[str, NDArray[np.float64]]
 
 
@@ -107,19 +110,20 @@ def _distill(
 ) -> Metrics:
     k, n = weights.shape
     gaussian = network.layout.gaussian
-    before = answers(network.policy(states), gaussian)
+    before = answers(network.policy(states), gaussian) if settings.kl_limit > 0 else None
+    watched = _Watched(states, targets, weights, gaussian)
+    kl_before = watched.distance(network)
     live = np.ones(k, np.bool_)
     loss, taken = np.zeros(k), np.zeros(k)
     step = optimizers.STEPS[distiller.kind]
     size = distiller.moments.shape[2]
     for rows in _minibatches(distiller.generators, live, n, settings):
         x = _gather(states, rows)
-        old = _gather(before, rows)
         w = _gather(weights, rows)
         value, logits = network.backward_distill(x, _gather(targets, rows), w, settings.loss)
-        if settings.kl_limit > 0:
-            now = answers(logits, gaussian)
-            live &= weighted_kl(old, now, w, gaussian) <= settings.kl_limit
+        if before is not None:
+            moved = weighted_kl(_gather(before, rows), answers(logits, gaussian), w, gaussian)
+            live &= moved <= settings.kl_limit
             if not live.any():
                 break
         active = live & (w > 0).any(axis=1)
@@ -129,13 +133,27 @@ def _distill(
         step_rows(step, policies, grad, distiller.moments, distiller.count, rates, active)
         loss += np.where(active, value, 0.0)
         taken += active
-    after = answers(network.policy(states), gaussian)
     return {
         "distill/loss": loss / np.maximum(taken, 1),
-        "distill/kl_before": weighted_kl(targets, before, weights, gaussian),
-        "distill/kl_after": weighted_kl(targets, after, weights, gaussian),
+        "distill/kl_before": kl_before,
+        "distill/kl_after": watched.distance(network),
         "distill/gradient_steps": taken,
     }
+
+
+class _Watched:
+    """Where distances to the teacher are measured: all states, or `WATCHED` of them, evenly."""
+
+    def __init__(self, states: Floats, targets: Floats, weights: Floats, gaussian: bool) -> None:
+        n = weights.shape[1]
+        rows = slice(None) if n <= WATCHED else np.linspace(0, n - 1, WATCHED).astype(np.int64)
+        self._states, self._gaussian = states[:, rows], gaussian
+        self._targets, self._weights = targets[:, rows], weights[:, rows]
+
+    def distance(self, network: Network) -> NDArray[np.float64]:
+        """Return the weighted mean KL(teacher || policy) [K]."""
+        said = answers(network.policy(self._states), self._gaussian)
+        return weighted_kl(self._targets, said, self._weights, self._gaussian)
 
 
 def _minibatches(

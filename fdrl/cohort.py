@@ -119,7 +119,8 @@ class Cohort(Protocol):
         is left exactly as it was, its optimizer too. Steps with an optimizer of its own, which
         persists, or with the one of local learning, as ``settings.optimizer`` says.
         Returns metrics [K], at least ``distill/loss``, ``distill/kl_before``, ``distill/kl_after``
-        (KL(target || policy), weighted mean) and ``distill/gradient_steps``.
+        (KL(target || policy), weighted mean over the states, or over many of them) and
+        ``distill/gradient_steps``.
         """
 
     def parameters(self, part: Part = "all") -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from fdrl.agents.actor_critic import ActorCritics
-from fdrl.agents.distilling import weighted_kl
+from fdrl.agents.distilling import WATCHED, weighted_kl
 from fdrl.agents.ppo import PPO, make
 from tiny_cohorts import context
 
@@ -153,3 +153,23 @@ def test_some_agents_may_distill_with_the_learners_optimizer() -> None:
     assert metrics["distill/gradient_steps"].tolist() == [2, 0, 2]
     np.testing.assert_array_equal(agents.parameters()[1], alone.parameters()[1])
     assert agents.state()["optimizer/count"].tolist() == [2, 0, 2]
+
+
+def test_with_many_states_the_distance_is_that_on_some_of_them() -> None:
+    agents, rng = cohort(), np.random.default_rng(1)
+    states = rng.uniform(-1, 1, (3 * WATCHED, 4)).astype(np.float32)
+    targets = rng.dirichlet((1, 1), (3, len(states))).astype(np.float32)
+    weights = rng.uniform(0, 1, targets.shape[:2]).astype(np.float32)
+    some = np.linspace(0, len(states) - 1, WATCHED).astype(np.int64)
+    assert some[0] == 0
+    assert some[-1] == len(states) - 1
+
+    def distance() -> np.ndarray:
+        each = kl(targets[:, some], agents.probs(states)[:, some])
+        return np.asarray((each * weights[:, some]).sum(1) / weights[:, some].sum(1))
+
+    before = distance()
+    metrics = agents.distill(states, targets, weights, DistillSettings(steps=30))
+    np.testing.assert_allclose(metrics["distill/kl_before"], before, rtol=1e-5)
+    np.testing.assert_allclose(metrics["distill/kl_after"], distance(), rtol=1e-5)
+    assert (distance() < before).all()
