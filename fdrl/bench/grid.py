@@ -112,7 +112,8 @@ def cells(suite: Suite, tuned: Tuned | None = None) -> list[Cell]:
     """Return all cells, seed by seed; every config that is wrong is reported at once."""
     runs, errors = [], []
     for setting, method in pairs(suite):
-        values = tuned.values(setting.tuned_as or setting.name, method.name) if tuned else {}
+        like = (setting.tuned_as or setting.name, method.tuned_as or method.name)
+        values = tuned.values(*like) if tuned else {}
         try:
             run = config.parse(tables(suite, setting, method, values))
         except FdrlError as error:

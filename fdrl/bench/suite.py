@@ -70,6 +70,8 @@ class Method(_Table, frozen=True, kw_only=True):
     """Settings in which the method cannot run, and why."""
     grid: Grid | None = None
     """Values to tune over, by dotted field; unset: the suite's; empty: nothing is tuned."""
+    tuned_as: str = ""
+    """Another method, whose tuned values hold for this one too; it is not tuned itself."""
     overrides: tuple[Override, ...] = ()
     tables: dict[str, Any] = {}
 
@@ -114,7 +116,7 @@ class Suite(_Table, frozen=True, kw_only=True):
 
     def grid_of(self, setting: Setting, method: Method) -> Grid:
         """Return what is tuned for a method in a setting; nothing where others' values hold."""
-        if setting.tuned_as:
+        if setting.tuned_as or method.tuned_as:
             return {}
         own = setting.grid if method.grid is None else method.grid
         return self.grid if own is None else own
@@ -202,11 +204,8 @@ def _name_errors(suite: Suite) -> Iterable[str]:
             if name not in settings:
                 text = f"method {method.name!r}: unknown setting {name!r} in {where}"
                 yield text + nearest(name, settings)
-    sources = [s.name for s in suite.settings if not s.tuned_as]
-    for setting in suite.settings:
-        if setting.tuned_as and setting.tuned_as not in sources:
-            text = f"setting {setting.name!r}: tuned_as {setting.tuned_as!r} is no tuned setting"
-            yield text + nearest(setting.tuned_as, sources)
+    yield from _no_source("setting", suite.settings)
+    yield from _no_source("method", suite.methods)
     yield from _untuned(suite)
     known = [n for n, k in Summary.__annotations__.items() if k == "float"]
     for name in suite.tuning.score:
@@ -214,8 +213,28 @@ def _name_errors(suite: Suite) -> Iterable[str]:
             yield f"tuning.score: a summary has no number {name!r}{nearest(name, known)}"
 
 
+def _no_source(kind: str, entries: Iterable[Setting] | Iterable[Method]) -> Iterable[str]:
+    """Yield which `tuned_as` do not name an entry that is tuned itself."""
+    sources = [e.name for e in entries if not e.tuned_as]
+    for entry in entries:
+        if entry.tuned_as and entry.tuned_as not in sources:
+            text = f"{kind} {entry.name!r}: tuned_as {entry.tuned_as!r} is no tuned {kind}"
+            yield text + nearest(entry.tuned_as, sources)
+
+
 def _untuned(suite: Suite) -> Iterable[str]:
     """Yield which methods would silently go without the tuned values that the others get."""
+    tuned = {m.name: m for m in suite.methods}
+    for method in suite.methods:
+        if (model := tuned.get(method.tuned_as)) is None:
+            continue
+        for setting in suite.settings:
+            absent = setting.name in model.skip and setting.name not in method.skip
+            if absent and suite.grid_of(setting, model):
+                yield (
+                    f"method {method.name!r}: takes the values tuned for {method.tuned_as!r}, "
+                    f"which skips setting {setting.name!r}: skip it too, or tune it itself"
+                )
     by_name = {s.name: s for s in suite.settings}
     for setting in suite.settings:
         source = by_name.get(setting.tuned_as)

@@ -257,6 +257,27 @@ def test_a_setting_may_have_its_own_grid_or_share_tuned_values() -> None:
         parse_suite(tables, "t")
 
 
+def test_a_method_may_share_anothers_tuned_values() -> None:
+    """A variant of `fd` runs at the learning rate that is best for `fd`, and is not tuned."""
+    tables = raw(grid={"agent.learning_rate": [1e-3, 2e-3]})
+    gated = {"type": "fd", "gate": 0.7}
+    tables["methods"].append({"name": "gated", "tuned_as": "fd", "strategy": gated})
+    suite = parse_suite(tables, "t")
+    assert "gated" not in {p.method for p in grid.points(suite)}
+    best = Best(setting="same", method="fd", score=1.0, values={"agent.learning_rate": 2e-3})
+    tuned = Tuned(suite="tiny", seeds=(100,), score=("auc",), best=(best,))
+    runs = {(c.setting, c.method): c.run for c in grid.cells(suite, tuned)}
+    assert runs["same", "gated"].agent.learning_rate == 2e-3
+    assert runs["same", "gated"].strategy.gate == 0.7
+    assert runs["same", "fd"].strategy.gate is None
+    tables["methods"][1]["skip"] = {"same": "it would not fit"}
+    with pytest.raises(FdrlError, match=r"method 'gated': .*tuned for 'fd', which skips .*'same'"):
+        parse_suite(tables, "t")
+    tables["methods"][2]["tuned_as"] = "fb"
+    with pytest.raises(FdrlError, match="tuned_as 'fb' is no tuned method; known: fd, local"):
+        parse_suite(tables, "t")
+
+
 def test_tuned_values_are_laid_over_everything(tmp_path: Path) -> None:
     suite = parse_suite(raw(), "t")
     best = Best(setting="spread", method="fd", score=1.0, values={"strategy.visit_power": 0.5})
