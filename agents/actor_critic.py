@@ -25,10 +25,11 @@ from .gaussian import log_probs as log_densities
 from .learner import ARRAYS, Batch, Generators, Learner
 from .losses import chosen, log_softmax
 from .masking import lived_first, reordered, zeroed, zeroed_all
-from .policies import Metrics, Networks, Policies
+from .policies import Metrics, Networks
 from .recorder import Recorder
 from .rollout import Rollout
 from .stretches import Stretches
+from .valuing import Valuing
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -53,8 +54,8 @@ Update = Callable[[Learner, Batch, NDArray[np.float64], Generators], Metrics]
 """Learn from a batch at learning rates [K] or [K, P], shuffling with [K] generators."""
 
 
-class ActorCritics(Policies):
-    """K agents of one architecture (a `fdrl.Cohort`, and `Poolable`).
+class ActorCritics(Valuing):
+    """K agents of one architecture (a `fdrl.Cohort`, `Poolable` and `Valued`).
 
     With `episodes`, an agent stops at the end of the first iteration in which the last of its
     episodes ends: an iteration is `n_steps` steps in each of its `n_envs` copies, or less if its

@@ -117,12 +117,12 @@ def _distill(
     loss, taken = np.zeros(k), np.zeros(k)
     step = optimizers.STEPS[distiller.kind]
     size = distiller.moments.shape[2]
-    for rows in _minibatches(distiller.generators, live, n, settings):
-        x = _gather(states, rows)
-        w = _gather(weights, rows)
-        value, logits = network.backward_distill(x, _gather(targets, rows), w, settings.loss)
+    for rows in minibatches(distiller.generators, live, n, settings):
+        x = gather(states, rows)
+        w = gather(weights, rows)
+        value, logits = network.backward_distill(x, gather(targets, rows), w, settings.loss)
         if before is not None:
-            moved = weighted_kl(_gather(before, rows), answers(logits, gaussian), w, gaussian)
+            moved = weighted_kl(gather(before, rows), answers(logits, gaussian), w, gaussian)
             live &= moved <= settings.kl_limit
             if not live.any():
                 break
@@ -156,7 +156,7 @@ class _Watched:
         return weighted_kl(self._targets, said, self._weights, self._gaussian)
 
 
-def _minibatches(
+def minibatches(
     generators: Sequence[np.random.Generator],
     live: NDArray[np.bool_],
     n: int,
@@ -176,7 +176,7 @@ def _minibatches(
         yield order[:, start : start + size]
 
 
-def _gather(array: Floats, rows: NDArray[np.int64]) -> Floats:
+def gather(array: Floats, rows: NDArray[np.int64]) -> Floats:
     """Pick rows [K, B] of an array [K or 1, N, ...]."""
     agents = np.arange(len(rows))[:, None] if array.shape[0] > 1 else 0
     return np.asarray(array[agents, rows])

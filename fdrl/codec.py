@@ -10,7 +10,7 @@ numbers and every name is sent again in every round.
     p  ProbTable     v version, s score, d next_version         p probs, pv probs and visits,
                                                                 n visits, c cells, x states,
                                                                 s seen, w seen_visits, d next_cells,
-                                                                i seeds, l seed_labels
+                                                                b values, i seeds, l seed_labels
     w  Parameters    a part, n steps, s score, d next_version   w values, o optimizer, d next_cells,
                                                                 m wanted
     t  Transitions                                              the arrays, by name
@@ -53,6 +53,7 @@ from fdrl.payload import (
     table_of,
     validate,
 )
+from fdrl.value_coding import code_values, uncode_values
 from fdrl.wire import LIMIT, require
 
 Array = NDArray[Any]
@@ -149,6 +150,10 @@ class _Fields:
         data = self.tensor("x", "float32", "uint8")
         return None if data is None else uncode_states(data)
 
+    def values(self, coding: str) -> NDArray[np.float32] | None:
+        data = self.tensor("b", coding)
+        return None if data is None else uncode_values(data)
+
     def cells(self, name: str) -> NDArray[np.int64] | None:
         data = self.tensor(name, "uint8")
         return None if data is None else uncode_cells(data)
@@ -192,6 +197,8 @@ def _put_extras(
         tensors["c"] = code_cells(table.cells)
     if table.states is not None:
         tensors["x"] = code_states(_float32(table.states))
+    if table.values is not None:
+        tensors["b"] = code_values(_float32(table.values), table.coding)
     if table.seen is not None:
         tensors["s"] = code_cells(table.seen)
     if table.seen_visits is not None:
@@ -241,6 +248,7 @@ def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
         visits=_read_visits(visits),
         visit_coding=visit_coding,
         score=fields.score(),
+        values=fields.values(columns.dtype.name),
         seen=fields.cells("s"),
         seen_visits=_read_visits(seen_visits),
         next_cells=fields.cells("d"),

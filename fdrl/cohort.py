@@ -167,6 +167,24 @@ class Poolable(Protocol):
 
 
 @runtime_checkable
+class Valued(Protocol):
+    """A cohort whose agents estimate the values of states, and can be taught them."""
+
+    def values(self, states: Array) -> NDArray[np.float32]:
+        """Estimate the discounted return from `states` [N, *O] or [K, N, *O] on: [K, N]."""
+
+    def distill_values(
+        self, states: Array, targets: Array, weights: Array, settings: DistillSettings
+    ) -> dict[str, NDArray[np.float64]]:
+        """Move each agent's estimates toward `targets` [K, N]; policies stay exactly as they are.
+
+        Like `Cohort.distill`, with squared errors as the loss, an optimizer of its own, and no
+        clipping. Returns ``distill/value_error`` [K], the root of the weighted mean squared error
+        over the steps taken.
+        """
+
+
+@runtime_checkable
 class Labeled(Protocol):
     """A cohort whose agents own labeled samples. L labels are its actions, O its pixels."""
 

@@ -46,6 +46,8 @@ LARGEST = 1e6
 """Beyond it a parameter is a fault of transmission, or meant to do harm."""
 NARROWEST = 1e-6
 """Below it a standard deviation is; above `LARGEST` too."""
+FARTHEST = 1e9
+"""Beyond it the value of a state is."""
 
 
 def _check_round(message: Message, round: int) -> None:
@@ -72,12 +74,14 @@ def check_table(
     most_rows: int | None = None,
     gaussian: bool = False,
     seeds: bool = False,
+    values: bool = False,
 ) -> ProbTable | GaussTable:
     """Return the message as the table that was asked for, or raise `BadMessage`.
 
     None means not checked. `observation_shape` asks for raw states of that shape, and without it
     there must be none; `cells` says whether rows must be (or must not be) keyed by grid cells;
-    `cells_below` bounds every cell, `most_rows` the number of rows; `seeds` allows seed samples.
+    `cells_below` bounds every cell, `most_rows` the number of rows; `seeds` allows seed samples;
+    `values` asks for values of the rows' states, and without it there must be none.
     With `gaussian` it must be a `GaussTable` of `n_actions` dimensions, else a `ProbTable` of so
     many actions.
     """
@@ -99,6 +103,7 @@ def check_table(
     require(got == observation_shape, f"expected states {observation_shape}, got {got}")
     require(not visits or message.visits is not None, "visit counts are missing")
     require(seeds or message.seeds is None, "seed samples that nobody asked for")
+    _check_values(message.values, values)
     return message
 
 
@@ -106,6 +111,13 @@ def _check_rows(n: int, rows: int | None, most: int | None) -> None:
     require(n > 0, "a table without rows")
     require(rows is None or n == rows, f"expected {rows} rows, got {n}")
     require(most is None or n <= most, f"expected at most {most} rows, got {n}")
+
+
+def _check_values(values: Array | None, asked: bool) -> None:
+    require(asked or values is None, "values that nobody asked for")
+    require(not asked or values is not None, "values are missing")
+    far = 0.0 if values is None else float(np.abs(values).max(initial=0.0))
+    require(far <= FARTHEST, f"a value of {far:g}: no return is that")
 
 
 def _check_width(table: ProbTable | GaussTable, n_actions: int) -> None:

@@ -46,6 +46,8 @@ class Table:
     """Visit counts [n] behind each row."""
     visit_coding: VisitCoding = field(default="uint8", kw_only=True)
     """One byte a count on a log scale (error at most 3%), or four bytes, exact."""
+    values: Array | None = field(default=None, kw_only=True)
+    """Values [n] of the rows' states; they travel in the table's `coding`."""
     score: float | None = field(default=None, kw_only=True)
     """The agent's recent return; travels with six significant digits."""
     seen: NDArray[np.int64] | None = field(default=None, kw_only=True)
@@ -192,6 +194,8 @@ def _validate_table(table: ProbTable | GaussTable) -> None:
         _check_states(table.states, n)
     if table.visits is not None:
         _check_counts("visits", table.visits, n)
+    if table.values is not None:
+        _check_floats("values", table.values, (n,))
     if table.seen is not None:
         _check_cells("seen", table.seen)
     if table.seen_visits is not None:

@@ -191,6 +191,21 @@ class PoolableShards(Shards):
         raise FdrlError(f"update needs a cohort of one agent, this one has {len(self.ids)}")
 
 
+class ValuedShards(PoolableShards):
+    """`Shards` of cohorts that are `fdrl.cohort.Valued` too."""
+
+    def values(self, states: Array) -> NDArray[np.float32]:
+        """Estimate values in every piece."""
+        return np.concatenate(self._all("values", self._states(states)))
+
+    def distill_values(
+        self, states: Array, targets: Array, weights: Array, settings: DistillSettings
+    ) -> Metrics:
+        """Distill values in every piece."""
+        own = [self._states(states), self._cut(targets), self._cut(weights)]
+        return _join_metrics(self._all("distill_values", *own, _same(settings)), self._sizes())
+
+
 class LabeledShards(Shards):
     """`Shards` of `fdrl.Labeled` cohorts."""
 
@@ -263,6 +278,7 @@ def _join_metrics(parts: Sequence[Metrics], sizes: Sequence[int]) -> Metrics:
 
 
 _KINDS: dict[str, type[Shards]] = {
+    "valued": ValuedShards,
     "poolable": PoolableShards,
     "fillable": FillableShards,
     "labeled": LabeledShards,

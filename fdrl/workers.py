@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from fdrl.cohort import Cohort, Fillable, Labeled, Poolable, is_gaussian
+from fdrl.cohort import Cohort, Fillable, Labeled, Poolable, Valued, is_gaussian
 from fdrl.errors import FdrlError
 from fdrl.threads import THREAD_VARIABLES
 
@@ -47,6 +47,7 @@ def _info(cohort: Cohort) -> dict[str, Any]:
     names = ("ids", "observation_shape", "n_actions", "iteration_steps")
     return {name: getattr(cohort, name) for name in names} | {
         "poolable": isinstance(cohort, Poolable),
+        "valued": isinstance(cohort, Poolable) and isinstance(cohort, Valued),
         "labeled": isinstance(cohort, Labeled),
         "gaussian": is_gaussian(cohort),
         "fillable": isinstance(cohort, Fillable),

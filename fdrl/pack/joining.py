@@ -31,6 +31,9 @@ class Packed(Federation):
         if any(isinstance(client.cohort, Labeled) for client in self.clients):
             self.close()
             raise Collapsed("agents that own labeled samples cannot be packed", alone=True)
+        if getattr(self.run.strategy, "values", None):
+            self.close()
+            raise Collapsed("agents that exchange values cannot be packed", alone=True)
         self.member = member
         found = build.groups(self.run)
         self.views = []

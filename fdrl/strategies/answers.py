@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fdrl import gauss
 from fdrl import proxy as proxies
-from fdrl.cohort import Cohort, Experience
+from fdrl.cohort import Cohort, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table, table_of
 from fdrl.proxy import GridCells, ProxySet
@@ -101,6 +101,7 @@ class Current:
         """Answer every proxy state with the current policy."""
         due = bool(self.refreshes) and (round - 1) % self.refreshes == 0
         answers = {version: cohort.probs(s.states) for version, s in self.sets.items()}
+        values = self._values(cohort)
         rows: list[AnyTable | None] = []
         for k, version in enumerate(self.versions):
             observations = visited(experience, k)
@@ -116,11 +117,23 @@ class Current:
                     coding=self.settings.coding,
                     version=version,
                     visits=self._visits(self.sets[version], observations),
+                    values=values[version][k] if values else None,
                     seen=seen,
                     seen_visits=times,
                 )
             )
         return rows
+
+    def _values(self, cohort: Cohort) -> dict[str, Array]:
+        """Return the agents' values of each proxy set's states, if they are exchanged."""
+        if not self.settings.values:
+            return {}
+        if not isinstance(cohort, Valued):
+            raise FdrlError(
+                f"agent {self.context.run.agent_name!r} estimates no values: leave out "
+                "values = true (at strategy), or use ppo or a2c"
+            )
+        return {version: cohort.values(s.states) for version, s in self.sets.items()}
 
     def _visits(self, made: ProxySet, observations: Array) -> Array | None:
         if self.settings.visit_power == 0.0:
@@ -140,7 +153,8 @@ class Current:
         if not have:
             raise BadMessage("a table came before any proxy set")
         rows = len(self.sets[have].states)
-        check_table(table, **_asked(self.context, round), version=have, rows=rows, cells=False)
+        asked = _asked(self.context, round) | {"values": bool(self.settings.values)}
+        check_table(table, **asked, version=have, rows=rows, cells=False)
         self.check_next(agent, table)
 
     def check_next(self, agent: int, message: AnyTable | Parameters) -> None:

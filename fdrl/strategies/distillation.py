@@ -56,11 +56,37 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lr_end: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     """The distillation's learning rate moves linearly to this share of itself over the run; ignored
     with the learner's optimizer, which has its own rate."""
+    values: bool | None = None
+    """Exchange estimates of the proxy states' values too, and distill their mean, weighted as the
+    answers are, into the value networks; needs current answers and agents that estimate values."""
     gate: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] | None = None
     """An agent says nothing while its recent return is below this share of the way from its worst
     to its best so far, and if it stays there it does not listen either; unset or 0: all always take
     part. Ignored with labels."""
     distill: DistillSettings = DistillSettings()
+
+
+def check_values(settings: Distillation) -> None:
+    """Raise `FdrlError` for a setting that does not go with the exchange of values."""
+    if not settings.values:
+        return
+    wrong = (
+        (
+            settings.answer != "current",
+            f"answer = {settings.answer!r}",
+            "values are of proxy states",
+        ),
+        (
+            settings.combine not in ("mean", "log"),
+            f"combine = {settings.combine!r}",
+            "use mean or log",
+        ),
+        (settings.mixup > 0, "mixup", "values are not interpolated"),
+        (settings.leave_self_out, "leave_self_out", "there is one mean of values for all"),
+    )
+    for used, name, why in wrong:
+        if used:
+            raise FdrlError(f"values = true does not go with {name}: {why} (at strategy)")
 
 
 def check_actions(settings: Distillation, gaussian: bool) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Episodes, Experience
+from fdrl.cohort import Cohort, Episodes, Experience, Valued
 from fdrl.errors import BadMessage
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
@@ -102,7 +102,24 @@ class Client:
                 targets[k], weights[k] = tables[name].answers, 1.0
         if self.settings.mixup and rows > 1:
             states, targets = self._mix_up(states, targets)
-        return dict(cohort.distill(states, targets, weights, self._schedule()))
+        metrics = dict(cohort.distill(states, targets, weights, self._schedule()))
+        return metrics | self._distill_values(cohort, tables, states, weights)
+
+    def _distill_values(
+        self,
+        cohort: Cohort,
+        tables: Mapping[str, ProbTable | GaussTable],
+        states: Array,
+        weights: Array,
+    ) -> dict[str, Array]:
+        """Distill the mean of all agents' values into those of who listens, if it came along."""
+        if not self.settings.values or not isinstance(cohort, Valued):
+            return {}
+        targets = np.zeros(weights.shape, np.float32)
+        for k, name in enumerate(self.context.ids):
+            if name in tables:
+                targets[k] = tables[name].values
+        return dict(cohort.distill_values(states, targets, weights, self._schedule()))
 
     def _mix_up(self, states: Array, targets: Array) -> tuple[Array, Array]:
         """Interpolate pairs of rows, drawn by each agent for itself (MixFRD)."""

@@ -15,7 +15,7 @@ from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, Table, check_table, table_of
 from fdrl.proxy import ProxySet
 from fdrl.strategies import teacher
-from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.distillation import Distillation, check_values
 from fdrl.strategy import ServerContext
 
 Array = NDArray[Any]
@@ -29,6 +29,7 @@ class Server:
     def __init__(self, context: ServerContext) -> None:
         self.context = context
         self.settings: Distillation = context.run.strategy
+        check_values(self.settings)
         self.proxies: ProxySet | None = None
         if self.settings.answer == "current":
             self.proxies = proxies.build(
@@ -69,6 +70,7 @@ class Server:
             cells=kind in ("cells", "labels"),
             cells_below=self.cells_below,
             visits=kind != "raw" and self.settings.visit_power > 0,
+            values=bool(self.settings.values),
             most_rows=None if kind == "current" else self.context.round_steps,
         )
         self._check_claims(table, round)
@@ -105,6 +107,9 @@ class Server:
         combined = teacher.combine(sheet, weights, self.settings)
         self._metrics = self._describe(sheet, combined)
         common = self._table(round, combined, sheet, self._refresh(tables))
+        if self.settings.values:
+            mean = teacher.combine_values(tables, weights).astype(np.float32)
+            common = replace(common, values=mean)
         out: dict[str, Message] = dict.fromkeys(self.context.ids, common)
         if self.settings.leave_self_out:
             field = "moments" if sheet.gaussian else "probs"

@@ -31,6 +31,7 @@ def _check_settings(settings: FLD) -> None:
         ("mixup", settings.mixup, 0.0),
         ("lr_end", settings.lr_end, 1.0),
         ("gate", settings.gate or None, None),
+        ("values", settings.values or None, None),
     ):
         if value != only:
             raise FdrlError(

@@ -112,6 +112,12 @@ def combine(sheet: Sheet, weights: Array, settings: Distillation) -> Array:
     return np.asarray(aggregate.sharpen(teacher, settings.sharpen))
 
 
+def combine_values(tables: Tables, weights: Array) -> Array:
+    """Return the mean of the agents' values [N], weighted like their answers [U, N]."""
+    said = np.stack([np.asarray(t.values, dtype=np.float64) for t in tables])
+    return np.asarray((weights * said).sum(0) / weights.sum(0))
+
+
 def _robust(sheet: Sheet, settings: Distillation) -> Array:
     """Combine without weights; rows are grouped by who answered, since each has its own crowd."""
     functions: dict[str, Callable[[Array], Array]] = {

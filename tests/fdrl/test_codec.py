@@ -283,7 +283,7 @@ VALID: list[Message] = [
         12, np.array([[0.2, 0.3, 0.5], [1, 0, 0]], F32), "uint8", version="1a2b3c4d",
         cells=np.array([3, 900]), visits=np.array([0, 9.0]), score=-1.5,
         seen=np.array([1, 70000]), seen_visits=np.array([3.0, 1]),
-        next_cells=np.array([5]), next_version="ffffffff",
+        next_cells=np.array([5]), next_version="ffffffff", values=np.array([-40, 7.5], F32),
     ),
     ProbTable(1, np.array([[0.25, 0.75]], F32), "float16", states=np.ones((1, 2, 2), F32)),
     ProbTable(
@@ -292,7 +292,7 @@ VALID: list[Message] = [
     ),
     GaussTable(
         6, np.array([[0.5, -1, 0.1, 2], [0, 3, 0.1, 2]], F32), "uint8", version="1a2b3c4d",
-        visits=np.array([0, 9.0]),
+        visits=np.array([0, 9.0]), values=np.array([2, 2], F32),
     ),
     Parameters(3, np.ones(3, F32), "policy", 99, 2.5, np.zeros(2, F32)),
     Parameters(

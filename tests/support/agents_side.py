@@ -6,6 +6,10 @@ from fdrl.client import Embedded
 
 CASES = {
     "fd": {"proxy": {"type": "mix", "size": 32, "refresh": 2}},
+    "fd with values": {
+        "strategy": {"type": "fd", "values": True},
+        "proxy": {"type": "mix", "size": 32, "refresh": 2},
+    },
     "frd": {},
     "fedavg": {"strategy": {"type": "fedavg", "optimizer": "average", "weights": "return"}},
     "mixed": {

@@ -5,32 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from rounds import ANSWERS, FLOAT, TWO_STATES, one_round, receive, through_bytes
 
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
+from fdrl.message import Parameters, ProbTable, ProxyUpdate, encode
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 from fdrl.strategies.fd import FD
 from fdrl.strategies.gate import GRACE
 
-TWO_STATES = {"type": "uniform", "size": 2}
-ANSWERS = [  # three agents, two proxies, two actions
-    [[1.0, 0.0], [0.5, 0.5]],
-    [[0.0, 1.0], [0.5, 0.5]],
-    [[0.5, 0.5], [0.0, 1.0]],
-]
-
 
 def halves(strategy, **fields):
     client, server = contexts(strategy, **fields)
     return Client(client), Server(server)
-
-
-def receive(client, cohort, messages, round):
-    """Check every message as the agents' side does, then apply them."""
-    for name, message in messages.items():
-        client.check(cohort, message, name, round)
-    return client.apply(cohort, messages, round)
 
 
 def opened(strategy, **fields):
@@ -42,23 +29,6 @@ def opened(strategy, **fields):
 
 def proxies_of(client, agent=0):
     return client.answers.sets[client.answers.versions[agent]]
-
-
-def through_bytes(messages):
-    return {name: decode(encode(m)) for name, m in messages.items()}
-
-
-def one_round(client, server, cohort, seen, drop=()):
-    up = through_bytes(client.client_message(cohort, seen, 1))
-    for name, message in up.items():
-        server.check(message, name, 1)
-    up = {name: m for name, m in up.items() if name not in drop}
-    down = through_bytes(server.aggregate(1, up))
-    receive(client, cohort, down, 1)
-    return up, down
-
-
-FLOAT = {"type": "fd", "coding": "float32", "visit_power": 0.0, "combine": "mean"}
 
 
 def test_plain_mean_of_current_policies():

@@ -1,0 +1,123 @@
+"""Cohorts whose agents also estimate values, and can be taught other agents' estimates.
+
+Shapes: K agents, N states, B rows of a minibatch, O observation components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fdrl.distill import DistillSettings
+from fdrl.errors import FdrlError
+
+from . import optimizers
+from .distilling import Distiller, Metrics, gather, minibatches
+from .gaussian import objective_of
+from .learner import step_rows
+from .losses import ActorCritic
+from .network import Network
+from .policies import Policies
+
+Array = NDArray[Any]
+Floats = NDArray[np.float32]
+
+
+class Valuing(Policies):
+    """Policies with value networks beside them (a `fdrl.cohort.Valued`)."""
+
+    _critics: Distiller | None = None
+    """The optimizer that distills values, once it is needed; it shares the policies' shuffles."""
+
+    def values(self, states: Array) -> Floats:
+        """Estimate the values of `states` [N, *O] or [K, N, *O]: [K, N]."""
+        return np.array(self.learner.network.values(self._states(states)))
+
+    def distill_values(
+        self, states: Array, targets: Array, weights: Array, settings: DistillSettings
+    ) -> Metrics:
+        """Move each agent's values toward `targets` [K, N]; see `fdrl.cohort.Valued`."""
+        x, k = self._states(states), len(self.ids)
+        if targets.shape != weights.shape or weights.shape != (k, x.shape[1]):
+            raise FdrlError(
+                f"targets {targets.shape} and weights {weights.shape} do not fit {k} agents and "
+                f"{x.shape[1]} states"
+            )
+        t = np.ascontiguousarray(targets, dtype=np.float32)
+        w = np.ascontiguousarray(weights, dtype=np.float32)
+        error = teach(self.learner.network, self._critic_distiller(), x, t, w, settings)
+        return {"distill/value_error": error}
+
+    def _critic_distiller(self) -> Distiller:
+        if self._critics is None:
+            size = self.layout.size - self.layout.policy_size
+            self._critics = Distiller(len(self.ids), size, self._distiller.generators)
+        return self._critics
+
+    def _learning_state(self) -> dict[str, Array]:
+        out = super()._learning_state()
+        if self._critics is not None:
+            out["distill/value_moments"] = self._critics.moments.copy()
+            out["distill/value_count"] = self._critics.count.copy()
+        return out
+
+    def _load_learning_state(self, state: Mapping[str, Array]) -> None:
+        super()._load_learning_state(state)
+        self._critics = None
+        if "distill/value_count" in state:
+            critics = self._critic_distiller()
+            critics.moments[...] = state["distill/value_moments"]
+            critics.count[...] = state["distill/value_count"]
+
+
+def teach(
+    network: Network,
+    distiller: Distiller,
+    states: Floats,
+    targets: Floats,
+    weights: Floats,
+    settings: DistillSettings,
+) -> NDArray[np.float64]:
+    """Regress the value networks on `targets` [K, N]; return the root mean squared errors [K].
+
+    `states` are [K or 1, N, O]. Agents without weights [K, N] stay as they are. Gradients are not
+    clipped: the size of values depends on the task, and Adam does not mind it.
+    """
+    k, n = weights.shape
+    first = network.layout.policy_size
+    rates = np.full(k, settings.lr)
+    live = np.asarray((weights > 0).any(axis=1))
+    squared, taken = np.zeros(k), np.zeros(k)
+    for rows in minibatches(distiller.generators, live, n, settings):
+        w = gather(weights, rows)
+        active = live & (w > 0).any(axis=1)
+        x = np.ascontiguousarray(np.broadcast_to(gather(states, rows), (*w.shape, states.shape[2])))
+        loss = network.backward(x, _lesson(network, gather(targets, rows), w))[1]
+        params, grad = network.params[:, first:], network.grad[:, first:]
+        step_rows(optimizers.adam, params, grad, distiller.moments, distiller.count, rates, active)
+        squared += np.where(active, loss, 0.0)
+        taken += active
+    return np.asarray(np.sqrt(squared / np.maximum(taken, 1)))
+
+
+def _lesson(network: Network, targets: Floats, weights: Floats) -> ActorCritic:
+    """Return the squared error of values alone: an actor-critic's losses without advantages."""
+    layout, nothing = network.layout, np.zeros_like(targets)
+    total = np.add.reduce(weights, axis=1, keepdims=True)
+    shape = (*targets.shape, layout.n_actions) if layout.gaussian else targets.shape
+    actions = np.zeros(shape, np.float32 if layout.gaussian else np.int64)
+    return objective_of(actions)(
+        actions=actions,
+        advantages=nothing,
+        targets=targets,
+        old_log_probs=nothing,
+        old_values=nothing,
+        clip_range=None,
+        clip_range_vf=None,
+        ent_coef=0.0,
+        vf_coef=1.0,
+        shares=(weights / np.where(total > 0, total, np.float32(1))).astype(np.float32),
+    )
