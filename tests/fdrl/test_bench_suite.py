@@ -334,7 +334,9 @@ def test_the_headline_is_what_it_says() -> None:
     }  # fmt: skip
     starts = {c.run.same_init for c in cells if c.run.strategy_name == "fedavg"}
     assert starts == {True, False}
-    assert {a.setting.partition("-")[2] for a in grid.absent(suite)} == {"networks"}
+    left_out = {(a.method == "fd-gate", a.setting) for a in grid.absent(suite)}
+    assert {s.partition("-")[2] for gated, s in left_out if not gated} == {"networks"}
+    assert {s.partition("-")[0] for gated, s in left_out if gated} == {"lander"}
     assert all((c.run.networks == "arch") == c.setting.endswith("networks") for c in cells)
 
 
