@@ -22,7 +22,7 @@ SETTING = (
 )  # fmt: skip
 LEARNER = ("type", "hidden", "activation")
 """Fields of the learner that belong to the setting; its others are each method's own to tune."""
-ORDER = ("fd", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
+ORDER = ("fd", "fdv", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
 Flat = dict[str, Any]
 
 

@@ -1,7 +1,7 @@
 """Strategies: one module per method; each has a client half and a server half.
 
-`distillation` (settings, `_client`, `_server`) is the engine that `fd`, `frd`, `mixfrd`, `fedhpd`
-and `pd` are settings of.
+`distillation` (settings, `_client`, `_server`) is the engine that `fd`, `fdv`, `frd`, `mixfrd`,
+`fedhpd` and `pd` are settings of.
 """
 
 from fdrl.registry import register_strategy
@@ -117,6 +117,13 @@ _TABLE = (
         "FD",
         "one byte a proxy state and action",
         "federated distillation weighted by who has been where (the default)",
+    ),
+    (
+        "fdv",
+        "fdv",
+        "FDV",
+        "one byte a proxy state and action, one for its value",
+        "fd whose agents also exchange and distill value estimates (ppo, a2c)",
     ),
     (
         "fld",

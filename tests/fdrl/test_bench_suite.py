@@ -330,13 +330,12 @@ def test_the_headline_is_what_it_says() -> None:
         assert len({c.run.steps for c in cells if c.setting == setting.name}) == 1
     assert {c.run.agents for c in cells} == {10}
     assert {c.run.strategy_name for c in cells} == {
-        "local", "self", "fedavg", "pd", "frd", "mixfrd", "fedhpd", "fd", "pooled",
+        "local", "self", "fedavg", "pd", "frd", "mixfrd", "fedhpd", "fd", "fdv",
+        "pooled",
     }  # fmt: skip
     starts = {c.run.same_init for c in cells if c.run.strategy_name == "fedavg"}
     assert starts == {True, False}
-    left_out = {(a.method == "fd-gate", a.setting) for a in grid.absent(suite)}
-    assert {s.partition("-")[2] for gated, s in left_out if not gated} == {"networks"}
-    assert {s.partition("-")[0] for gated, s in left_out if gated} == {"lander"}
+    assert {a.setting.partition("-")[2] for a in grid.absent(suite)} == {"networks"}
     assert all((c.run.networks == "arch") == c.setting.endswith("networks") for c in cells)
 
 
