@@ -21,7 +21,7 @@ from fdrl.registry import AGENTS, STRATEGIES, load_object
 from fdrl.roles import RoleHalves, check_teams
 from fdrl.server import Server
 from fdrl.shards import build_cohort
-from fdrl.strategy import ClientContext, CohortFacts, ServerContext
+from fdrl.strategy import ClientContext, CohortFacts, Particular, ServerContext
 from fdrl.team import RoleFactory, Teams, make_teams
 
 PARTS: tuple[Part, ...] = ("policy", "all", "optimizer")
@@ -177,6 +177,8 @@ def make_clients(
             # The half checks the strategy's settings: before any worker process is started.
             ready = half(context)
             clients.append(CohortClient(run, make_cohort(run, group, envs, threads), ready))
+            if isinstance(ready, Particular):
+                ready.check_cohort(clients[-1].cohort)
     except BaseException:
         for client in clients:
             client.cohort.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,14 @@ class ClientHalf(Protocol):
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from what `state` returned."""
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A client half that does not go with every learner."""
+
+    def check_cohort(self, cohort: Cohort) -> None:
+        """Raise `FdrlError`, before the run starts, for a cohort that lacks what it takes."""
 
 
 class ServerHalf(Protocol):

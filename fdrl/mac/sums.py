@@ -67,6 +67,8 @@ def check_strategy(run: Run) -> None:
             why = "agents answer about states of their own"
         elif s.combine not in ("mean", "log"):
             why = f"combine = {s.combine!r} is no mean"
+        elif s.values:
+            why = "values are not among what agents add up"
         elif s.beta:
             why = "beta weighs agents against each other"
     elif isinstance(s, FedAvg):

@@ -128,11 +128,7 @@ class Current:
         """Return the agents' values of each proxy set's states, if they are exchanged."""
         if not self.settings.values:
             return {}
-        if not isinstance(cohort, Valued):
-            raise FdrlError(
-                f"agent {self.context.run.agent_name!r} estimates no values: leave out "
-                "values = true (at strategy), or use ppo or a2c"
-            )
+        assert isinstance(cohort, Valued)  # `check_cohort` has seen to it
         return {version: cohort.values(s.states) for version, s in self.sets.items()}
 
     def _visits(self, made: ProxySet, observations: Array) -> Array | None:

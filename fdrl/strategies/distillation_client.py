@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fdrl import aggregate
 from fdrl.cohort import Cohort, Episodes, Experience, Valued
-from fdrl.errors import BadMessage
+from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers
@@ -39,6 +39,15 @@ class Client:
         self.rngs = [generator(context.run.seed, Purpose.CLIENT, a) for a in context.agents]
         self.trained = np.zeros(len(context.ids))
         self.ended = np.zeros(len(context.ids))
+
+    def check_cohort(self, cohort: Cohort) -> None:
+        """Raise `FdrlError` if values are exchanged and these agents estimate none."""
+        if self.settings.values and not isinstance(cohort, Valued):
+            raise FdrlError(
+                f"strategy {self.context.run.strategy_name!r} exchanges values, but agents "
+                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent ppo "
+                "or a2c, or --strategy fd"
+            )
 
     def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round."""

@@ -98,11 +98,28 @@ def test_what_does_not_go_with_values_is_named(settings, name):
         fdrl.train(run, out=None)
 
 
-def test_agents_without_value_networks_are_named():
-    strategy = {"type": "fd", "values": True}
-    run = fdrl.make_run(agent="reinforce", agents=2, steps=64, strategy=strategy)
-    with pytest.raises(FdrlError, match="'reinforce' estimates no values"):
+@pytest.mark.parametrize("agent", ["reinforce", {"type": "sb3", "algorithm": "DQN"}])
+def test_agents_without_value_networks_are_named_before_anything_is_written(agent, tmp_path):
+    run = fdrl.make_run(agent=agent, agents=2, steps=64, strategy="fdv")
+    with pytest.raises(
+        FdrlError, match=r"'fdv' exchanges values, but agents 'agent-00'.*use agent"
+    ):
+        fdrl.train(run, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_do_not_add_up_in_the_air():
+    run = fdrl.make_run(agents=2, steps=64, strategy="fdv", channel="mac-analog")
+    with pytest.raises(FdrlError, match="values are not among what agents add up"):
         fdrl.train(run, out=None)
+
+
+def test_a_pack_runs_alone_what_exchanges_values(tmp_path):
+    runs = [fdrl.make_run(agents=2, steps=512, seed=s, strategy="fdv") for s in (0, 1)]
+    packed = fdrl.train_packed(runs, out=tmp_path, curves=False)
+    alone = [fdrl.train(run, out=None) for run in runs]
+    assert [s.return_mean for s in packed] == [s.return_mean for s in alone]
+    assert [s.bytes_up for s in packed] == [s.bytes_up for s in alone]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
