@@ -82,7 +82,8 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
         "interquartile mean over seeds, with a 95% bootstrap interval over seeds in brackets. "
         "Bytes: everything sent and received by an agent over the whole run, mean. best: shown to "
         "be better than every other method; \N{ALMOST EQUAL TO} best: not told apart from the "
-        "highest, which is shown to be better than those without a mark."
+        "highest, which is shown to be better than those without a mark. Methods with too few "
+        "seeds take no part."
     )
     if compared and all(wording(p.setting.run).labels for p in compared):
         explained = wording(compared[0].setting.run).said(explained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -16,9 +17,18 @@ from fdrl.stats import Interval, Reached
 
 Floats = NDArray[np.float64]
 
-ENOUGH = 6
-"""Seeds below which nothing is called better: even if all of n pairs agree, chance alone does
-that in 2 * (1/2)**n of the cases, which is below 5% from n = 6 on (two-sided sign test)."""
+
+def needed(rivals: int) -> int:
+    """Return the seeds below which nothing is called better than any of `rivals` others.
+
+    Even if all of n pairs agree, chance alone does that in 2 * (1/2)**n of the cases (two-sided
+    sign test), which must be below 5% divided by the number of comparisons (Bonferroni).
+    """
+    return math.ceil(math.log2(2 * max(1, rivals) / (1 - stats.CONFIDENCE)))
+
+
+ENOUGH = needed(1)
+"""Seeds below which nothing is called better, of two methods."""
 SCARCE = 3
 """Seeds below which intervals and probabilities are shown in gray: they say next to nothing."""
 METRICS = {"return_mean": "final return", "return_worst": "worst agent", "auc": "area"}
@@ -46,7 +56,7 @@ class Row:
     best: frozenset[str]
     """Of `METRICS`, those in which nothing is shown to be better while something is worse."""
     alone: frozenset[str]
-    """Of those, the ones in which it is better than every other method."""
+    """Of those, the ones in which it is better than every other method, and all have the seeds."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class Difference:
     p: float
     """Of a sign-flip test; NaN without common seeds."""
     level: float = 1 - stats.CONFIDENCE
+    """What p must not exceed: 5%, divided by the number of comparisons."""
 
     @property
     def shown(self) -> bool:
@@ -124,15 +135,20 @@ def difference(
     metric: str,
     statistic: Callable[[Floats], Floats] = stats.mean,
     confidence: float = stats.CONFIDENCE,
+    comparisons: int = 1,
 ) -> Difference:
-    """Compare two methods seed by seed; without common seeds the numbers are NaN."""
+    """Compare two methods seed by seed; without common seeds the numbers are NaN.
+
+    The test allows for so many `comparisons`; the interval has the `confidence` as it is.
+    """
     one, two = common(a, b, metric)
     nothing = Interval(np.nan, np.nan, np.nan)
     found = (
         stats.paired_difference(one, two, statistic, confidence=confidence) if len(one) else nothing
     )
     p = stats.sign_flip(one, two)
-    return Difference(metric, a.label, b.label, len(one), found, p, 1 - confidence)
+    level = (1 - confidence) / max(1, comparisons)
+    return Difference(metric, a.label, b.label, len(one), found, p, level)
 
 
 def _interval(values: Floats) -> Interval:
@@ -157,7 +173,7 @@ def leaders(methods: Sequence[Method], metric: str) -> tuple[list[str], bool]:
     beside = [f.other for f in found if not f.shown]
     if len(beside) == len(others):
         return [], False
-    return [top.label, *beside], not beside
+    return [top.label, *beside], not beside and len(known) == len(methods)
 
 
 def verdict(setting: Setting) -> list[Row]:
@@ -200,12 +216,16 @@ def reference(setting: Setting, wanted: str = "") -> Method | None:
 
 
 def differences(setting: Setting, wanted: str = "") -> list[Difference]:
-    """Return the reference minus every other method, in every metric."""
+    """Return the reference minus every other method, in every metric.
+
+    Intervals are of 95% each; whether a difference is shown allows for the number of methods.
+    """
     ours = reference(setting, wanted)
     if ours is None:
         return []
+    others = [m for m in setting.compared if m is not ours]
     return [
-        difference(ours, m, metric) for m in setting.compared if m is not ours for metric in METRICS
+        difference(ours, m, metric, comparisons=len(others)) for m in others for metric in METRICS
     ]
 
 

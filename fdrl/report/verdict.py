@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fdrl.report import completion, naming
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.look import bounds, number, size
-from fdrl.report.results import ENOUGH, Difference, Row
+from fdrl.report.results import ENOUGH, Difference, Row, needed
 
 FEW = 10
 """Seeds below which a headline should not rest on the intervals."""
@@ -49,12 +49,12 @@ def summary(groups: Groups) -> str:
     if most < ENOUGH:
         return text + (
             f"No method has more than {most} seeds: too few to call any of them better (that "
-            f"takes {ENOUGH} at least, {FEW} or more for a headline). Intervals from so few are "
-            "too narrow."
+            f"takes {ENOUGH} at least, more among many methods, {FEW} or more for a headline). "
+            "Intervals from so few are too narrow."
         )
     text += (
         "A method is called better only if its paired difference over seeds has a 95% interval "
-        "that excludes 0 and a sign-flip test agrees, both allowing for the number of methods."
+        "that excludes 0 and a sign-flip test agrees, which allows for the number of methods."
     )
     few = f" Some settings have too few seeds for that (under {ENOUGH})."
     return text + (few if min(seeds) < ENOUGH else "")
@@ -74,18 +74,29 @@ def sentences(setting: Setting, rows: Sequence[Row], found: Sequence[Difference]
         return ["One seed for each method: single draws, from which no order can be concluded."]
     if sum(len(m.finished) >= ENOUGH for m in methods) < 2:
         return [f"{most} seeds at most: too few to call a method better (at least {ENOUGH})."]
-    text = [_leaders(rows, metric) for metric in ("return_mean", "auc")]
+    text = [_leaders(rows, metric, most) for metric in ("return_mean", "auc")]
     return [*text, *_against(rows, found), *completion.sentences(setting)]
 
 
-def _leaders(rows: Sequence[Row], metric: str) -> str:
+def _leaders(rows: Sequence[Row], metric: str, seeds: int) -> str:
+    """Say who leads in a metric, if anybody does; `seeds` is what a method has at most."""
     what = {"return_mean": "final return", "auc": "area under the learning curve"}[metric]
     best = [r.method for r in rows if metric in r.best]
+    taking_part = sum(r.seeds >= ENOUGH for r in rows)
+    takes = needed(taking_part - 1)
     if not best:
-        return f"In {what}, no method is shown to be better than the others."
-    if len(best) == 1:
+        text = f"In {what}, no method is shown to be better than the others"
+        few = f": among {taking_part} methods that takes {takes} seeds at least"
+        return f"{text}{few if seeds < takes else ''}."
+    if any(metric in r.alone for r in rows):
         return f"In {what}, {best[0]} is shown to be better than every other method."
     enough = [r.method for r in rows if metric not in r.best and r.seeds >= ENOUGH]
+    if len(best) == 1:
+        left = _list([r.method for r in rows if r.method not in (best[0], *enough)] or ["others"])
+        return (
+            f"In {what}, {best[0]} is shown to be better than {_list(enough)}; {left} took no "
+            f"part, with fewer than {ENOUGH} seeds."
+        )
     return (
         f"In {what}, {_list(best)} cannot be told apart; the leader of them is shown to be better "
         f"than {_list(enough)}."

@@ -236,6 +236,42 @@ def test_five_agreeing_seeds_are_not_enough(tmp_path: Path) -> None:
     assert not found.shown
 
 
+@pytest.mark.parametrize(("rivals", "seeds"), [(1, 6), (2, 7), (3, 7), (4, 8), (11, 9)])
+def test_more_methods_need_more_seeds(rivals: int, seeds: int) -> None:
+    assert results.needed(rivals) == seeds
+    assert 2 * 0.5**seeds <= 0.05 / rivals < 2 * 0.5 ** (seeds - 1)
+
+
+def test_differences_allow_for_the_number_of_methods(tmp_path: Path) -> None:
+    """Six agreeing seeds, p = 1/32, show a difference of two methods, but not among three."""
+    low = {"local": [v - 100 for v in GOOD[:6]]}
+    two = only(grouped(write_many(tmp_path / "a", {"fd": GOOD[:6]} | low)))
+    assert all(d.shown for d in results.differences(two))
+    more = {"self": [v - 200 for v in GOOD[:6]]}
+    three = only(grouped(write_many(tmp_path / "b", {"fd": GOOD[:6]} | low | more)))
+    found = results.differences(three)
+    assert [d.p for d in found] == [1 / 32] * 6
+    assert not any(d.shown for d in found)
+    text = verdict.sentences(three, results.verdict(three), found)
+    assert text[0] == (
+        "In final return, no method is shown to be better than the others: "
+        "among 3 methods that takes 7 seeds at least."
+    )
+
+
+def test_a_leader_is_not_said_to_beat_who_took_no_part(tmp_path: Path) -> None:
+    few = {"fd": GOOD, "fedavg": [v - 100 for v in GOOD], "local": GOOD[:5]}
+    setting = only(grouped(write_many(tmp_path, few)))
+    rows = results.verdict(setting)
+    assert [r.method for r in rows if "return_mean" in r.best] == ["fd"]
+    assert not any(r.alone for r in rows)
+    text = verdict.sentences(setting, rows, [])
+    assert text[0] == (
+        "In final return, fd is shown to be better than fedavg; local took no part, with fewer "
+        "than 6 seeds."
+    )
+
+
 def test_a_difference_is_shown_only_if_the_test_agrees() -> None:
     shown = results.Difference("auc", "a", "b", 6, Interval(2.0, 1.0, 3.0), p=0.05)
     assert shown.shown
