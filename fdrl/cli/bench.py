@@ -263,7 +263,7 @@ def _tune(request: Request) -> int:
     """Run the grid on the tuning seeds, and write the best values to OUT/tuned.toml."""
     from fdrl.bench.grid import points
     from fdrl.bench.ledger import locked
-    from fdrl.bench.tune import choose, rows, tuning_folder
+    from fdrl.bench.tune import choose, mark, rows, tuning_folder
     from fdrl.bench.tuned import TUNED, write_tuned
     from fdrl.cli.listing import print_table
 
@@ -271,6 +271,7 @@ def _tune(request: Request) -> int:
     found = points(suite)
     todo = [cell for point in found for cell in point.cells]
     with locked(folder) as lock:
+        mark(folder, suite)
         outcome = _play(request, todo, folder, f"{suite.name}, tuning", lock)
     if outcome.stopped or outcome.failed:
         code = _conclude(request, outcome)

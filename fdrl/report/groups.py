@@ -89,6 +89,8 @@ class Groups:
     entries: tuple[Entry, ...]
     duplicates: tuple[tuple[str, str], ...]
     """Folders left out, and the folder that holds the same run."""
+    tuning: int = 0
+    """Tuning runs left out: settings were chosen on them."""
 
     @property
     def finished(self) -> int:
@@ -156,8 +158,8 @@ def _settings(entries: Sequence[Entry]) -> tuple[Setting, ...]:
     return tuple(sorted(made, key=place))
 
 
-def group(entries: Sequence[Entry]) -> Groups:
+def group(entries: Sequence[Entry], tuning: int = 0) -> Groups:
     """Group runs by setting, then by method; unreadable ones belong to none."""
     readable = [e for e in entries if e.run is not None]
     kept, duplicates = _without_duplicates(readable)
-    return Groups(_settings(kept), tuple(entries), tuple(duplicates))
+    return Groups(_settings(kept), tuple(entries), tuple(duplicates), tuning)

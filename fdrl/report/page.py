@@ -8,7 +8,7 @@ from html import escape
 
 from fdrl.bench.grid import gap_lines
 from fdrl.config import to_toml
-from fdrl.report import completion, episodes, figures, look, style, tables, verdict
+from fdrl.report import completion, episodes, figures, look, notes, style, tables, verdict
 from fdrl.report.collect import Manifest
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.results import Difference, Row
@@ -231,7 +231,7 @@ def _suites(suites: Sequence[Manifest]) -> str:
 
 def _limits(groups: Groups, suites: Sequence[Manifest]) -> str:
     lines = [f"Not applicable: {g}" for s in suites for g in gap_lines(s.not_applicable)]
-    lines = [*verdict.caveats(groups), *lines]
+    lines = [*verdict.caveats(groups), *notes.notes(groups), *lines]
     return f"<h3>What limits this</h3>{_items(lines)}" if lines else ""
 
 

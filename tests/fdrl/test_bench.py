@@ -428,6 +428,8 @@ def test_tuning_writes_what_later_runs_read(
     chosen = {b["method"]: b["values"]["agent.learning_rate"] for b in tuned["best"]}
     assert set(chosen) == {"local", "fd"}
     assert len(list((tmp_path / "out-tuning").glob("**/summary.json"))) == 4
+    told = msgspec.json.decode((tmp_path / "out-tuning" / "tuning.json").read_bytes())
+    assert told == {"suite": "mini", "seeds": [50]}
     assert bench(suite, out) == 0
     for method, rate in chosen.items():
         config = msgspec.toml.decode((out / f"same/{method}/seed-000/config.toml").read_bytes())

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from run_folders import GOOD, write_many, write_run
 
+from fdrl.cli import main
 from fdrl.errors import FdrlError
 from fdrl.report import collect, figures, groups, look, results, series, verdict, write
 from fdrl.report.groups import Groups, Setting
@@ -33,11 +34,38 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
     one = write_run(tmp_path / "a" / "b" / "one")
     two = write_run(tmp_path / "two", seed=1)
     write_run(tmp_path / ".hidden" / "three")
-    write_run(tmp_path / "tuning" / "four")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.toml").write_text("not = 'ours'\n")
     assert collect.find([tmp_path, one]) == [one, two]
-    assert collect.find([tmp_path / "tuning" / "four"]) == [tmp_path / "tuning" / "four"]
+
+
+def test_tuning_runs_are_left_out_told_and_found_by_their_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A marked folder, and one whose name and lock alone tell; a plain one may have any name."""
+    runs = tmp_path / "runs"
+    plain = [write_run(runs / "tuning" / "one"), write_run(runs / "my-tuning" / "two", seed=1)]
+    marked = write_run(runs / "moved" / "same" / "fd" / "point-00" / "seed-100", seed=100)
+    (runs / "moved" / "tuning.json").write_text("{}")
+    older = write_run(runs / "mini-tuning" / "same" / "fd" / "point-00" / "seed-100", seed=100)
+    (runs / "mini-tuning" / ".bench.lock").write_text("")
+    write_run(runs / "x-tuning" / "same" / "fd" / "seed-000", seed=2)
+    (runs / "x-tuning" / ".bench.lock").write_text("")
+    (runs / "x-tuning" / "bench.json").write_text("{}")
+    seeds = [collect.read(p).run.seed for p in collect.find([runs])]  # type: ignore[union-attr]
+    assert sorted(seeds) == [0, 1, 2]
+    assert collect.find([runs / "tuning"]) == plain[:1]
+    assert collect.find([runs / "moved", older.parent]) == [older, marked]
+    assert main(["report", str(runs), "--out", str(tmp_path / "page")]) == 0
+    said = "2 tuning runs left out: settings were chosen on them."
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "page" / "report.html").read_text()
+    main(["report", str(runs), str(runs / "moved"), "--out", str(tmp_path / "page")])
+    assert "1 tuning run left out" in capsys.readouterr().out
+    (tmp_path / "alone").mkdir()
+    (runs / "mini-tuning").rename(tmp_path / "alone" / "mini-tuning")
+    with pytest.raises(FdrlError, match="mini-tuning are tuning runs; name that folder"):
+        collect.find([tmp_path / "alone"])
 
 
 @pytest.mark.parametrize(

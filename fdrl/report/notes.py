@@ -1,0 +1,17 @@
+"""What a report leaves out, or cannot use whole, in sentences."""
+
+from __future__ import annotations
+
+from fdrl.report.groups import Groups
+
+
+def notes(groups: Groups) -> list[str]:
+    """Return what was left out without being a run that failed."""
+    return [*_tuning(groups)]
+
+
+def _tuning(groups: Groups) -> list[str]:
+    if not groups.tuning:
+        return []
+    runs = "1 tuning run" if groups.tuning == 1 else f"{groups.tuning} tuning runs"
+    return [f"{runs} left out: settings were chosen on them. Name their folder to compare them."]
