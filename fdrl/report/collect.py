@@ -59,6 +59,12 @@ class Entry:
         """Whether its result counts."""
         return self.run is not None and self.summary is not None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is finished and has every round of its learning curve."""
+        rounds = 0 if self.trace is None else len(self.trace.steps)
+        return self.run is not None and self.summary is not None and rounds >= self.summary.rounds
+
 
 class _Line(msgspec.Struct, frozen=True):
     """The part of a `RoundRecord` that curves need: decoding the rest would take most time."""
@@ -187,6 +193,14 @@ def never_started(suites: Sequence[tuple[Path, Manifest]]) -> list[Entry]:
     ]
 
 
+def _missing_rounds(summary: Summary, trace: Trace | None) -> str:
+    """Say how much of a finished run's log is missing; nothing if it is whole."""
+    rounds = 0 if trace is None else len(trace.steps)
+    if rounds >= summary.rounds:
+        return ""
+    return f"its {METRICS} has {rounds:,} of {summary.rounds:,} rounds"
+
+
 def read(folder: str | Path) -> Entry:
     """Read a run folder; what is wrong with it becomes its `problem`, never an exception."""
     path = Path(folder)
@@ -203,6 +217,8 @@ def read(folder: str | Path) -> Entry:
         summary = read_summary(path)
     except FdrlError as error:
         problems.append(str(error))
+    if summary is not None and not problems and (text := _missing_rounds(summary, trace)):
+        problems.append(text)
     if summary is not None and not np.isfinite(summary.return_mean):
         problems.append("its final return is not a number")
         summary = None

@@ -97,6 +97,12 @@ class Groups:
         """How many runs count."""
         return sum(len(m.finished) for s in self.settings for m in s.methods)
 
+    @property
+    def partial(self) -> list[Entry]:
+        """The finished runs whose learning curve is not whole."""
+        found = [e for s in self.settings for m in s.methods for e in m.finished]
+        return [e for e in found if not e.whole]
+
 
 def _without_duplicates(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
     """Keep one folder of each config and seed, a finished one if there is one."""

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from fdrl.report.groups import Groups
+from fdrl.rundir import METRICS
 
 
 def notes(groups: Groups) -> list[str]:
     """Return what was left out without being a run that failed."""
-    return [*_tuning(groups)]
+    return [*_tuning(groups), *_partial(groups)]
+
+
+def _partial(groups: Groups) -> list[str]:
+    count = len(groups.partial)
+    if not count:
+        return []
+    runs = "1 finished run" if count == 1 else f"{count} finished runs"
+    return [
+        f"Left out of the times until a threshold: {runs} without a whole {METRICS}, listed below. "
+        "Final returns count."
+    ]
 
 
 def _tuning(groups: Groups) -> list[str]:

@@ -125,6 +125,13 @@ def _ends(p: Part, styles: Styles) -> list[str]:
     ]
 
 
+def _not_timed(setting: Setting) -> str:
+    """Say how many finished runs do not count among the times, because their log is not whole."""
+    count = sum(not e.whole for m in setting.compared for e in m.finished)
+    runs = "1 run has" if count == 1 else f"{count} runs have"
+    return f" Left out here: {runs} no whole metrics.jsonl." if count else ""
+
+
 def _section(p: Part, styles: Styles) -> str:
     s = p.setting
     labels = [m.label for m in s.compared]
@@ -149,7 +156,7 @@ def _section(p: Part, styles: Styles) -> str:
             "When the training return (mean over agents, as in the curves) first reached the "
             "threshold: median and quartiles over all seeds. A run that never did counts as later "
             "than the others, so a median stands only where more than half reached it; the "
-            "standard deviation only where all did.",
+            f"standard deviation only where all did.{_not_timed(s)}",
         ),
         _block(
             "Payload",
@@ -221,7 +228,9 @@ def _left_out(groups: Groups) -> str:
     if not lines:
         return ""
     rows = [[f"<code>{escape(path)}</code>", escape(problem)] for path, problem in lines]
-    return "<h2>Runs without a result</h2>" + tables.table(["folder", "why"], rows, "cards left")
+    return "<h2>Folders left out or damaged</h2>" + tables.table(
+        ["folder", "why"], rows, "cards left"
+    )
 
 
 def _suites(suites: Sequence[Manifest]) -> str:

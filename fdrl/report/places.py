@@ -39,7 +39,7 @@ def below(place: Path) -> list[Path]:
 
 def tuning_folders(places: Sequence[str | Path]) -> list[Path]:
     """Return the folders of tuning runs inside `places`, in order of name."""
-    found = set()
+    found: set[Path] = set()
     for place in map(Path, places):
         for folder, names, _ in os.walk(place):
             names[:] = [n for n in names if not n.startswith(".")]

@@ -15,6 +15,7 @@ from fdrl.cli import main
 from fdrl.errors import FdrlError
 from fdrl.report import collect, figures, groups, look, results, series, verdict, write
 from fdrl.report.groups import Groups, Setting
+from fdrl.report.notes import notes
 from fdrl.stats import Interval
 
 
@@ -301,6 +302,30 @@ def test_speed_counts_who_reached_the_threshold(tmp_path: Path) -> None:
     assert fd.bytes[:3] == (2, 3, 38_000)
     assert local.steps[:2] == (1, 3)
     assert math.isnan(local.steps.median)
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage", "empty"])
+def test_a_run_without_its_whole_log_is_told_and_not_timed(tmp_path: Path, harm: str) -> None:
+    """Of three that reached 475 in round 19, one's log ends after 18 rounds, or is unreadable."""
+    write_many(tmp_path, {"fd": [500, 500, 500]})
+    log = tmp_path / "fd-1" / "metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    told = {"cut": lines[:18], "garbage": [*lines[:5], "x\n", *lines[6:]], "empty": []}[harm]
+    log.write_text("".join(told))
+    entry = collect.read(tmp_path / "fd-1")
+    why = {"cut": "its metrics.jsonl has 18 of 20 rounds", "garbage": "line 6: not a round record",
+           "empty": "its metrics.jsonl has 0 of 20 rounds"}[harm]  # fmt: skip
+    assert why in entry.problem
+    assert entry.finished
+    (fd,) = results.speeds(only(grouped(tmp_path)))
+    assert fd.steps[:3] == (2, 2, 1900)
+    path, found = write([tmp_path], tmp_path / "page")
+    assert found.finished == 3
+    text = path.read_text()
+    assert why in text
+    assert "Left out here: 1 run has no whole metrics.jsonl." in text
+    assert notes(found)[0].startswith("Left out of the times until a threshold: 1 finished run w")
+    assert notes(found)[0] in text
 
 
 def test_curves_are_averaged_over_seeds_on_one_axis(tmp_path: Path) -> None:
