@@ -8,7 +8,16 @@ from fdrl.rundir import METRICS
 
 def notes(groups: Groups) -> list[str]:
     """Return what was left out without being a run that failed."""
-    return [*_tuning(groups), *_partial(groups)]
+    return [*_tuning(groups), *_differing(groups), *_partial(groups)]
+
+
+def _differing(groups: Groups) -> list[str]:
+    twice = dict(groups.duplicates)
+    return [
+        f"{path} and {twice[path]} have the same config and seed, but other results ({what}): "
+        f"{twice[path]} was kept."
+        for path, what in groups.differing
+    ]
 
 
 def _partial(groups: Groups) -> list[str]:

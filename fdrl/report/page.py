@@ -84,6 +84,11 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
         "be better than every other method; \N{ALMOST EQUAL TO} best: not told apart from the "
         "highest, which is shown to be better than those without a mark."
     )
+    if any(p.setting.threshold is not None for p in compared):
+        explained += (
+            " solved: runs whose final return is at least the number; when training first reached "
+            "it stands further down."
+        )
     if compared and all(wording(p.setting.run).labels for p in compared):
         explained = wording(compared[0].setting.run).said(explained)
     return "".join(out) + (_note(explained) if compared else "") + left_out
@@ -217,14 +222,19 @@ def _reproduce(parts: Sequence[Part], styles: Styles) -> str:
             )
     found = verdict.versions([m for p in parts for m in p.setting.methods])
     out.append("<h3>Versions</h3>" if found else "")
-    out.append(_items([f"{text} ({count} runs)" for text, count in found]))
+    out.append(_items([f"{text} ({count} run{'s' * (count != 1)})" for text, count in found]))
     return "".join(out)
 
 
 def _left_out(groups: Groups) -> str:
     twice = dict(groups.duplicates)
     lines = [(e.path, e.problem) for e in groups.entries if e.problem and e.path not in twice]
-    lines += [(path, f"same config and seed as {other}") for path, other in twice.items()]
+    differs = {
+        path: f", but other results ({what}): that one was kept" for path, what in groups.differing
+    }
+    lines += [
+        (p, f"same config and seed as {other}{differs.get(p, '')}") for p, other in twice.items()
+    ]
     if not lines:
         return ""
     rows = [[f"<code>{escape(path)}</code>", escape(problem)] for path, problem in lines]

@@ -199,6 +199,27 @@ def test_the_same_run_counts_once_and_the_finished_folder_wins(tmp_path: Path) -
     assert found.duplicates == ((str(tmp_path / "a"), str(tmp_path / "b")),)
 
 
+def test_duplicates_with_other_results_are_told_apart_from_copies(tmp_path: Path) -> None:
+    """`a` is kept; `b` is a copy of it made slower, `c` is not, `d` never ended."""
+    write_run(tmp_path / "a", final=400)
+    write_run(tmp_path / "b", final=400, told={"wall_seconds": 9.0, "versions": {"fdrl": "0"}})
+    write_run(tmp_path / "c", final=123)
+    write_run(tmp_path / "d", finished=False)
+    a, c = tmp_path / "a", tmp_path / "c"
+    path, found = write([tmp_path], tmp_path / "page")
+    assert [Path(left).name for left, _ in found.duplicates] == ["b", "c", "d"]
+    assert found.differing == ((str(c), "return_mean 123.0 against 400.0"),)
+    told = (
+        f"{c} and {a} have the same config and seed, but other results (return_mean 123.0 against"
+    )
+    assert notes(found) == [f"{told} 400.0): {a} was kept."]
+    text = path.read_text()
+    assert notes(found)[0] in text
+    same = f"same config and seed as {a}"
+    assert text.count(same) == 3
+    assert text.count(f"{same}, but other results (return_mean 123.0 against 400.0): that one") == 1
+
+
 def test_a_suites_names_go_before_ours(tmp_path: Path) -> None:
     write_run(tmp_path / "cart" / "ours" / "seed-000", "fd")
     write_run(tmp_path / "cart" / "rival" / "seed-000", "fedavg")
