@@ -136,7 +136,8 @@ def _check_messages(summary: Summary, records: Sequence[RoundRecord]) -> Iterato
     unused = [u for u in told if not u[2].startswith(excused)]
     if unused:
         number, agent, reason = unused[0]
-        yield f"{len(unused)} messages were not used; first in round {number}: {agent} ({reason})"
+        were = "1 message was" if len(unused) == 1 else f"{len(unused)} messages were"
+        yield f"{were} not used; first in round {number}: {agent} ({reason})"
 
 
 def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ import pytest
 
 from fdrl.bench.display import about, estimate
 from fdrl.cli import main
+from fdrl.cli.bench import read_command
+from fdrl.cli.benchwords import again
 from fdrl.records import WALL_CLOCK
 
 SUITE = """
@@ -457,6 +460,31 @@ strategy = { type = "pooled", every = 3 }
     assert bench(write_suite(tmp_path, pack=2), out, "--dry-run") == 0
     assert "with 2 jobs (timed unpacked, without pack = 2)" in capsys.readouterr().out
     assert not out.exists()
+
+
+def test_the_command_that_goes_on_is_the_whole_one(tmp_path: Path) -> None:
+    suite = tmp_path / "my suite.toml"
+    suite.write_text(SUITE.format(steps=256))
+    words = ["--out", "a b", "--seeds", "0", "3", "4", "--only", "fd/*", "--jobs=2", "--no-report"]
+    request = read_command([str(suite), *words])
+    command = again(request.source, request.out, request.given)
+    assert command == (
+        f"fdrl bench '{suite}' --out 'a b' --seeds 0,3,4 --only 'fd/*' --jobs 2 --no-report"
+    )
+    assert read_command(shlex.split(command)[2:]).given == request.given
+    tune = read_command([str(suite), "--tune", "--jobs", "1"])
+    assert again("s", Path("o"), tune.given) == "fdrl bench s --out o --tune --jobs 1"
+
+
+def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite, out = write_suite(tmp_path, steps=64), tmp_path / "out"
+    (tmp_path / "out").mkdir()
+    tuned = TUNED.format(seed=50).replace("agent.n_epochs", "agent.learning_rate")
+    (out / "tuned.toml").write_text(tuned.replace(" = 2", " = 1e-3"))
+    assert bench(suite, out, "--only", "fd", "--seeds", "1", "--jobs", "1", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "tuned values of 1 pair from" in printed
+    assert re.search(r"1 of 1 run to do, .* with 1 job$", printed.strip())
 
 
 @pytest.mark.parametrize(
