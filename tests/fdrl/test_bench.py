@@ -327,12 +327,33 @@ def drop_line(path: Path, index: int) -> None:
     path.write_bytes(b"".join(lines))
 
 
+def change_line(path: Path, index: int, **changes: Any) -> None:
+    lines = path.read_bytes().splitlines()
+    lines[index] = msgspec.json.encode(msgspec.json.decode(lines[index]) | changes)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
 RUN = FOLDERS[0]
 TUNED = """
 suite = "mini"
 seeds = [{seed}]
 score = ["auc"]
 best = [{{ setting = "same", method = "fd", score = 1.0, values = {{ "agent.n_epochs" = 2 }} }}]
+"""
+TRIED = """
+suite = "mini"
+seeds = [50]
+score = ["auc"]
+
+[[best]]
+setting = "same"
+method = "fd"
+score = 5.0
+values = {{ "agent.learning_rate" = {rate} }}
+tried = [
+    {{ score = 5.0, values = {{ "agent.learning_rate" = 0.001 }} }},
+    {{ score = 9.0, values = {{ "agent.learning_rate" = 0.01 }} }},
+]
 """
 BREAK: list[tuple[Callable[[Path], object], str]] = [
     (lambda o: (o / RUN / "summary.json").unlink(), f"{RUN}: not finished"),
@@ -368,6 +389,43 @@ BREAK: list[tuple[Callable[[Path], object], str]] = [
     (
         lambda o: change_json(o / RUN / "summary.json", return_worst=500.0),
         "return_worst is 500.0, but its own returns says",
+    ),
+    (
+        lambda o: change_json(o / RUN / "summary.json", return_spread=77.0),
+        "return_spread is 77.0, but its own returns says",
+    ),
+    (
+        lambda o: change_json(o / RUN / "summary.json", returns=[9.0]),
+        "summary.json: returns of 1 agents, but there are 2",
+    ),
+    (
+        lambda o: change_json(o / RUN / "summary.json", returns=[9.0, None]),
+        "summary.json: the return of agent 1 is no finite number",
+    ),
+    (
+        lambda o: change_line(o / RUN / "metrics.jsonl", 1, bytes_up=1e9),
+        "metrics.jsonl: bytes_up goes down in round 3",
+    ),
+    (
+        lambda o: change_line(o / RUN / "metrics.jsonl", 1, env_steps=[128, 0]),
+        "metrics.jsonl: env_steps goes down in round 2",
+    ),
+    (
+        lambda o: change_line(o / RUN / "metrics.jsonl", 2, return_mean=321.0),
+        "metrics.jsonl: return_mean of round 3 is 321.0, but its returns say",
+    ),
+    (
+        lambda o: (o / "tuned.toml").write_text(TUNED.format(seed=50)),
+        "no tuned values of local in same, though there is a grid and others are tuned",
+    ),
+    (
+        lambda o: (o / "tuned.toml").write_text(TRIED.format(rate=0.001)),
+        "tuned values of fd in same: agent.learning_rate = 0.001 scored 5.0, but "
+        "agent.learning_rate = 0.01 scored 9.0",
+    ),
+    (
+        lambda o: (o / "tuned.toml").write_text(TRIED.format(rate=0.003)),
+        "tuned values of fd in same: agent.learning_rate = 0.003 are not among those",
     ),
     (lambda o: drop_line(o / RUN / "metrics.jsonl", 1), "rounds are missing or repeated"),
     (lambda o: drop_line(o / RUN / "metrics.jsonl", -1), "rounds is 4, but metrics.jsonl says 3"),
@@ -484,6 +542,8 @@ def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert bench(suite, out, "--only", "fd", "--seeds", "1", "--jobs", "1", "--dry-run") == 0
     printed = capsys.readouterr().out
     assert "tuned values of 1 pair from" in printed
+    assert "not tuned: local in same, with the suite's own values (tune all with: " in printed
+    assert f"--out {out} --tune)" in printed
     assert re.search(r"1 of 1 run to do, .* with 1 job$", printed.strip())
 
 
