@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdrl.cli import options
-from fdrl.cli.benchwords import again, counted
+from fdrl.cli.benchwords import again, counted, say_tuned
 from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     cells, missing = grid.cells(suite, tuned), grid.absent(suite)
     if "audit" in request.given:
         return _audit(suite, cells, out, tuned)
-    _say_tuned(request, tuned, origin)
+    say_tuned(suite, tuned, origin, again(request.source, out, {"tune": ""}))
     seeds = read_seeds(request.given.get("seeds", ""))
     chosen = grid.select(suite, cells, request.given.get("only", ""), seeds)
     if "dry-run" in request.given:
@@ -133,19 +133,6 @@ def _jobs(given: dict[str, str]) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _say_tuned(request: Request, tuned: Tuned | None, origin: str) -> None:
-    from fdrl.bench.grid import untuned
-
-    suite = request.suite
-    hint = again(request.source, request.out, {"tune": ""})
-    if tuned is not None:
-        print(f"tuned values of {counted(len(tuned.best), 'pair')} from {origin}")
-        if where := "; ".join(untuned(suite, tuned)):
-            print(f"not tuned: {where}, with the suite's own values (tune all with: {hint})")
-    elif any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
-        print(f"not tuned: the suite's own values are used (tune with: {hint})")
 
 
 def _audit(suite: Suite, cells: list[Cell], out: Path, tuned: Tuned | None) -> int:
