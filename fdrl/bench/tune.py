@@ -33,11 +33,12 @@ def mark(folder: Path, suite: Suite) -> None:
 
 
 def is_tuning(folder: Path) -> bool:
-    """Say whether ``--tune`` made a folder; one without the mark is told by its name and lock."""
+    """Say whether ``--tune`` made a folder; one without the mark is told by name and content."""
     if (folder / MARK).is_file():
         return True
-    locked = folder.name.endswith("-tuning") and (folder / LOCK).is_file()
-    return locked and not (folder / MANIFEST).is_file()
+    if not folder.name.endswith("-tuning") or (folder / MANIFEST).is_file():
+        return False
+    return (folder / LOCK).is_file() or any(folder.glob("*/*/point-*"))
 
 
 def score(summaries: Sequence[Summary], fields: Sequence[str]) -> float:

@@ -43,13 +43,12 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
 def test_tuning_runs_are_left_out_told_and_found_by_their_own_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A marked folder, and one whose name and lock alone tell; a plain one may have any name."""
+    """A marked folder, and one that its name and its points tell; a plain one may have any name."""
     runs = tmp_path / "runs"
     plain = [write_run(runs / "tuning" / "one"), write_run(runs / "my-tuning" / "two", seed=1)]
     marked = write_run(runs / "moved" / "same" / "fd" / "point-00" / "seed-100", seed=100)
     (runs / "moved" / "tuning.json").write_text("{}")
     older = write_run(runs / "mini-tuning" / "same" / "fd" / "point-00" / "seed-100", seed=100)
-    (runs / "mini-tuning" / ".bench.lock").write_text("")
     write_run(runs / "x-tuning" / "same" / "fd" / "seed-000", seed=2)
     (runs / "x-tuning" / ".bench.lock").write_text("")
     (runs / "x-tuning" / "bench.json").write_text("{}")
