@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from typing import Any
 from fdrl import config
 from fdrl.bench.grid import Cell
 from fdrl.bench.ledger import read_failure
-from fdrl.bench.suite import Suite, listed
+from fdrl.bench.suite import Suite
+from fdrl.bench.totals import check_totals, unequal
 from fdrl.bench.tuned import Tuned
+from fdrl.bench.tuned_checks import check_tuned
 from fdrl.budget import chosen_steps
 from fdrl.config import Run
 from fdrl.errors import FdrlError
@@ -89,7 +90,7 @@ def check_run(f: Finished) -> Iterator[str]:
     if f.summary.config != config.digest(f.run):
         yield "summary.json belongs to another config than config.toml"
     named = {"strategy": f.run.strategy_name, "env": f.run.env}
-    yield from _unequal(
+    yield from unequal(
         f.summary, named | {"seed": f.run.seed, "agents": f.run.agents}, "config.toml"
     )
     numbers = [r.round for r in f.records]
@@ -98,28 +99,9 @@ def check_run(f: Finished) -> Iterator[str]:
     if not f.records:
         yield "metrics.jsonl is empty"
         return
-    yield from _check_totals(f.summary, f.records)
+    yield from check_totals(f.summary, f.records)
     yield from _check_budget(f.run, f.summary, f.records[-1])
     yield from _check_messages(f.summary, f.records)
-
-
-def _check_totals(summary: Summary, records: Sequence[RoundRecord]) -> Iterator[str]:
-    """Yield where a summary does not follow from the log, or from itself."""
-    last = records[-1]
-    logged = {
-        "rounds": last.round,
-        "env_steps": max(last.env_steps),
-        "bytes_up": last.bytes_up,
-        "bytes_down": last.bytes_down,
-        "sim_seconds": last.sim_seconds,
-        "exchanges": sum(r.exchanged for r in records),
-        "completed": last.completed,
-    }
-    yield from _unequal(summary, logged, "metrics.jsonl")
-    own = summary.returns
-    if own:
-        derived = {"return_mean": math.fsum(own) / len(own), "return_worst": min(own)}
-        yield from _unequal(summary, derived, "its own returns")
 
 
 def _check_messages(summary: Summary, records: Sequence[RoundRecord]) -> Iterator[str]:
@@ -136,7 +118,8 @@ def _check_messages(summary: Summary, records: Sequence[RoundRecord]) -> Iterato
     unused = [u for u in told if not u[2].startswith(excused)]
     if unused:
         number, agent, reason = unused[0]
-        yield f"{len(unused)} messages were not used; first in round {number}: {agent} ({reason})"
+        were = "1 message was" if len(unused) == 1 else f"{len(unused)} messages were"
+        yield f"{were} not used; first in round {number}: {agent} ({reason})"
 
 
 def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str]:
@@ -156,34 +139,10 @@ def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str
             yield f"agent {agent} ended {episodes:,} episodes in {steps:,} steps, but {budgets}"
 
 
-def _unequal(summary: Summary, expected: dict[str, Any], source: str) -> Iterator[str]:
-    for name, value in expected.items():
-        have = getattr(summary, name)
-        same = have == value
-        if isinstance(have, float) and isinstance(value, int | float):
-            both_nan = math.isnan(have) and math.isnan(value)
-            same = both_nan or math.isclose(have, value, rel_tol=1e-9, abs_tol=1e-9)
-        if not same:
-            yield f"summary.json: {name} is {have}, but {source} says {value}"
-
-
 def check_suite(suite: Suite, cells: Sequence[Cell], tuned: Tuned | None) -> Iterator[str]:
     """Yield what makes the suite itself an unfair comparison."""
     if tuned is not None:
-        both = sorted({*tuned.seeds} & {*suite.evaluation_seeds})
-        if both:
-            yield f"seeds {', '.join(map(str, both))} were used for tuning and for evaluation"
-        if {*tuned.seeds} != {*listed(suite.tuning_seeds)}:
-            yield "the values were tuned on other seeds than the suite's tuning_seeds"
-        grids = {
-            (s.name, m.name): suite.grid_of(s, m) for s in suite.settings for m in suite.methods
-        }
-        for best in tuned.best:
-            grid = grids.get((best.setting, best.method))
-            for name, value in best.values.items():
-                if grid is not None and value not in grid.get(name, ()):
-                    where = f"{best.method} in {best.setting}"
-                    yield f"tuned {name} = {value} of {where} is not in the suite's grid"
+        yield from check_tuned(suite, tuned)
     by_setting: dict[str, dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
         by_setting[cell.setting].setdefault(cell.method, cell)

@@ -47,7 +47,8 @@ class Running:
             return str(self.cells[0])
         first = self.cells[0]
         note = f", {first.note}" if first.note else ""
-        return f"{first.method} in {first.setting}{note}, {len(self.cells)} seeds"
+        seeds = f"{len(self.cells)} seed{'s' * (len(self.cells) != 1)}"
+        return f"{first.method} in {first.setting}{note}, {seeds}"
 
 
 @dataclass
@@ -84,7 +85,7 @@ class Board:
         shares = {c: r.fractions[i] for r in self.running.values() for i, c in r.open.items()}
         pace = self.pace if self.pace else self._guess()
         left = pace.left(self.pending, shares, self.jobs)
-        parts = [f"{self.finished} of {self.total} runs finished"]
+        parts = [f"{self.finished} of {self.total} run{'s' * (self.total != 1)} finished"]
         parts += [f"{self.failed} failed"] if self.failed else []
         parts.append(f"{human_seconds(time.monotonic() - self.start)} elapsed")
         parts.append(f"{about(left)} left" if left is not None else "- left")

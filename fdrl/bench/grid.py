@@ -95,6 +95,17 @@ def gap_lines(gaps: Iterable[_Gap]) -> list[str]:
     ]
 
 
+def untuned(suite: Suite, tuned: Tuned) -> list[str]:
+    """Return ``METHODS in SETTINGS`` for what has a grid but no tuned values."""
+    known = {(best.setting, best.method) for best in tuned.best}
+    left = [
+        Absent(s.name, m.name, "")
+        for s, m in pairs(suite)
+        if suite.grid_of(s, m) and (s.name, m.name) not in known
+    ]
+    return [line.removesuffix(": ") for line in gap_lines(left)]
+
+
 def tables(
     suite: Suite, setting: Setting, method: Method, values: Mapping[str, Any]
 ) -> dict[str, Any]:

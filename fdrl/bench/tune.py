@@ -7,16 +7,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from fdrl.bench.grid import Point, described
+from fdrl.bench.ledger import LOCK, MANIFEST
 from fdrl.bench.suite import Suite, listed
 from fdrl.bench.tuned import Best, Tried, Tuned
+from fdrl.checkpoint import write_atomic
 from fdrl.records import Summary
 from fdrl.rundir import read_summary
+
+MARK = "tuning.json"
+"""What ``--tune`` writes into the folder of its runs."""
 
 
 def tuning_folder(out: Path) -> Path:
     """Return where tuning runs go: beside the suite's folder, so that no report takes them in."""
     return out.with_name(f"{out.name}-tuning")
+
+
+def mark(folder: Path, suite: Suite) -> None:
+    """Say in a folder that its runs are tuning runs, whatever it is called later."""
+    told = {"suite": suite.name, "seeds": listed(suite.tuning_seeds)}
+    write_atomic(folder / MARK, msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
+
+
+def is_tuning(folder: Path) -> bool:
+    """Say whether ``--tune`` made a folder; one without the mark is told by name and content."""
+    if (folder / MARK).is_file():
+        return True
+    if not folder.name.endswith("-tuning") or (folder / MANIFEST).is_file():
+        return False
+    return (folder / LOCK).is_file() or any(folder.glob("*/*/point-*"))
 
 
 def score(summaries: Sequence[Summary], fields: Sequence[str]) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdrl.cli import options
+from fdrl.cli.benchwords import again, counted, say_tuned
 from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> int:
     cells, missing = grid.cells(suite, tuned), grid.absent(suite)
     if "audit" in request.given:
         return _audit(suite, cells, out, tuned)
-    _say_tuned(suite, request.source, tuned, origin)
+    say_tuned(suite, tuned, origin, again(request.source, out, {"tune": ""}))
     seeds = read_seeds(request.given.get("seeds", ""))
     chosen = grid.select(suite, cells, request.given.get("only", ""), seeds)
     if "dry-run" in request.given:
@@ -134,13 +135,6 @@ def _jobs(given: dict[str, str]) -> int:
     return os.cpu_count() or 1
 
 
-def _say_tuned(suite: Suite, source: str, tuned: Tuned | None, origin: str) -> None:
-    if tuned is not None:
-        print(f"tuned values of {len(tuned.best)} pairs from {origin}")
-    elif any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
-        print(f"not tuned: the suite's own values are used (tune with: fdrl bench {source} --tune)")
-
-
 def _audit(suite: Suite, cells: list[Cell], out: Path, tuned: Tuned | None) -> int:
     from fdrl.bench.audit import audit
 
@@ -148,10 +142,11 @@ def _audit(suite: Suite, cells: list[Cell], out: Path, tuned: Tuned | None) -> i
     for deviation in deviations:
         print(deviation)
     if deviations:
-        count = len(deviations)
-        print(f"{count} deviation{'s' * (count != 1)} from suite {suite.name!r}", file=sys.stderr)
+        count = counted(len(deviations), "deviation")
+        print(f"{count} from suite {suite.name!r}", file=sys.stderr)
         return 1
-    print(f"{len(cells)} runs in {out} are as suite {suite.name!r} says")
+    verb = "is" if len(cells) == 1 else "are"
+    print(f"{counted(len(cells), 'run')} in {out} {verb} as suite {suite.name!r} says")
     return 0
 
 
@@ -183,7 +178,8 @@ def _dry_run(request: Request, chosen: list[Cell], missing: list[Absent]) -> int
     forecast = "unknown" if total is None else about(total)
     pack = request.suite.pack
     unpacked = f" (timed unpacked, without pack = {pack})" if pack > 1 else ""
-    print(f"{len(left)} of {len(chosen)} runs to do, {forecast} with {request.jobs} jobs{unpacked}")
+    runs, jobs = counted(len(chosen), "run"), counted(request.jobs, "job")
+    print(f"{len(left)} of {runs} to do, {forecast} with {jobs}{unpacked}")
     return 1 if errors else 0
 
 
@@ -225,7 +221,8 @@ def _play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int 
     pace = Pace.of_finished(out, chosen)
     display = make_display(Console())
     jobs = max(1, min(request.jobs, len(left)))
-    display.say(f"suite {name}: {len(chosen)} runs, {already} finished, {jobs} jobs, in {out}")
+    runs, workers = counted(len(chosen), "run"), counted(jobs, "job")
+    display.say(f"suite {name}: {runs}, {already} finished, {workers}, in {out}")
     try:
         return run_cells(
             left, out, jobs, display, name=name, pace=pace, already=already, keep=lock,
@@ -236,13 +233,13 @@ def _play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int 
 
 
 def _conclude(request: Request, outcome: Outcome) -> int:
-    again = f"fdrl bench {request.source} --out {request.out}"
+    command = again(request.source, request.out, request.given)
     if outcome.stopped:
-        print(f"stopped; continue with: {again}", file=sys.stderr)
+        print(f"stopped; continue with: {command}", file=sys.stderr)
         return 130
     if outcome.failed:
-        count = len(outcome.failed)
-        print(f"{count} run{'s' * (count != 1)} failed; try again with: {again}", file=sys.stderr)
+        count = counted(len(outcome.failed), "run")
+        print(f"{count} failed; try again with: {command}", file=sys.stderr)
         return 1
     return 0
 
@@ -263,7 +260,7 @@ def _tune(request: Request) -> int:
     """Run the grid on the tuning seeds, and write the best values to OUT/tuned.toml."""
     from fdrl.bench.grid import points
     from fdrl.bench.ledger import locked
-    from fdrl.bench.tune import choose, rows, tuning_folder
+    from fdrl.bench.tune import choose, mark, rows, tuning_folder
     from fdrl.bench.tuned import TUNED, write_tuned
     from fdrl.cli.listing import print_table
 
@@ -271,10 +268,11 @@ def _tune(request: Request) -> int:
     found = points(suite)
     todo = [cell for point in found for cell in point.cells]
     with locked(folder) as lock:
+        mark(folder, suite)
         outcome = _play(request, todo, folder, f"{suite.name}, tuning", lock)
     if outcome.stopped or outcome.failed:
         code = _conclude(request, outcome)
-        print(f"nothing was chosen: add --tune to that command; runs are in {folder}")
+        print(f"nothing was chosen; runs are in {folder}")
         return code
     tuned = choose(suite, found, folder)
     write_tuned(request.out / TUNED, tuned)

@@ -26,9 +26,12 @@ def main(argv: list[str]) -> int:
     if not words.positional:
         raise FdrlError("fdrl report needs run folders: fdrl report RUNS...")
     from fdrl.report import write
+    from fdrl.report.notes import notes
     from fdrl.report.verdict import summary
 
     out = Path(words.options.get("out", "report"))
     path, groups = write(words.positional, out, reference=words.options.get("reference", ""))
     print(f"{path}: {summary(groups)}")
+    for note in notes(groups):
+        print(note)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,11 @@ from fdrl.config import Run
 from fdrl.curves import carried, mean_over_agents, smooth
 from fdrl.errors import FdrlError
 from fdrl.records import Summary
-from fdrl.rundir import CONFIG, LOCK, METRICS, SUMMARY, read_run, read_summary
+from fdrl.report.places import below, is_run, tuning_folders, walk
+from fdrl.rundir import CONFIG, METRICS, read_run, read_summary
 
 Floats = NDArray[np.float64]
 
-TUNING = "tuning"
-"""A folder of runs that settings were chosen on; a comparison must not see them."""
 MANIFEST = "bench.json"
 """What ``fdrl bench`` writes into a suite's folder."""
 
@@ -61,6 +59,12 @@ class Entry:
         """Whether its result counts."""
         return self.run is not None and self.summary is not None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is finished and has every round of its learning curve."""
+        rounds = 0 if self.trace is None else len(self.trace.steps)
+        return self.run is not None and self.summary is not None and rounds >= self.summary.rounds
+
 
 class _Line(msgspec.Struct, frozen=True):
     """The part of a `RoundRecord` that curves need: decoding the rest would take most time."""
@@ -73,45 +77,27 @@ class _Line(msgspec.Struct, frozen=True):
     sim_seconds: float = 0.0
 
 
-def _is_run(folder: Path) -> bool:
-    """A config alone may be somebody else's; a run has one of its other files too."""
-    return (folder / CONFIG).is_file() and any(
-        (folder / name).exists() for name in (LOCK, METRICS, SUMMARY)
-    )
-
-
 def find(places: Sequence[str | Path]) -> list[Path]:
     """Return the run folders that `places` are or contain, at any depth, in order of name.
 
-    Hidden folders and folders of tuning runs are left out, unless named themselves. Raises
-    `FdrlError` if a place does not exist or holds no run.
+    Hidden folders and those of ``fdrl bench --tune`` are left out, unless named themselves: a
+    comparison must not see the runs that settings were chosen on. Raises `FdrlError` if a place
+    does not exist or holds no run.
     """
     found: dict[Path, Path] = {}
     for place in map(Path, places):
         if not place.is_dir():
             raise FdrlError(f"{place}: {'not a folder' if place.exists() else 'no such folder'}")
-        inside = _below(place)
+        inside = below(place)
         if not inside:
-            raise FdrlError(
-                f"{place} holds no run: a run folder has a {CONFIG} and a {METRICS} "
-                "(fdrl train writes one)"
-            )
+            tuning = tuning_folders([place])
+            hint = f"a run folder has a {CONFIG} and a {METRICS} (fdrl train writes one)"
+            if tuning:
+                hint = f"those in {tuning[0]} are tuning runs; name that folder to compare them"
+            raise FdrlError(f"{place} holds no run: {hint}")
         for folder in inside:
             found.setdefault(folder.resolve(), folder)
     return sorted(found.values(), key=str)
-
-
-def _below(place: Path) -> list[Path]:
-    if _is_run(place):
-        return [place]
-    found = []
-    for folder, names, _ in os.walk(place):
-        here = Path(folder)
-        if here != place and _is_run(here):
-            found.append(here)
-            names.clear()
-        names[:] = sorted(n for n in names if not n.startswith(".") and n != TUNING)
-    return found
 
 
 def _lines(folder: Path) -> list[_Line]:
@@ -182,13 +168,12 @@ def manifests(places: Sequence[str | Path]) -> list[tuple[Path, Manifest]]:
     """Read the suites whose folders are among `places` or in them; damaged ones are left out."""
     found = []
     for place in map(Path, places):
-        for folder, names, files in os.walk(place):
-            names[:] = sorted(n for n in names if not n.startswith(".") and n != TUNING)
+        for folder, names, files in walk(place):
             if MANIFEST in files:
                 names.clear()
                 try:
-                    data = (Path(folder) / MANIFEST).read_bytes()
-                    found.append((Path(folder), msgspec.json.decode(data, type=Manifest)))
+                    data = (folder / MANIFEST).read_bytes()
+                    found.append((folder, msgspec.json.decode(data, type=Manifest)))
                 except (OSError, msgspec.DecodeError):
                     continue
     return found
@@ -204,8 +189,16 @@ def never_started(suites: Sequence[tuple[Path, Manifest]]) -> list[Entry]:
         )
         for folder, manifest in suites
         for cell in manifest.cells
-        if cell.state != "finished" and not _is_run(folder / cell.folder)
+        if cell.state != "finished" and not is_run(folder / cell.folder)
     ]
+
+
+def _missing_rounds(summary: Summary, trace: Trace | None) -> str:
+    """Say how much of a finished run's log is missing; nothing if it is whole."""
+    rounds = 0 if trace is None else len(trace.steps)
+    if rounds >= summary.rounds:
+        return ""
+    return f"its {METRICS} has {rounds:,} of {summary.rounds:,} rounds"
 
 
 def read(folder: str | Path) -> Entry:
@@ -224,6 +217,8 @@ def read(folder: str | Path) -> Entry:
         summary = read_summary(path)
     except FdrlError as error:
         problems.append(str(error))
+    if summary is not None and not problems and (text := _missing_rounds(summary, trace)):
+        problems.append(text)
     if summary is not None and not np.isfinite(summary.return_mean):
         problems.append("its final return is not a number")
         summary = None

@@ -89,14 +89,44 @@ class Groups:
     entries: tuple[Entry, ...]
     duplicates: tuple[tuple[str, str], ...]
     """Folders left out, and the folder that holds the same run."""
+    differing: tuple[tuple[str, str], ...] = ()
+    """Of the folders left out, those with another result than the one kept, and in what."""
+    tuning: int = 0
+    """Tuning runs left out: settings were chosen on them."""
 
     @property
     def finished(self) -> int:
         """How many runs count."""
         return sum(len(m.finished) for s in self.settings for m in s.methods)
 
+    @property
+    def partial(self) -> list[Entry]:
+        """The finished runs whose learning curve is not whole."""
+        found = [e for s in self.settings for m in s.methods for e in m.finished]
+        return [e for e in found if not e.whole]
 
-def _without_duplicates(entries: Sequence[Entry]) -> tuple[list[Entry], list[tuple[str, str]]]:
+
+RESULTS = (
+    "return_mean", "return_worst", "return_spread", "return_stochastic", "return_held_out", "auc",
+    "returns", "bytes_up", "bytes_down", "env_steps", "rounds", "exchanges",
+)  # fmt: skip
+"""What two runs of one config and seed must have alike."""
+
+
+def unlike(one: Entry, two: Entry) -> str:
+    """Say in what two finished runs differ, with both values; nothing if they do not."""
+    if one.summary is None or two.summary is None:
+        return ""
+    for name in RESULTS:
+        a, b = getattr(one.summary, name), getattr(two.summary, name)
+        if not np.array_equal(a, b, equal_nan=True):
+            return f"{name} {a} against {b}"
+    return ""
+
+
+def _without_duplicates(
+    entries: Sequence[Entry],
+) -> tuple[list[Entry], list[tuple[Entry, Entry]]]:
     """Keep one folder of each config and seed, a finished one if there is one."""
     kept: dict[str, Entry] = {}
     duplicates = []
@@ -105,7 +135,7 @@ def _without_duplicates(entries: Sequence[Entry]) -> tuple[list[Entry], list[tup
         fields = [naming.setting_fields(entry.run), naming.method_fields(entry.run)]
         same = naming.key({"fields": fields, "seed": entry.run.seed, "given": entry.given})
         if same in kept:
-            duplicates.append((entry.path, kept[same].path))
+            duplicates.append((entry, kept[same]))
         else:
             kept[same] = entry
     return list(kept.values()), duplicates
@@ -156,8 +186,10 @@ def _settings(entries: Sequence[Entry]) -> tuple[Setting, ...]:
     return tuple(sorted(made, key=place))
 
 
-def group(entries: Sequence[Entry]) -> Groups:
+def group(entries: Sequence[Entry], tuning: int = 0) -> Groups:
     """Group runs by setting, then by method; unreadable ones belong to none."""
     readable = [e for e in entries if e.run is not None]
     kept, duplicates = _without_duplicates(readable)
-    return Groups(_settings(kept), tuple(entries), tuple(duplicates))
+    twice = tuple((left.path, other.path) for left, other in duplicates)
+    differing = tuple((a.path, text) for a, b in duplicates if (text := unlike(a, b)))
+    return Groups(_settings(kept), tuple(entries), twice, differing, tuning)

@@ -8,7 +8,7 @@ from html import escape
 
 from fdrl.bench.grid import gap_lines
 from fdrl.config import to_toml
-from fdrl.report import completion, episodes, figures, look, style, tables, verdict
+from fdrl.report import completion, episodes, figures, look, notes, style, tables, verdict
 from fdrl.report.collect import Manifest
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.results import Difference, Row
@@ -85,6 +85,11 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
         "highest, which is shown to be better than those without a mark. Methods with too few "
         "seeds take no part."
     )
+    if any(p.setting.threshold is not None for p in compared):
+        explained += (
+            " solved: runs whose final return is at least the number; when training first reached "
+            "it stands further down."
+        )
     if compared and all(wording(p.setting.run).labels for p in compared):
         explained = wording(compared[0].setting.run).said(explained)
     return "".join(out) + (_note(explained) if compared else "") + left_out
@@ -126,6 +131,13 @@ def _ends(p: Part, styles: Styles) -> list[str]:
     ]
 
 
+def _not_timed(setting: Setting) -> str:
+    """Say how many finished runs do not count among the times, because their log is not whole."""
+    count = sum(not e.whole for m in setting.compared for e in m.finished)
+    runs = "1 run has" if count == 1 else f"{count} runs have"
+    return f" Left out here: {runs} no whole metrics.jsonl." if count else ""
+
+
 def _section(p: Part, styles: Styles) -> str:
     s = p.setting
     labels = [m.label for m in s.compared]
@@ -150,7 +162,7 @@ def _section(p: Part, styles: Styles) -> str:
             "When the training return (mean over agents, as in the curves) first reached the "
             "threshold: median and quartiles over all seeds. A run that never did counts as later "
             "than the others, so a median stands only where more than half reached it; the "
-            "standard deviation only where all did.",
+            f"standard deviation only where all did.{_not_timed(s)}",
         ),
         _block(
             "Payload",
@@ -211,18 +223,25 @@ def _reproduce(parts: Sequence[Part], styles: Styles) -> str:
             )
     found = verdict.versions([m for p in parts for m in p.setting.methods])
     out.append("<h3>Versions</h3>" if found else "")
-    out.append(_items([f"{text} ({count} runs)" for text, count in found]))
+    out.append(_items([f"{text} ({count} run{'s' * (count != 1)})" for text, count in found]))
     return "".join(out)
 
 
 def _left_out(groups: Groups) -> str:
     twice = dict(groups.duplicates)
     lines = [(e.path, e.problem) for e in groups.entries if e.problem and e.path not in twice]
-    lines += [(path, f"same config and seed as {other}") for path, other in twice.items()]
+    differs = {
+        path: f", but other results ({what}): that one was kept" for path, what in groups.differing
+    }
+    lines += [
+        (p, f"same config and seed as {other}{differs.get(p, '')}") for p, other in twice.items()
+    ]
     if not lines:
         return ""
     rows = [[f"<code>{escape(path)}</code>", escape(problem)] for path, problem in lines]
-    return "<h2>Runs without a result</h2>" + tables.table(["folder", "why"], rows, "cards left")
+    return "<h2>Folders left out or damaged</h2>" + tables.table(
+        ["folder", "why"], rows, "cards left"
+    )
 
 
 def _suites(suites: Sequence[Manifest]) -> str:
@@ -232,7 +251,7 @@ def _suites(suites: Sequence[Manifest]) -> str:
 
 def _limits(groups: Groups, suites: Sequence[Manifest]) -> str:
     lines = [f"Not applicable: {g}" for s in suites for g in gap_lines(s.not_applicable)]
-    lines = [*verdict.caveats(groups), *lines]
+    lines = [*verdict.caveats(groups), *notes.notes(groups), *lines]
     return f"<h3>What limits this</h3>{_items(lines)}" if lines else ""
 
 

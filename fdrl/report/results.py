@@ -251,12 +251,15 @@ def _first(traces: Sequence[Trace], threshold: float, axis: str) -> Floats:
 
 
 def speeds(setting: Setting) -> list[Speed]:
-    """Return when every method's training return first reached the threshold, over its seeds."""
+    """Return when every method's training return first reached the threshold, over its seeds.
+
+    Runs without all rounds of their log are left out: nobody knows when they did.
+    """
     if setting.threshold is None:
         return []
     found = []
     for m in setting.compared:
-        traces = [e.trace for e in m.finished if e.trace is not None]
+        traces = [e.trace for e in m.finished if e.trace is not None and e.whole]
         steps = _first(traces, setting.threshold, "steps")
         sent, seconds = (_first(traces, setting.threshold, axis) for axis in ("bytes", "seconds"))
         spread = Interval(np.nan, np.nan, np.nan)

@@ -76,7 +76,7 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
     timed = any(r.seconds > 0 for r in rows)
     headers = ["method", "final return", "worst agent", "area", "bytes / agent"]
     headers += ["simulated s"] if timed else []
-    headers += [f"reached {solved}"] if solved else []
+    headers += [f"solved ({solved})"] if solved else []
     headers += ["seeds"]
     lines = []
     for r in rows:

@@ -23,6 +23,7 @@ from fdrl.report import (
 )
 from fdrl.report.groups import Groups, Setting, group
 from fdrl.report.page import Part
+from fdrl.report.places import tuning_runs
 from fdrl.report.series import Series
 from fdrl.wording import wording
 
@@ -41,7 +42,8 @@ def write(
     suites = collect.manifests(places)
     missing = collect.never_started(suites)
     found = collect.find(places) if not missing else _maybe(places)
-    groups = group([*(collect.read(folder) for folder in found), *missing])
+    entries = [*(collect.read(folder) for folder in found), *missing]
+    groups = group(entries, tuning_runs(places, found))
     labels = {m.label: m for s in groups.settings for m in s.methods}
     if reference and reference not in labels:
         raise FdrlError(f"no method {reference!r} in these runs{nearest(reference, labels)}")

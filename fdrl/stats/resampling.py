@@ -78,12 +78,17 @@ def sign_flip(a: ArrayLike, b: ArrayLike, *, draws: int = 20_000, seed: int = 0)
 
     If the methods are alike, each pair's difference is as likely with the other sign. Exact up to
     12 pairs (the smallest value is 2 / 2**R), sampled beyond. Unlike the percentile bootstrap, it
-    claims no more than it should from six pairs. NaN without a pair.
+    claims no more than it should from six pairs. NaN without a pair, or if one has no number.
     """
-    gaps = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
-    count = len(gaps)
-    if not count:
+    one, two = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if one.shape != two.shape:
+        raise ValueError(f"pairs need equal shapes, not {one.shape} and {two.shape}")
+    if one.ndim != 1:
+        raise ValueError(f"a sign-flip test is of pairs [runs], not {one.shape}")
+    count = len(one)
+    if not count or not (np.isfinite(one).all() and np.isfinite(two).all()):
         return math.nan
+    gaps = one - two
     if count <= 12:
         signs = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
     else:
@@ -97,8 +102,15 @@ def sign_flip(a: ArrayLike, b: ArrayLike, *, draws: int = 20_000, seed: int = 0)
 def _tasks(scores: ArrayLike | Sequence[ArrayLike]) -> list[Floats]:
     """Return the runs of each task; a list of arrays may have another number of runs per task."""
     if isinstance(scores, list | tuple) and scores and np.ndim(scores[0]) == 1:
-        return [as_table(s)[:, 0] for s in scores]
-    return list(as_table(scores).T)  # type: ignore[arg-type]
+        return [_runs_of_tasks(s)[:, 0] for s in scores]
+    return list(_runs_of_tasks(scores).T)  # type: ignore[arg-type]
+
+
+def _runs_of_tasks(scores: ArrayLike) -> Floats:
+    table = as_table(scores)
+    if table.ndim > 2:
+        raise ValueError(f"scores must be [runs] or [runs, tasks] with a run, not {table.shape}")
+    return table
 
 
 def probability_of_improvement(
@@ -111,10 +123,16 @@ def probability_of_improvement(
 ) -> Interval:
     """Return P(X > Y) + P(X = Y) / 2 of a run of each, mean over tasks (Mann-Whitney's U / mn).
 
-    Both sides are [R], [R, T], or a list of a [R] per task; runs are resampled independently.
+    Both sides are [R], [R, T], or a list of a [R] per task; runs are resampled independently. NaN
+    if a run has no number.
     """
     rng = np.random.default_rng(seed)
-    tasks = list(zip(_tasks(x), _tasks(y), strict=True))
+    ours, theirs = _tasks(x), _tasks(y)
+    if len(ours) != len(theirs):
+        raise ValueError(f"both sides need the same tasks, not {len(ours)} and {len(theirs)}")
+    if any(np.isnan(runs).any() for runs in (*ours, *theirs)):
+        return Interval(math.nan, math.nan, math.nan)
+    tasks = list(zip(ours, theirs, strict=True))
     values, samples = [], np.zeros(draws)
     for a, b in tasks:
         wins = (a[:, None] > b) + 0.5 * (a[:, None] == b)

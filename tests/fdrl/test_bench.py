@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,8 @@ import pytest
 
 from fdrl.bench.display import about, estimate
 from fdrl.cli import main
+from fdrl.cli.bench import read_command
+from fdrl.cli.benchwords import again
 from fdrl.records import WALL_CLOCK
 
 SUITE = """
@@ -324,12 +327,33 @@ def drop_line(path: Path, index: int) -> None:
     path.write_bytes(b"".join(lines))
 
 
+def change_line(path: Path, index: int, **changes: Any) -> None:
+    lines = path.read_bytes().splitlines()
+    lines[index] = msgspec.json.encode(msgspec.json.decode(lines[index]) | changes)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
 RUN = FOLDERS[0]
 TUNED = """
 suite = "mini"
 seeds = [{seed}]
 score = ["auc"]
 best = [{{ setting = "same", method = "fd", score = 1.0, values = {{ "agent.n_epochs" = 2 }} }}]
+"""
+TRIED = """
+suite = "mini"
+seeds = [50]
+score = ["auc"]
+
+[[best]]
+setting = "same"
+method = "fd"
+score = 5.0
+values = {{ "agent.learning_rate" = {rate} }}
+tried = [
+    {{ score = 5.0, values = {{ "agent.learning_rate" = 0.001 }} }},
+    {{ score = 9.0, values = {{ "agent.learning_rate" = 0.01 }} }},
+]
 """
 BREAK: list[tuple[Callable[[Path], object], str]] = [
     (lambda o: (o / RUN / "summary.json").unlink(), f"{RUN}: not finished"),
@@ -365,6 +389,43 @@ BREAK: list[tuple[Callable[[Path], object], str]] = [
     (
         lambda o: change_json(o / RUN / "summary.json", return_worst=500.0),
         "return_worst is 500.0, but its own returns says",
+    ),
+    (
+        lambda o: change_json(o / RUN / "summary.json", return_spread=77.0),
+        "return_spread is 77.0, but its own returns says",
+    ),
+    (
+        lambda o: change_json(o / RUN / "summary.json", returns=[9.0]),
+        "summary.json: returns of 1 agents, but there are 2",
+    ),
+    (
+        lambda o: change_json(o / RUN / "summary.json", returns=[9.0, None]),
+        "summary.json: the return of agent 1 is no finite number",
+    ),
+    (
+        lambda o: change_line(o / RUN / "metrics.jsonl", 1, bytes_up=1e9),
+        "metrics.jsonl: bytes_up goes down in round 3",
+    ),
+    (
+        lambda o: change_line(o / RUN / "metrics.jsonl", 1, env_steps=[128, 0]),
+        "metrics.jsonl: env_steps goes down in round 2",
+    ),
+    (
+        lambda o: change_line(o / RUN / "metrics.jsonl", 2, return_mean=321.0),
+        "metrics.jsonl: return_mean of round 3 is 321.0, but its returns say",
+    ),
+    (
+        lambda o: (o / "tuned.toml").write_text(TUNED.format(seed=50)),
+        "no tuned values of local in same, though there is a grid and others are tuned",
+    ),
+    (
+        lambda o: (o / "tuned.toml").write_text(TRIED.format(rate=0.001)),
+        "tuned values of fd in same: agent.learning_rate = 0.001 scored 5.0, but "
+        "agent.learning_rate = 0.01 scored 9.0",
+    ),
+    (
+        lambda o: (o / "tuned.toml").write_text(TRIED.format(rate=0.003)),
+        "tuned values of fd in same: agent.learning_rate = 0.003 are not among those",
     ),
     (lambda o: drop_line(o / RUN / "metrics.jsonl", 1), "rounds are missing or repeated"),
     (lambda o: drop_line(o / RUN / "metrics.jsonl", -1), "rounds is 4, but metrics.jsonl says 3"),
@@ -428,6 +489,8 @@ def test_tuning_writes_what_later_runs_read(
     chosen = {b["method"]: b["values"]["agent.learning_rate"] for b in tuned["best"]}
     assert set(chosen) == {"local", "fd"}
     assert len(list((tmp_path / "out-tuning").glob("**/summary.json"))) == 4
+    told = msgspec.json.decode((tmp_path / "out-tuning" / "tuning.json").read_bytes())
+    assert told == {"suite": "mini", "seeds": [50]}
     assert bench(suite, out) == 0
     for method, rate in chosen.items():
         config = msgspec.toml.decode((out / f"same/{method}/seed-000/config.toml").read_bytes())
@@ -455,6 +518,33 @@ strategy = { type = "pooled", every = 3 }
     assert bench(write_suite(tmp_path, pack=2), out, "--dry-run") == 0
     assert "with 2 jobs (timed unpacked, without pack = 2)" in capsys.readouterr().out
     assert not out.exists()
+
+
+def test_the_command_that_goes_on_is_the_whole_one(tmp_path: Path) -> None:
+    suite = tmp_path / "my suite.toml"
+    suite.write_text(SUITE.format(steps=256))
+    words = ["--out", "a b", "--seeds", "0", "3", "4", "--only", "fd/*", "--jobs=2", "--no-report"]
+    request = read_command([str(suite), *words])
+    command = again(request.source, request.out, request.given)
+    assert command == (
+        f"fdrl bench '{suite}' --out 'a b' --seeds 0,3,4 --only 'fd/*' --jobs 2 --no-report"
+    )
+    assert read_command(shlex.split(command)[2:]).given == request.given
+    tune = read_command([str(suite), "--tune", "--jobs", "1"])
+    assert again("s", Path("o"), tune.given) == "fdrl bench s --out o --tune --jobs 1"
+
+
+def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suite, out = write_suite(tmp_path, steps=64), tmp_path / "out"
+    (tmp_path / "out").mkdir()
+    tuned = TUNED.format(seed=50).replace("agent.n_epochs", "agent.learning_rate")
+    (out / "tuned.toml").write_text(tuned.replace(" = 2", " = 1e-3"))
+    assert bench(suite, out, "--only", "fd", "--seeds", "1", "--jobs", "1", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "tuned values of 1 pair from" in printed
+    assert "not tuned: local in same, with the suite's own values (tune all with: " in printed
+    assert f"--out {out} --tune)" in printed
+    assert re.search(r"1 of 1 run to do, .* with 1 job$", printed.strip())
 
 
 @pytest.mark.parametrize(

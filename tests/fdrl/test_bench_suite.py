@@ -410,6 +410,41 @@ def test_copies_do_not_make_another_budget() -> None:
     assert len({key(setting_fields(c.run)) for c in cells}) == 2
 
 
+def test_a_rounds_mean_is_of_the_latest_known_returns() -> None:
+    """Agent 1 keeps its 4 in round 2; what it ends in round 3 has no number, so 9 is alone."""
+    from fdrl.bench.totals import _check_means
+    from fdrl.records import RoundRecord
+
+    def log(*means: float | None) -> list[RoundRecord]:
+        returns = [[None, None], [2.0, 4.0], [6.0, None], [9.0, None]]
+        episodes = [[0, 0], [1, 1], [2, 1], [3, 2]]
+        return [
+            RoundRecord(
+                round=n, env_steps=[n, n], episodes=e, returns=r, return_mean=m,
+                bytes_up=0.0, bytes_down=0.0, exchanged=True,
+            )
+            for n, (r, e, m) in enumerate(zip(returns, episodes, means, strict=True), 1)
+        ]  # fmt: skip
+
+    assert [*_check_means(log(None, 3.0, 5.0, 9.0))] == []
+    assert [*_check_means(log(None, 3.0, None, 9.0))] == []
+    (found,) = _check_means(log(None, 3.0, 6.0, 6.5))
+    assert found == "metrics.jsonl: return_mean of round 3 is 6.0, but its returns say 5.0"
+
+
+def test_pairs_without_tuned_values_are_named() -> None:
+    """`fd` is tuned in one of two settings; `local` has no grid, `gated` takes those of `fd`."""
+    tables = raw(grid={"agent.learning_rate": [1e-3, 2e-3]})
+    tables["methods"][0]["grid"] = {}
+    gated = {"type": "fd", "gate": 0.7}
+    tables["methods"].append({"name": "gated", "tuned_as": "fd", "strategy": gated})
+    suite = parse_suite(tables, "t")
+    best = Best(setting="same", method="fd", score=1.0, values={"agent.learning_rate": 2e-3})
+    tuned = Tuned(suite="tiny", seeds=(100,), score=("auc",), best=(best,))
+    assert grid.untuned(suite, tuned) == ["fd in spread"]
+    assert grid.untuned(suite, Tuned(suite="tiny", seeds=(), score=())) == ["fd in same, spread"]
+
+
 def test_gaps_of_one_reason_share_a_line() -> None:
     gaps = [
         grid.Absent("nets", "fedavg", "no"),

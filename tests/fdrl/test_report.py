@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from run_folders import GOOD, write_many, write_run
 
+from fdrl.cli import main
 from fdrl.errors import FdrlError
 from fdrl.report import collect, figures, groups, look, results, series, verdict, write
 from fdrl.report.groups import Groups, Setting
+from fdrl.report.notes import notes
 from fdrl.stats import Interval
 
 
@@ -33,11 +35,37 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
     one = write_run(tmp_path / "a" / "b" / "one")
     two = write_run(tmp_path / "two", seed=1)
     write_run(tmp_path / ".hidden" / "three")
-    write_run(tmp_path / "tuning" / "four")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.toml").write_text("not = 'ours'\n")
     assert collect.find([tmp_path, one]) == [one, two]
-    assert collect.find([tmp_path / "tuning" / "four"]) == [tmp_path / "tuning" / "four"]
+
+
+def test_tuning_runs_are_left_out_told_and_found_by_their_own_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A marked folder, and one that its name and its points tell; a plain one may have any name."""
+    runs = tmp_path / "runs"
+    plain = [write_run(runs / "tuning" / "one"), write_run(runs / "my-tuning" / "two", seed=1)]
+    marked = write_run(runs / "moved" / "same" / "fd" / "point-00" / "seed-100", seed=100)
+    (runs / "moved" / "tuning.json").write_text("{}")
+    older = write_run(runs / "mini-tuning" / "same" / "fd" / "point-00" / "seed-100", seed=100)
+    write_run(runs / "x-tuning" / "same" / "fd" / "seed-000", seed=2)
+    (runs / "x-tuning" / ".bench.lock").write_text("")
+    (runs / "x-tuning" / "bench.json").write_text("{}")
+    seeds = [collect.read(p).run.seed for p in collect.find([runs])]  # type: ignore[union-attr]
+    assert sorted(seeds) == [0, 1, 2]
+    assert collect.find([runs / "tuning"]) == plain[:1]
+    assert collect.find([runs / "moved", older.parent]) == [older, marked]
+    assert main(["report", str(runs), "--out", str(tmp_path / "page")]) == 0
+    said = "2 tuning runs left out: settings were chosen on them."
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "page" / "report.html").read_text()
+    main(["report", str(runs), str(runs / "moved"), "--out", str(tmp_path / "page")])
+    assert "1 tuning run left out" in capsys.readouterr().out
+    (tmp_path / "alone").mkdir()
+    (runs / "mini-tuning").rename(tmp_path / "alone" / "mini-tuning")
+    with pytest.raises(FdrlError, match="mini-tuning are tuning runs; name that folder"):
+        collect.find([tmp_path / "alone"])
 
 
 @pytest.mark.parametrize(
@@ -168,6 +196,27 @@ def test_the_same_run_counts_once_and_the_finished_folder_wins(tmp_path: Path) -
     found = grouped(tmp_path)
     assert only(found).methods[0].values("return_mean").tolist() == [123]
     assert found.duplicates == ((str(tmp_path / "a"), str(tmp_path / "b")),)
+
+
+def test_duplicates_with_other_results_are_told_apart_from_copies(tmp_path: Path) -> None:
+    """`a` is kept; `b` is a copy of it made slower, `c` is not, `d` never ended."""
+    write_run(tmp_path / "a", final=400)
+    write_run(tmp_path / "b", final=400, told={"wall_seconds": 9.0, "versions": {"fdrl": "0"}})
+    write_run(tmp_path / "c", final=123)
+    write_run(tmp_path / "d", finished=False)
+    a, c = tmp_path / "a", tmp_path / "c"
+    path, found = write([tmp_path], tmp_path / "page")
+    assert [Path(left).name for left, _ in found.duplicates] == ["b", "c", "d"]
+    assert found.differing == ((str(c), "return_mean 123.0 against 400.0"),)
+    told = (
+        f"{c} and {a} have the same config and seed, but other results (return_mean 123.0 against"
+    )
+    assert notes(found) == [f"{told} 400.0): {a} was kept."]
+    text = path.read_text()
+    assert notes(found)[0] in text
+    same = f"same config and seed as {a}"
+    assert text.count(same) == 3
+    assert text.count(f"{same}, but other results (return_mean 123.0 against 400.0): that one") == 1
 
 
 def test_a_suites_names_go_before_ours(tmp_path: Path) -> None:
@@ -309,6 +358,30 @@ def test_speed_counts_who_reached_the_threshold(tmp_path: Path) -> None:
     assert fd.bytes[:3] == (2, 3, 38_000)
     assert local.steps[:2] == (1, 3)
     assert math.isnan(local.steps.median)
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage", "empty"])
+def test_a_run_without_its_whole_log_is_told_and_not_timed(tmp_path: Path, harm: str) -> None:
+    """Of three that reached 475 in round 19, one's log ends after 18 rounds, or is unreadable."""
+    write_many(tmp_path, {"fd": [500, 500, 500]})
+    log = tmp_path / "fd-1" / "metrics.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    told = {"cut": lines[:18], "garbage": [*lines[:5], "x\n", *lines[6:]], "empty": []}[harm]
+    log.write_text("".join(told))
+    entry = collect.read(tmp_path / "fd-1")
+    why = {"cut": "its metrics.jsonl has 18 of 20 rounds", "garbage": "line 6: not a round record",
+           "empty": "its metrics.jsonl has 0 of 20 rounds"}[harm]  # fmt: skip
+    assert why in entry.problem
+    assert entry.finished
+    (fd,) = results.speeds(only(grouped(tmp_path)))
+    assert fd.steps[:3] == (2, 2, 1900)
+    path, found = write([tmp_path], tmp_path / "page")
+    assert found.finished == 3
+    text = path.read_text()
+    assert why in text
+    assert "Left out here: 1 run has no whole metrics.jsonl." in text
+    assert notes(found)[0].startswith("Left out of the times until a threshold: 1 finished run w")
+    assert notes(found)[0] in text
 
 
 def test_curves_are_averaged_over_seeds_on_one_axis(tmp_path: Path) -> None:

@@ -91,6 +91,10 @@ def test_the_page_begins_with_the_verdict_and_has_every_part(report: Path) -> No
     assert places == sorted(places)
     assert "100 to 200" in text
     assert "python 3.11, fdrl 0.1.0 (49 runs)" in text
+    # one name for what the final return reached, another for what training did
+    assert text.count('<th scope="col">solved (475)</th>') == 2
+    assert "solved: runs whose final return is at least the number" in text
+    assert '<th scope="col">reached</th>' in text
 
 
 def test_figures_follow_the_page_and_stand_alone_in_their_files(report: Path) -> None:

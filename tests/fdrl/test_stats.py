@@ -195,7 +195,39 @@ def test_sign_flips_by_hand() -> None:
     assert stats.sign_flip(a, np.zeros(13)) == pytest.approx(exact, abs=0.05)
 
 
+@pytest.mark.parametrize("count", [6, 13])
+def test_sign_flips_of_unknown_numbers_are_unknown(count: int) -> None:
+    a = np.arange(5.0, 5.0 + count)
+    for unknown in (math.nan, math.inf):
+        a[1] = unknown
+        assert math.isnan(stats.sign_flip(a, np.ones(count)))
+        assert math.isnan(stats.sign_flip(np.ones(count), a))
+
+
+def test_sign_flips_need_pairs() -> None:
+    for a, b in (([1.0, 2.0], [1.0]), (np.ones(6), 1.0), (np.ones((6, 1)), np.ones(6))):
+        with pytest.raises(ValueError, match="equal shapes"):
+            stats.sign_flip(a, b)
+    for table in (np.ones((6, 2)), 1.0):
+        with pytest.raises(ValueError, match=r"pairs \[runs\], not"):
+            stats.sign_flip(table, table)
+
+
 # Probability of improvement
+
+
+def test_an_unknown_run_is_no_loss() -> None:
+    for x, y in (([5.0, math.nan], [1.0, 2.0]), ([5.0, 6.0], [math.nan, 2.0])):
+        assert all(math.isnan(v) for v in stats.probability_of_improvement(x, y))
+    tasks = stats.probability_of_improvement([[5.0, 6.0], [math.nan]], [[1.0, 2.0], [1.0]])
+    assert all(math.isnan(v) for v in tasks)
+
+
+def test_tasks_of_both_sides_must_be_the_same() -> None:
+    with pytest.raises(ValueError, match="same tasks, not 2 and 1"):
+        stats.probability_of_improvement([[1.0], [2.0]], [[1.0]])
+    with pytest.raises(ValueError, match="scores must be"):
+        stats.probability_of_improvement(np.ones((2, 3, 4)), np.ones((2, 3, 4)))
 
 
 @given(RUNS, RUNS)
