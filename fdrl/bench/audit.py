@@ -143,6 +143,11 @@ def check_suite(suite: Suite, cells: Sequence[Cell], tuned: Tuned | None) -> Ite
     """Yield what makes the suite itself an unfair comparison."""
     if tuned is not None:
         yield from check_tuned(suite, tuned)
+    yield from incomparable(cells)
+
+
+def incomparable(cells: Sequence[Cell]) -> Iterator[str]:
+    """Yield in which settings the methods differ in what they must share."""
     by_setting: dict[str, dict[str, Cell]] = defaultdict(dict)
     for cell in cells:
         by_setting[cell.setting].setdefault(cell.method, cell)

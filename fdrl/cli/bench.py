@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdrl.cli import options
-from fdrl.cli.benchwords import again, counted, say_tuned
+from fdrl.cli.benchwords import again, counted, say_incomparable, say_tuned
 from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def main(argv: list[str]) -> int:
         return _audit(suite, cells, out, tuned)
     say_tuned(suite, tuned, origin, again(request.source, out, {"tune": ""}))
     seeds = read_seeds(request.given.get("seeds", ""))
+    say_incomparable(cells)
     chosen = grid.select(suite, cells, request.given.get("only", ""), seeds)
     if "dry-run" in request.given:
         return _dry_run(request, chosen, missing)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fdrl.bench.grid import Cell
     from fdrl.bench.suite import Suite
     from fdrl.bench.tuned import Tuned
 
@@ -39,3 +40,11 @@ def say_tuned(suite: Suite, tuned: Tuned | None, origin: str, command: str) -> N
             print(f"not tuned: {where}, with the suite's own values (tune all with: {command})")
     elif any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
         print(f"not tuned: the suite's own values are used (tune with: {command})")
+
+
+def say_incomparable(cells: Sequence[Cell]) -> None:
+    """Print, before hours of runs, in which settings the methods could not be compared fairly."""
+    from fdrl.bench.audit import incomparable
+
+    for what in incomparable(cells):
+        print(f"not comparable: {what}")

@@ -155,11 +155,20 @@ class _Cell(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What a suite calls a setting or a method, and a few more words for it."""
+
+    name: str
+    label: str = ""
+
+
 class Manifest(msgspec.Struct, frozen=True):
-    """The part of a suite's ``bench.json`` that tells what is missing among the run folders."""
+    """The part of a suite's ``bench.json`` that run folders cannot tell."""
 
     suite: str = ""
     about: str = ""
+    settings: list[Named] = []
+    methods: list[Named] = []
     cells: list[_Cell] = []
     not_applicable: list[_Cell] = []
 

@@ -6,11 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from fdrl import stats
 from fdrl.bench.grid import gap_lines
-from fdrl.config import to_toml
-from fdrl.report import completion, episodes, figures, look, notes, style, tables, verdict
+from fdrl.report import (
+    completion,
+    episodes,
+    figures,
+    look,
+    notes,
+    reproduce,
+    style,
+    tables,
+    verdict,
+)
+from fdrl.report import suites as about
 from fdrl.report.collect import Manifest
-from fdrl.report.groups import Groups, Method, Setting
+from fdrl.report.groups import Groups, Setting
 from fdrl.report.results import Difference, Row
 from fdrl.wording import wording
 
@@ -27,10 +38,6 @@ class Part:
     completions: Sequence[completion.Comparison]
     figures: Mapping[str, str]
     """SVG elements by kind."""
-
-
-def _items(texts: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(t)}</li>' for t in texts)}</ul>" if texts else ""
 
 
 def _paragraphs(texts: Sequence[str]) -> str:
@@ -138,6 +145,15 @@ def _not_timed(setting: Setting) -> str:
     return f" Left out here: {runs} no whole metrics.jsonl." if count else ""
 
 
+def _level(found: Sequence[Difference]) -> str:
+    """Say what p must not exceed, which depends on how many methods are compared."""
+    if not found:
+        return ""
+    count = round((1 - stats.CONFIDENCE) / found[0].level)
+    divided = f": 5% divided by {count} comparisons" if count > 1 else ""
+    return f" (p at most {found[0].level:.2g}{divided})"
+
+
 def _section(p: Part, styles: Styles) -> str:
     s = p.setting
     labels = [m.label for m in s.compared]
@@ -147,7 +163,8 @@ def _section(p: Part, styles: Styles) -> str:
             "Paired differences",
             tables.difference_table(p.differences, styles),
             "Mean over the seeds that both methods have, with a 95% bootstrap interval; bold where "
-            "it excludes 0 on at least 6 seeds and a sign-flip test agrees (p at most 0.05).",
+            "it excludes 0 on at least 6 seeds and a sign-flip test agrees"
+            f"{_level(p.differences)}.",
         ),
         _block(
             "Probability of improvement",
@@ -192,67 +209,10 @@ def _overall(parts: Sequence[Part]) -> str:
     return f"<h2>All settings together</h2>{_note(note)}{body}" if body else ""
 
 
-def config_path(setting: Setting, method: Method) -> str:
-    """Return where a method's config lies, below the page's folder."""
-    from fdrl.report.naming import slug
-
-    return f"configs/{setting.slug}/{slug(method.label)}.toml"
-
-
-def command(setting: Setting, method: Method) -> str:
-    """Return the shell line that makes a method's runs again."""
-    seeds = " ".join(str(e.run.seed) for e in method.entries if e.run)
-    path = config_path(setting, method)
-    name = path.removeprefix("configs/").removesuffix(".toml")
-    return f"for s in {seeds}; do fdrl train {path} --seed $s --out runs/{name}-$s; done"
-
-
-def _reproduce(parts: Sequence[Part], styles: Styles) -> str:
-    out = [
-        "<h2>Reproduce</h2>",
-        "<p>Each line makes a method's runs again, from this page's folder. The files hold the "
-        "whole resolved config; the same config, seed and versions give the same metrics.</p>",
-    ]
-    for p in parts:
-        out.append(f"<h3>{escape(p.setting.title)}</h3>")
-        for m in p.setting.methods:
-            out.append(
-                f"<details><summary>{tables.swatch(m.label, styles)}</summary>"
-                f"<pre>{escape(command(p.setting, m))}</pre>"
-                f"<pre>{escape(to_toml(m.run))}</pre></details>"
-            )
-    found = verdict.versions([m for p in parts for m in p.setting.methods])
-    out.append("<h3>Versions</h3>" if found else "")
-    out.append(_items([f"{text} ({count} run{'s' * (count != 1)})" for text, count in found]))
-    return "".join(out)
-
-
-def _left_out(groups: Groups) -> str:
-    twice = dict(groups.duplicates)
-    lines = [(e.path, e.problem) for e in groups.entries if e.problem and e.path not in twice]
-    differs = {
-        path: f", but other results ({what}): that one was kept" for path, what in groups.differing
-    }
-    lines += [
-        (p, f"same config and seed as {other}{differs.get(p, '')}") for p, other in twice.items()
-    ]
-    if not lines:
-        return ""
-    rows = [[f"<code>{escape(path)}</code>", escape(problem)] for path, problem in lines]
-    return "<h2>Folders left out or damaged</h2>" + tables.table(
-        ["folder", "why"], rows, "cards left"
-    )
-
-
-def _suites(suites: Sequence[Manifest]) -> str:
-    told = [s for s in suites if s.about]
-    return "".join(f"<p>Suite {escape(s.suite)}: {escape(s.about)}</p>" for s in told)
-
-
 def _limits(groups: Groups, suites: Sequence[Manifest]) -> str:
     lines = [f"Not applicable: {g}" for s in suites for g in gap_lines(s.not_applicable)]
     lines = [*verdict.caveats(groups), *notes.notes(groups), *lines]
-    return f"<h3>What limits this</h3>{_items(lines)}" if lines else ""
+    return f"<h3>What limits this</h3>{tables.items(lines)}" if lines else ""
 
 
 def page(groups: Groups, parts: Sequence[Part], styles: Styles, suites: Sequence[Manifest]) -> str:
@@ -263,14 +223,15 @@ def page(groups: Groups, parts: Sequence[Part], styles: Styles, suites: Sequence
     )
     body = [
         "<header><h1>Comparison of federated methods</h1>",
-        f'<p class="lead">{escape(verdict.summary(groups))}</p>{_suites(suites)}</header>',
+        f'<p class="lead">{escape(verdict.summary(groups))}</p>{about.lead(suites)}</header>',
         f"<main><h2>Verdict</h2>{_verdicts(parts, styles)}" if parts else "<main>",
+        about.names(groups, suites),
         _limits(groups, suites),
         _overall(parts),
         f"<nav><h2>Settings</h2><ul>{links}</ul></nav>" if len(told) > 1 else "",
         *(_section(p, styles) for p in told),
-        _left_out(groups),
-        _reproduce(parts, styles) if parts else "",
+        reproduce.left_out(groups),
+        reproduce.section([p.setting for p in parts], styles) if parts else "",
         "</main>",
     ]
     return (

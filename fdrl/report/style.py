@@ -16,6 +16,10 @@ h2{font-size:1.2rem;line-height:1.3;margin:2.6rem 0 .6rem;padding-top:.9rem;
 h3{font-size:1rem;margin:1.6rem 0 .3rem}
 p{margin:.35rem 0;max-width:46rem}
 ul{margin:.35rem 0;padding-left:1.2rem;max-width:46rem}
+dl{display:grid;grid-template-columns:fit-content(14rem) 1fr;gap:.2rem 1rem;margin:.35rem 0;
+ max-width:46rem}
+dt{font-weight:600}
+dd{margin:0}
 .lead{font-size:1.08rem}
 .note,small,figcaption{color:var(--muted);font-size:.84rem}
 small{white-space:nowrap;font-variant-numeric:tabular-nums}

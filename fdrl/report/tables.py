@@ -19,6 +19,11 @@ Cell = str
 """HTML, escaped where it came from a config."""
 
 
+def items(texts: Sequence[str]) -> str:
+    """Return a list; nothing for none."""
+    return f"<ul>{''.join(f'<li>{escape(t)}</li>' for t in texts)}</ul>" if texts else ""
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], name: str = "") -> str:
     """Return a table; the first column heads its row, and each cell carries its column's name."""
     head = "".join(f'<th scope="col">{escape(h)}</th>' for h in headers)

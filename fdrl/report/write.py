@@ -16,6 +16,7 @@ from fdrl.report import (
     look,
     naming,
     page,
+    reproduce,
     results,
     series,
     svg,
@@ -55,7 +56,7 @@ def write(
     _data(folder / "data", groups, parts)
     for part in parts:
         for method in part.setting.methods:
-            path = folder / page.config_path(part.setting, method)
+            path = folder / reproduce.config_path(part.setting, method)
             _write(path, to_toml(method.run).encode())
     text = page.page(groups, parts, styles, [manifest for _, manifest in suites])
     _write(folder / PAGE, text.encode())

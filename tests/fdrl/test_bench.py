@@ -293,6 +293,7 @@ def test_a_crashing_cell_is_reported_and_tried_again(
     assert "killed in one, seed 0: its worker process was killed by signal SIGKILL" in printed.out
     assert "raised in one, seed 0: " in printed.out
     assert "the sky fell" in printed.out
+    assert "not comparable: in one, methods differ in env_kwargs: {'how': 'kill'}" in printed.out
     assert "fine in one, seed 0: return" in printed.out
     assert "2 runs failed; try again with: fdrl bench crash.toml" in printed.err
     assert states(out) == {

@@ -226,6 +226,8 @@ def test_a_suites_names_go_before_ours(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_text(
         '{"suite": "mine", "about": "who wins?", "cells": ['
         + cell + '"state": "failed", "reason": "no memory"}], '
+        '"settings": [{"name": "cart", "label": "poles & carts"}, {"name": "gone", "label": "x"}], '
+        '"methods": [{"name": "ours", "label": "with a teacher"}, {"name": "rival"}], '
         '"not_applicable": [{"setting": "cart", "method": "avg", "reason": "shapes differ"}]}'
     )  # fmt: skip
     setting = only(grouped(tmp_path))
@@ -234,6 +236,20 @@ def test_a_suites_names_go_before_ours(tmp_path: Path) -> None:
     text = write([tmp_path], tmp_path / "page")[0].read_text()
     for words in ("who wins?", "failed: no memory", "avg in cart: shapes differ"):
         assert words in text
+    for title, words in (("Settings", "<dt>cart</dt><dd>poles &amp; carts</dd>"),
+                         ("Methods", "<dt>ours</dt><dd>with a teacher</dd>")):  # fmt: skip
+        assert f"<h3>{title} of suite mine</h3><dl>{words}</dl>" in text
+
+
+def test_the_note_below_paired_differences_says_what_p_must_not_exceed(tmp_path: Path) -> None:
+    """One rival: 5%; two: half of it each."""
+    finals = {"fd": [470.0, 480.0], "local": [400.0, 410.0]}
+    write_many(tmp_path / "two", finals)
+    agrees = "a sign-flip test agrees (p at most"
+    assert f"{agrees} 0.05)." in write([tmp_path], tmp_path / "page")[0].read_text()
+    write_many(tmp_path / "three", {"self": [450.0, 440.0]})
+    text = write([tmp_path], tmp_path / "page")[0].read_text()
+    assert f"{agrees} 0.025: 5% divided by 2 comparisons)." in text
 
 
 def test_a_suites_settings_stay_apart_whatever_they_differ_in(tmp_path: Path) -> None:
