@@ -73,13 +73,13 @@ def loss_and_gradient(
     each, gradient = _LOSSES[loss](z, p, t)
     each *= share
     out = np.empty_like(logits)
-    np.multiply(gradient, share, out=np.moveaxis(out, -1, 0))
+    np.multiply(gradient, share, out=out.transpose(2, 0, 1))
     return each.sum(1), out
 
 
 def _actions_first(x: Array, dtype: np.dtype[Any]) -> Array:
     """Return a fresh contiguous [A, K, B] of [K, B, A]."""
-    return np.moveaxis(x, -1, 0).astype(dtype, order="C", copy=True)
+    return x.transpose(2, 0, 1).astype(dtype, order="C", copy=True)
 
 
 def _forward(log_p: Array, p: Array, t: Array) -> tuple[Array, Array]:
