@@ -212,6 +212,10 @@ class ConvNetwork:
         """Raise: there is no value network."""
         self.values(x)
 
+    def backward_values(self, x: Floats, targets: Floats, shares: Floats) -> NoReturn:
+        """Raise: there is no value network."""
+        self.values(x)
+
     def backward(self, x: Floats, objective: Objective) -> NoReturn:
         """Raise: a classifier learns from labels."""
         self.values(x)

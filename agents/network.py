@@ -58,6 +58,12 @@ class Network(Protocol):
         `targets` [K, B, A], `weights` [K, B]. Return the loss [K] and the logits [K, A, B].
         """
 
+    def backward_values(self, x: Floats, targets: Floats, shares: Floats) -> NDArray[np.float64]:
+        """Write the gradient of the values' squared errors into their part of `grad`.
+
+        `targets` [K, B]; row b of agent k counts `shares` [k, b]. Return the weighted sums [K].
+        """
+
     def take(self, rows: NDArray[np.int64]) -> Network:
         """Return a network of copies of some agents."""
 
@@ -123,7 +129,7 @@ class NumpyNetwork:
 
     def backward(self, x: Floats, objective: Objective) -> NDArray[np.float64]:
         """Write the objective's gradient at x [K, B, O] into `grad`; return its metrics [n, K]."""
-        transposed = self._transposed(2)
+        transposed = self._transposed(0, 2)
         total: NDArray[np.float64] | None = None
         for i in range(0, x.shape[1], self._block):
             block = x[:, i : i + self._block]
@@ -156,8 +162,26 @@ class NumpyNetwork:
         value, slope = slopes_of(logits.swapaxes(1, 2), targets, weights, loss)
         d = SHARED.take("logit slopes", shape)
         np.copyto(d, slope.swapaxes(1, 2), casting="same_kind")
-        self._backward(self._transposed(1), hidden, d, None, self._g)
+        self._backward(self._transposed(0, 1), hidden, d, None, self._g)
         return np.asarray(value, dtype=np.float64), logits
+
+    def backward_values(self, x: Floats, targets: Floats, shares: Floats) -> NDArray[np.float64]:
+        """Write the gradient of the values' squared errors; the policies' part stays as it is."""
+        transposed, losses = self._transposed(1, 2), np.zeros(self.agents)
+        for i in range(0, x.shape[1], self._block):
+            rows = slice(i, i + self._block)
+            hidden = self._trunk(x[:, rows], 1, 2)
+            values = SHARED.take("values", (self.agents, 1, hidden[0].shape[2]))
+            self._value_head(hidden[-1], values)
+            slopes = values[:, 0]
+            slopes -= targets[:, rows]
+            losses += np.add.reduce(slopes * slopes * shares[:, rows], axis=1)
+            slopes *= np.float32(2) * shares[:, rows]
+            self._backward(transposed, hidden, None, values, self._g if i == 0 else self._gb)
+            if i:
+                first = self.layout.policy_size
+                self.grad[:, first:] += self._part[:, first:]
+        return losses
 
     def _trunk(self, x: Floats, first: int, last: int) -> list[Floats]:
         """Return [x, hidden 1, ...], each [K, towers, B, width], for towers first..last-1."""
@@ -184,14 +208,14 @@ class NumpyNetwork:
         rows = np.matmul(h[:, -1], self._p.value_w)
         np.add(rows.swapaxes(1, 2), self._p.value_b, out=values)
 
-    def _transposed(self, towers: int) -> list[Floats]:
+    def _transposed(self, first: int, last: int) -> list[Floats]:
         """Copy the weights of all but the first hidden layer as [K, towers, out, in].
 
         A product with a transposed operand takes OpenBLAS half as long again.
         """
         copies = []
         for i, w in enumerate(self._p.w[1:], 1):
-            turned = w[:, :towers].swapaxes(2, 3)
+            turned = w[:, first:last].swapaxes(2, 3)
             copies.append(SHARED.take(f"transposed {i}", turned.shape))
             np.copyto(copies[-1], turned)
         return copies
@@ -200,34 +224,38 @@ class NumpyNetwork:
         self,
         transposed: list[Floats],
         hidden: list[Floats],
-        dlogits: Floats,
+        dlogits: Floats | None,
         dvalues: Floats | None,
         g: Views,
     ) -> None:
-        """Write the gradients of all layers, given those of logits [K, A, B], values [K, 1, B]."""
-        towers = 1 if dvalues is None else 2
+        """Write the gradients of all layers, given those of logits [K, A, B], values [K, 1, B].
+
+        Without one of them nothing is written for its tower, which `hidden` must not have either.
+        """
         top = hidden[-1]
-        if self.layout.gaussian:
-            np.add.reduce(dlogits[:, self.layout.n_actions :], axis=2, keepdims=True, out=g.log_std)
-            dlogits = np.ascontiguousarray(dlogits[:, : self.layout.n_actions])
-        _head_gradient(top[:, 0], dlogits, g.policy_w, g.policy_b)
+        d = SHARED.take(f"slope {len(hidden) - 2}", (self.agents, *top.shape[1:]))
+        if dlogits is not None:
+            self._backward_policy_head(top[:, 0], dlogits, d[:, 0], g)
         if dvalues is not None:
             _head_gradient(top[:, -1], dvalues, g.value_w, g.value_b)
-        if not self.layout.layers:
-            return
-        last = len(self.layout.layers) - 1
-        d = SHARED.take(f"slope {last}", (self.agents, towers, *top.shape[2:]))
-        np.matmul(dlogits.swapaxes(1, 2), self._p.policy_w.swapaxes(1, 2), out=d[:, 0])
-        if dvalues is not None:
-            _outer(dvalues, self._p.value_w, d[:, 1])
-        for i in range(last, -1, -1):
+            _outer(dvalues, self._p.value_w, d[:, -1])
+        towers = slice(0 if dlogits is not None else 1, 2 if dvalues is not None else 1)
+        for i in range(len(hidden) - 2, -1, -1):
             y, below = hidden[i + 1], hidden[i]
             self._act.backward(d, y, SHARED.take("scratch", d.shape))
-            np.matmul(_ones(d.shape[2]), d, out=g.b[i][:, :towers])
-            np.matmul(below.swapaxes(2, 3), d, out=g.w[i][:, :towers])
+            np.matmul(_ones(d.shape[2]), d, out=g.b[i][:, towers])
+            np.matmul(below.swapaxes(2, 3), d, out=g.w[i][:, towers])
             if i:
                 lower = SHARED.take(f"slope {i - 1}", (*d.shape[:3], below.shape[3]))
                 d = np.matmul(d, transposed[i - 1], out=lower)
+
+    def _backward_policy_head(self, top: Floats, dlogits: Floats, d: Floats, g: Views) -> None:
+        """Write the policy head's gradients, and the slopes d [K, B, F] of its features `top`."""
+        if self.layout.gaussian:
+            np.add.reduce(dlogits[:, self.layout.n_actions :], axis=2, keepdims=True, out=g.log_std)
+            dlogits = np.ascontiguousarray(dlogits[:, : self.layout.n_actions])
+        _head_gradient(top, dlogits, g.policy_w, g.policy_b)
+        np.matmul(dlogits.swapaxes(1, 2), self._p.policy_w.swapaxes(1, 2), out=d)
 
 
 def _add_bias(h: Floats, b: Floats, name: str) -> None:

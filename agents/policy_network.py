@@ -83,6 +83,10 @@ class PolicyNetwork:
         """Raise: there is no value network."""
         raise TypeError("a policy without a value network has no values")
 
+    def backward_values(self, x: Floats, targets: Floats, shares: Floats) -> NoReturn:
+        """Raise: a policy has no value network."""
+        self.values(x)
+
     def outputs(self, x: Floats) -> NoReturn:
         """Raise: there is no value network."""
         self.values(x)

@@ -130,6 +130,10 @@ class SB3Network:
         """Raise: SB3 keeps its critics to itself."""
         self.values(x)
 
+    def backward_values(self, x: Floats, targets: Floats, shares: Floats) -> NoReturn:
+        """Raise: SB3 keeps its critics to itself."""
+        self.values(x)
+
     def backward(self, x: Floats, objective: Objective) -> NoReturn:
         """Raise: SB3 keeps its objective to itself."""
         self.values(x)

@@ -95,6 +95,16 @@ class TorchNetwork:
 
         return np.concatenate(self._descents(per_agent)).astype(np.float64), logits
 
+    def backward_values(self, x: Floats, targets: Floats, shares: Floats) -> NDArray[np.float64]:
+        """Write the gradient of the values' squared errors; the policies' part becomes 0."""
+
+        def per_agent(theta: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+            errors = self._values(theta, self._send(_of(x, rows))) - self._send(targets[rows])
+            each = (errors.square() * self._send(shares[rows])).sum(1)
+            return each, each.detach()
+
+        return np.concatenate(self._descents(per_agent)).astype(np.float64)
+
     def _map(self, function: Callable[[Tensor, Tensor], Tensor], x: Floats) -> Floats:
         """Apply a network to x [K or 1, B, O]."""
         with torch.no_grad():

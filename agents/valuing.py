@@ -16,9 +16,7 @@ from fdrl.errors import FdrlError
 
 from . import optimizers
 from .distilling import Distiller, Metrics, gather, minibatches
-from .gaussian import objective_of
 from .learner import step_rows
-from .losses import ActorCritic
 from .network import Network
 from .policies import Policies
 
@@ -94,30 +92,11 @@ def teach(
     for rows in minibatches(distiller.generators, live, n, settings):
         w = gather(weights, rows)
         active = live & (w > 0).any(axis=1)
-        x = np.ascontiguousarray(np.broadcast_to(gather(states, rows), (*w.shape, states.shape[2])))
-        loss = network.backward(x, _lesson(network, gather(targets, rows), w))[1]
+        total = np.add.reduce(w, axis=1, keepdims=True)
+        shares = (w / np.where(total > 0, total, np.float32(1))).astype(np.float32)
+        loss = network.backward_values(gather(states, rows), gather(targets, rows), shares)
         params, grad = network.params[:, first:], network.grad[:, first:]
         step_rows(optimizers.adam, params, grad, distiller.moments, distiller.count, rates, active)
         squared += np.where(active, loss, 0.0)
         taken += active
     return np.asarray(np.sqrt(squared / np.maximum(taken, 1)))
-
-
-def _lesson(network: Network, targets: Floats, weights: Floats) -> ActorCritic:
-    """Return the squared error of values alone: an actor-critic's losses without advantages."""
-    layout, nothing = network.layout, np.zeros_like(targets)
-    total = np.add.reduce(weights, axis=1, keepdims=True)
-    shape = (*targets.shape, layout.n_actions) if layout.gaussian else targets.shape
-    actions = np.zeros(shape, np.float32 if layout.gaussian else np.int64)
-    return objective_of(actions)(
-        actions=actions,
-        advantages=nothing,
-        targets=targets,
-        old_log_probs=nothing,
-        old_values=nothing,
-        clip_range=None,
-        clip_range_vf=None,
-        ent_coef=0.0,
-        vf_coef=1.0,
-        shares=(weights / np.where(total > 0, total, np.float32(1))).astype(np.float32),
-    )

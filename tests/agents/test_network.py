@@ -1,5 +1,6 @@
 """The hand-written kernels against autograd."""
 
+import dataclasses
 from typing import get_args
 
 import numpy as np
@@ -79,6 +80,42 @@ def test_distillation_gradients_equal_autograds(loss: Loss) -> None:
     np.testing.assert_allclose(logits, other, atol=1e-5)
     size = layout.policy_size
     np.testing.assert_allclose(ours.grad[:, :size], theirs.grad[:, :size], atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [(), (7,), (64, 64)])
+@pytest.mark.parametrize("rows", [1, 20, 513])
+def test_gradients_of_values_equal_autograds_and_leave_policies_alone(
+    hidden: tuple[int, ...], rows: int
+) -> None:
+    layout = Layout(INPUTS, hidden, A)
+    ours, theirs = networks(layout, scale=0.2)
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((K, rows, INPUTS)).astype(np.float32)
+    targets = rng.standard_normal((K, rows)).astype(np.float32)
+    shares = rng.random((K, rows)).astype(np.float32) / rows
+    first = layout.policy_size
+    ours.grad[...] = 7.0
+    got, wanted = (n.backward_values(x, targets, shares) for n in (ours, theirs))
+    np.testing.assert_allclose(got, wanted, atol=1e-6, rtol=1e-4)
+    np.testing.assert_allclose(ours.grad[:, first:], theirs.grad[:, first:], atol=1e-5, rtol=1e-3)
+    assert (ours.grad[:, :first] == 7).all()
+    assert not theirs.grad[:, :first].any()
+    by_hand = ((theirs.values(x) - targets).astype(np.float64) ** 2 * shares).sum(1)
+    np.testing.assert_allclose(got, by_hand, rtol=1e-4)
+
+
+def test_values_alone_have_the_actor_critics_gradient_to_the_bit() -> None:
+    layout = Layout(INPUTS, (64, 64), A)
+    ours, _ = networks(layout, scale=0.2)
+    x = np.random.default_rng(2).standard_normal((K, 200, INPUTS)).astype(np.float32)
+    batch = dataclasses.replace(minibatch(200, None, None), vf_coef=1.0)
+    shares = np.full((K, 200), 1 / 200, np.float32)
+    batch = dataclasses.replace(batch, shares=shares)
+    first = layout.policy_size
+    wanted = ours.backward(x, batch)[1]
+    gradient = ours.grad[:, first:].copy()
+    np.testing.assert_array_equal(ours.backward_values(x, batch.targets, shares), wanted)
+    np.testing.assert_array_equal(ours.grad[:, first:], gradient)
 
 
 def test_states_may_be_shared_by_all_agents() -> None:
