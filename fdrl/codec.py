@@ -19,7 +19,6 @@ numbers and every name is sent again in every round.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,12 +31,11 @@ from fdrl.coding import (
     code_probs,
     code_states,
     code_visits,
-    uncode_cells,
     uncode_probs,
-    uncode_states,
     uncode_visits,
 )
 from fdrl.errors import BadMessage
+from fdrl.fields import Fields, read_recipe, write_recipe
 from fdrl.gauss_coding import code_moments, uncode_moments
 from fdrl.payload import (
     PARTS,
@@ -47,20 +45,17 @@ from fdrl.payload import (
     Parameters,
     ProbTable,
     ProxyUpdate,
-    Recipe,
     Transitions,
     VisitCoding,
     table_of,
     validate,
 )
-from fdrl.value_coding import code_values, uncode_values
+from fdrl.value_coding import code_values
 from fdrl.wire import LIMIT, require
 
 Array = NDArray[Any]
 
 _CODING: dict[str, Coding] = {"float32": "float32", "float16": "float16", "uint8": "uint8"}
-_DIGITS = re.compile(r"0|[1-9][0-9]{0,15}")
-_INTEGER = re.compile(r"-?[0-9]{1,40}")
 
 
 def encode(message: Message) -> bytes:
@@ -84,7 +79,7 @@ def encode(message: Message) -> bytes:
         return wire.pack({"t": str(message.round)}, message.arrays)
     metadata = {"u": str(message.round), "v": message.version}
     if message.recipe:
-        metadata["r"] = _write_recipe(message.recipe)
+        metadata["r"] = write_recipe(message.recipe)
     tensors = {}
     if message.cells is not None:
         tensors["c"] = code_cells(message.cells)
@@ -100,7 +95,7 @@ def decode(data: bytes, limit: int = LIMIT) -> Message:
     and never takes more memory than a small multiple of ``len(data)``.
     """
     metadata, tensors = wire.unpack(data, limit)
-    fields = _Fields(metadata, tensors)
+    fields = Fields(metadata, tensors)
     kind = next(iter(metadata), "")
     if kind == "t":
         message: Message = Transitions(fields.integer("t"), dict(tensors))
@@ -112,55 +107,6 @@ def decode(data: bytes, limit: int = LIMIT) -> Message:
     fields.finish()
     validate(message)
     return message
-
-
-class _Fields:
-    """Metadata and tensors, taken out one by one; what is left at the end is an error."""
-
-    def __init__(self, metadata: dict[str, str], tensors: dict[str, Array]) -> None:
-        self.metadata = metadata
-        self.tensors = tensors
-
-    def text(self, key: str) -> str:
-        return self.metadata.pop(key, "")
-
-    def integer(self, key: str, default: str = "") -> int:
-        text = self.metadata.pop(key, default)
-        require(bool(_DIGITS.fullmatch(text)), f"field {key!r} is not an integer: {text[:40]!r}")
-        return int(text)
-
-    def score(self) -> float | None:
-        text = self.metadata.pop("s", None)
-        if text is None:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            raise BadMessage(f"score is not a number: {text[:40]!r}") from None
-        require(f"{value:.6g}" == text, f"score is not a number: {text[:40]!r}")
-        return value
-
-    def tensor(self, name: str, *dtypes: str) -> Array | None:
-        array = self.tensors.pop(name, None)
-        if array is not None:
-            require(array.dtype.name in dtypes, f"tensor {name!r} must not be {array.dtype}")
-        return array
-
-    def states(self) -> NDArray[np.float32] | None:
-        data = self.tensor("x", "float32", "uint8")
-        return None if data is None else uncode_states(data)
-
-    def values(self, coding: str) -> NDArray[np.float32] | None:
-        data = self.tensor("b", coding)
-        return None if data is None else uncode_values(data)
-
-    def cells(self, name: str) -> NDArray[np.int64] | None:
-        data = self.tensor(name, "uint8")
-        return None if data is None else uncode_cells(data)
-
-    def finish(self) -> None:
-        left = [*self.metadata, *self.tensors]
-        require(not left, f"unknown field {left[0][:40]!r}" if left else "")
 
 
 def _encode_table(table: ProbTable | GaussTable) -> bytes:
@@ -219,7 +165,7 @@ def _put_next(
         tensors["d"] = code_cells(message.next_cells)
 
 
-def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
+def _decode_table(fields: Fields, kind: str = "p") -> ProbTable | GaussTable:
     both = fields.tensor(f"{kind}v", "uint8")
     columns = fields.tensor(kind, "float32", "float16", "uint8")
     visits = fields.tensor("n", "uint8", "float32")
@@ -258,14 +204,14 @@ def _decode_table(fields: _Fields, kind: str = "p") -> ProbTable | GaussTable:
     )
 
 
-def _decode_gaussians(fields: _Fields) -> ProbTable | GaussTable:
+def _decode_gaussians(fields: Fields) -> ProbTable | GaussTable:
     return _decode_table(fields, "g")
 
 
 _WHAT = {"p": "probabilities", "g": "Gaussians"}
 
 
-def _decode_parameters(fields: _Fields) -> Parameters:
+def _decode_parameters(fields: Fields) -> Parameters:
     letter = fields.text("a")
     part = next((p for p in PARTS if p[0] == letter), None)
     values = fields.tensor("w", "float32")
@@ -278,17 +224,17 @@ def _decode_parameters(fields: _Fields) -> Parameters:
     return Parameters(round, values, part, steps, score, optimizer, cells, version, wanted)
 
 
-def _decode_proxy_update(fields: _Fields) -> ProxyUpdate:
+def _decode_proxy_update(fields: Fields) -> ProxyUpdate:
     return ProxyUpdate(
         round=fields.integer("u"),
         version=fields.text("v"),
-        recipe=_read_recipe(fields.text("r")),
+        recipe=read_recipe(fields.text("r")),
         cells=fields.cells("c"),
         states=fields.states(),
     )
 
 
-_DECODERS: dict[str, Callable[[_Fields], Message]] = {
+_DECODERS: dict[str, Callable[[Fields], Message]] = {
     "p": _decode_table,
     "g": _decode_gaussians,
     "w": _decode_parameters,
@@ -310,23 +256,3 @@ def _put_score(metadata: dict[str, str], score: float | None) -> None:
 
 def _read_visits(codes: Array | None) -> Array | None:
     return uncode_visits(codes) if codes is not None and codes.dtype == np.uint8 else codes
-
-
-def _write_recipe(recipe: Recipe) -> str:
-    """Write ``kind=mix size=256 wide=0.5``; words start with a letter, so numbers need no mark."""
-    return " ".join(f"{key}={value}" for key, value in recipe.items())
-
-
-def _read_recipe(text: str) -> Recipe:
-    recipe: Recipe = {}
-    for item in text.split(" ") if text else ():
-        key, equals, value = item.partition("=")
-        require(equals == "=" and value != "" and key not in recipe, f"bad recipe {text[:80]!r}")
-        try:
-            if value[0].isalpha():
-                recipe[key] = value
-            else:
-                recipe[key] = int(value) if _INTEGER.fullmatch(value) else float(value)
-        except ValueError:
-            raise BadMessage(f"bad recipe value {value[:40]!r}") from None
-    return recipe

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from fdrl import stats
 from fdrl.report import look
+from fdrl.report.csvs import to_csv
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.look import number, whole
 from fdrl.report.results import ENOUGH, SCARCE, reference
-from fdrl.report.tables import Cell, swatch, table, to_csv
+from fdrl.report.tables import Cell, swatch, table
 from fdrl.stats import Interval, Reached, SpreadRatio
 
 Floats = NDArray[np.float64]

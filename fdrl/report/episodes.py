@@ -9,10 +9,11 @@ import numpy as np
 
 from fdrl import stats
 from fdrl.report import look
+from fdrl.report.csvs import to_csv
 from fdrl.report.groups import Groups, Setting
 from fdrl.report.look import bounds, number
 from fdrl.report.results import SCARCE
-from fdrl.report.tables import swatch, table, to_csv
+from fdrl.report.tables import swatch, table
 from fdrl.stats import Interval
 
 FIELDS = {

@@ -11,6 +11,7 @@ from fdrl.errors import FdrlError, nearest
 from fdrl.report import (
     collect,
     completion,
+    csvs,
     episodes,
     figures,
     look,
@@ -20,7 +21,6 @@ from fdrl.report import (
     results,
     series,
     svg,
-    tables,
 )
 from fdrl.report.groups import Groups, Setting, group
 from fdrl.report.page import Part
@@ -91,14 +91,12 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _data(folder: Path, groups: Groups, parts: Sequence[Part]) -> None:
-    _write(folder / "runs.csv", tables.runs_csv(groups))
-    _write(folder / "verdict.csv", tables.verdict_csv(groups, [p.rows for p in parts]))
-    _write(
-        folder / "differences.csv", tables.differences_csv(groups, [p.differences for p in parts])
-    )
-    _write(folder / "improvement.csv", tables.improvement_csv(groups))
-    _write(folder / "threshold.csv", tables.speed_csv(groups))
-    _write(folder / "payload.csv", tables.payload_csv(groups))
+    _write(folder / "runs.csv", csvs.runs_csv(groups))
+    _write(folder / "verdict.csv", csvs.verdict_csv(groups, [p.rows for p in parts]))
+    _write(folder / "differences.csv", csvs.differences_csv(groups, [p.differences for p in parts]))
+    _write(folder / "improvement.csv", csvs.improvement_csv(groups))
+    _write(folder / "threshold.csv", csvs.speed_csv(groups))
+    _write(folder / "payload.csv", csvs.payload_csv(groups))
     _write(folder / "completion.csv", completion.completion_csv(groups))
     rows = [(p.setting, p.completions) for p in parts]
     _write(folder / "completes-earlier.csv", completion.comparison_csv(rows))
@@ -121,4 +119,4 @@ def _curves_csv(found: Sequence[tuple[Setting, Sequence[Series]]]) -> bytes:
         for c in curves
         for point in zip(c.x, c.band.value, c.band.low, c.band.high, strict=True)
     ]
-    return tables.to_csv(["setting", "method", "seeds", "x", "mean", "low", "high"], rows)
+    return csvs.to_csv(["setting", "method", "seeds", "x", "mean", "low", "high"], rows)

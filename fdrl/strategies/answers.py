@@ -1,4 +1,4 @@
-"""What agents say about their policies: three kinds of answer behind one interface.
+"""What agents say about their policies: kinds of answer behind one interface (others: `memories`).
 
 An answer object lives next to one cohort of K agents. It makes each agent's table, and finds the
 states that a downloaded table's rows are about.
@@ -12,14 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl import gauss
 from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table, table_of
-from fdrl.proxy import GridCells, ProxySet
+from fdrl.proxy import ProxySet
 from fdrl.strategies.distillation import Distillation
-from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.seen import SeenCells
 from fdrl.strategy import ClientContext
 
@@ -60,7 +58,7 @@ def visited(experience: Experience, agent: int) -> Array:
     return experience.observations[agent, : int(experience.steps[agent])]
 
 
-def _asked(context: ClientContext, round: int) -> dict[str, Any]:
+def what_is_asked(context: ClientContext, round: int) -> dict[str, Any]:
     """Return what `check_table` is to ask of every download."""
     return {"round": round, "n_actions": context.n_actions, "gaussian": context.gaussian}
 
@@ -149,7 +147,7 @@ class Current:
         if not have:
             raise BadMessage("a table came before any proxy set")
         rows = len(self.sets[have].states)
-        asked = _asked(self.context, round) | {"values": bool(self.settings.values)}
+        asked = what_is_asked(self.context, round) | {"values": bool(self.settings.values)}
         check_table(table, **asked, version=have, rows=rows, cells=False)
         self.check_next(agent, table)
 
@@ -207,111 +205,3 @@ class Current:
                 kept, context.run.proxy, context.low, context.high, context.run.seed, version
             )
         self.versions = rows
-
-
-class Cells:
-    """FRD's proxy memory: the mean policy at visit time of each visited grid cell."""
-
-    def __init__(self, settings: Distillation, context: ClientContext) -> None:
-        self.settings, self.context = settings, context
-        grid = context.run.proxy
-        if not isinstance(grid, proxies.Grid):
-            raise FdrlError(
-                "answers averaged per cell need a grid: use --proxy grid, "
-                "or --strategy fd for a list of proxy states"
-            )
-        self.cells = GridCells(grid.bins, context.low, context.high)
-
-    def open(self, agent: int, update: ProxyUpdate) -> None:
-        """Nothing to note: the grid is in the config."""
-
-    def check(self, agent: int, table: AnyTable, round: int) -> None:
-        """Refuse a table that is not keyed by cells of this grid."""
-        asked = _asked(self.context, round)
-        check_table(table, **asked, cells=True, cells_below=self.cells.count)
-
-    def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
-        """Average the policy over the visits to each cell."""
-        if experience.observations.shape[1] < int(experience.steps.max(initial=0)):
-            raise FdrlError(
-                f"strategy {self.context.run.strategy_name!r} sends what agents have visited, but "
-                f"agent {self.context.run.agent_name!r} keeps no states: use fd or fedavg"
-            )
-        return [self._table(experience, k, round) for k in range(len(self.context.ids))]
-
-    def _table(self, experience: Experience, agent: int, round: int) -> AnyTable | None:
-        steps = int(experience.steps[agent])
-        if not steps:
-            return None
-        index = self.cells.assign(experience.observations[agent, :steps])
-        found, where, times = np.unique(index, return_inverse=True, return_counts=True)
-        said = experience.probs[agent, :steps]
-        if self.context.gaussian:
-            mean = gauss.mean_by(said, where.reshape(-1), found.size)
-        else:
-            total = np.zeros((found.size, said.shape[-1]))
-            np.add.at(total, where.reshape(-1), said)
-            mean = total / times[:, None]
-        return table_of(
-            mean.astype(np.float32),
-            self.context.gaussian,
-            round=round,
-            coding=self.settings.coding,
-            cells=found,
-            visits=times.astype(np.float32) if self.settings.visit_power else None,
-        )
-
-    def states(self, table: AnyTable) -> Array:
-        """Return the centers of the table's cells."""
-        assert table.cells is not None
-        return self.cells.centers(table.cells)
-
-    def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
-        """The grid never changes."""
-
-    def advance(self, agent: int, message: AnyTable | Parameters) -> None:
-        """The grid never changes."""
-
-    def state(self) -> dict[str, Array]:
-        """Nothing to keep: the memory is forgotten after every exchange."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Nothing to restore."""
-
-
-class Raw(Cells):
-    """Policy distillation: every visited state with the policy there."""
-
-    def __init__(self, settings: Distillation, context: ClientContext) -> None:
-        self.settings, self.context = settings, context
-
-    def _table(self, experience: Experience, agent: int, round: int) -> AnyTable | None:
-        steps = int(experience.steps[agent])
-        if not steps:
-            return None
-        return table_of(
-            experience.probs[agent, :steps],
-            self.context.gaussian,
-            round=round,
-            coding=self.settings.coding,
-            states=experience.observations[agent, :steps],
-        )
-
-    def states(self, table: AnyTable) -> Array:
-        """Return the states that the table carries."""
-        assert table.states is not None
-        return table.states
-
-    def check(self, agent: int, table: AnyTable, round: int) -> None:
-        """Refuse a table without states of our shape."""
-        asked, shape = _asked(self.context, round), self.context.low.shape
-        check_table(table, **asked, cells=False, observation_shape=shape)
-
-
-KINDS: dict[str, type[Current] | type[Cells] | type[Raw] | type[Labels]] = {
-    "current": Current,
-    "cells": Cells,
-    "raw": Raw,
-    "labels": Labels,
-}

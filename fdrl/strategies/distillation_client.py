@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from fdrl.cohort import Cohort, Episodes, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
-from fdrl.strategies import answers
+from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
 from fdrl.strategies.gate import Gate
 from fdrl.strategies.label_answers import Labels
@@ -23,6 +23,13 @@ from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
 Array = NDArray[Any]
+KINDS: dict[str, Callable[[Distillation, ClientContext], answers.Answers]] = {
+    "current": answers.Current,
+    "cells": memories.Cells,
+    "raw": memories.Raw,
+    "labels": Labels,
+}
+"""What the setting `answer` may be."""
 
 
 class Client:
@@ -32,7 +39,7 @@ class Client:
         self.context = context
         self.settings: Distillation = context.run.strategy
         check_actions(self.settings, context.gaussian)
-        self.answers: answers.Answers = answers.KINDS[self.settings.answer](self.settings, context)
+        self.answers: answers.Answers = KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
         self.gate = Gate(len(context.ids), self.settings.gate) if self.settings.gate else None
         self.speaks = self.listens = np.ones(len(context.ids), np.bool_)

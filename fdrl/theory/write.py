@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from fdrl.checkpoint import file_errors, write_atomic
+from fdrl.report.csvs import to_csv
 from fdrl.report.figures import style_context
 from fdrl.report.svg import render
-from fdrl.report.tables import to_csv
 from fdrl.theory.experiment import METHODS, Results
 from fdrl.theory.figures import FIGURES
 from fdrl.theory.modes import Floats
