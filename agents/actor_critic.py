@@ -17,14 +17,12 @@ from fdrl.cohort import CohortContext, Episodes, Experience
 from fdrl.errors import FdrlError
 
 from . import optimizers
-from .advantages import bootstrap, gae
+from .batches import batch_of, flat
 from .chances import Chances
 from .crew import Crew, Crews
 from .gaussian import answers
-from .gaussian import log_probs as log_densities
-from .learner import ARRAYS, Batch, Generators, Learner
-from .losses import chosen, log_softmax
-from .masking import lived_first, reordered, zeroed, zeroed_all
+from .learner import Batch, Generators, Learner
+from .masking import lived_first, reordered, zeroed
 from .policies import Metrics, Networks
 from .recorder import Recorder
 from .rollout import Rollout
@@ -154,7 +152,8 @@ class ActorCritics(Valuing):
 
     def _learn_from(self, rollout: Rollout, crew: Crew) -> Metrics:
         """Let a crew learn from its rollout; record what it saw."""
-        batch, said = self._batch(
+        batch, said = batch_of(
+            self.settings,
             crew.learner,
             rollout.observations,
             actions=rollout.actions,
@@ -167,46 +166,6 @@ class ActorCritics(Valuing):
         self._recorder.add(crew.rows, batch.observations, said, batch.counts)
         shuffles = [self._shuffle_rngs[k] for k in crew.rows.tolist()]
         return self._update(crew.learner, batch, self._rates(crew.rows), shuffles)
-
-    def _batch(
-        self,
-        learner: Learner,
-        observations: Floats,
-        *,
-        actions: Array,
-        rewards: Floats,
-        done: NDArray[np.bool_],
-        truncated_values: Floats,
-        last: Floats,
-        alive: NDArray[np.bool_] | None = None,
-    ) -> tuple[Batch, Floats]:
-        """Return the batch of a rollout [K, T, E] and what the policies said [K, M, W].
-
-        With `alive`, the steps that agents took come first in both.
-        """
-        if alive is not None:
-            rows = (observations, actions, rewards, truncated_values)
-            observations, actions, rewards, truncated_values = zeroed_all(rows, alive)
-            done = done | ~alive
-        s, shape, flat = self.settings, rewards.shape, (len(rewards), -1)
-        seen = _flat(observations)
-        logits, values = learner.network.outputs(seen)
-        taken = np.ascontiguousarray(actions).reshape(*flat, *actions.shape[3:])
-        log_pi, said = _judged(logits, taken)
-        rewards = bootstrap(rewards, truncated_values, s.gamma)
-        after = learner.network.values(last)
-        advantages = gae(
-            rewards, values.reshape(shape), done, after, s.gamma, s.gae_lambda
-        ).reshape(flat)
-        batch = Batch(
-            observations=seen,
-            actions=taken,
-            log_probs=np.ascontiguousarray(log_pi),
-            values=np.ascontiguousarray(values),
-            advantages=advantages,
-            returns=advantages + values,
-        )
-        return (batch, said) if alive is None else _lived(batch, said, alive)
 
     def _rates(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return learning rates [K], or [K, P] where the critic has its own."""
@@ -282,12 +241,12 @@ class ActorCritics(Valuing):
 
     def _record(self, rows: NDArray[np.int64], rollout: Rollout) -> None:
         """Record what agents saw in a rollout that they do not learn from, and their answers."""
-        flat, counts = _flat(rollout.observations), None
-        said = answers(self.learner.network.policy(flat), self.gaussian)
+        seen, counts = flat(rollout.observations), None
+        said = answers(self.learner.network.policy(seen), self.gaussian)
         if rollout.alive is not None:
             order, counts = lived_first(rollout.alive)
-            flat, said = reordered(flat, order), reordered(said, order)
-        self._recorder.add(rows, flat, said, counts)
+            seen, said = reordered(seen, order), reordered(said, order)
+        self._recorder.add(rows, seen, said, counts)
 
     def update(self, transitions: Mapping[str, Array]) -> Metrics:
         """Learn from transitions [1, T, E', ...]; needs a cohort of one agent.
@@ -308,40 +267,18 @@ class ActorCritics(Valuing):
             following = zeroed(following, alive)
         cut = transitions["truncated"] & ~transitions["terminated"]
         self._taken += t * self.settings.n_envs
-        batch, _ = self._batch(
+        batch, _ = batch_of(
+            self.settings,
             self.learner,
             seen,
             actions=actions,
             rewards=np.asarray(transitions["rewards"], dtype=np.float32),
             done=transitions["terminated"] | transitions["truncated"],
-            truncated_values=self.learner.network.values(_flat(following)).reshape(1, t, e) * cut,
+            truncated_values=self.learner.network.values(flat(following)).reshape(1, t, e) * cut,
             last=following[:, -1],
             alive=alive,
         )
         return self._update(self.learner, batch, self._rates(np.arange(1)), self._shuffle_rngs)
-
-
-def _judged(outputs: Floats, actions: Array) -> tuple[Floats, Floats]:
-    """Return log pi(a|s) [K, M] of actions [K, M] or [K, M, D], and the policies [K, M, W]."""
-    if actions.ndim == 3:
-        return log_densities(outputs, actions), answers(outputs, True)
-    log_probs = log_softmax(outputs)
-    return chosen(log_probs, actions), np.exp(log_probs).swapaxes(1, 2)
-
-
-def _lived(batch: Batch, said: Floats, alive: NDArray[np.bool_]) -> tuple[Batch, Floats]:
-    """Put the rows of steps that agents took first, and say how many they are."""
-    order, counts = lived_first(alive)
-    parts = {name: reordered(getattr(batch, name), order) for name in ARRAYS}
-    return Batch(**parts, counts=counts), reordered(said, order)
-
-
-def _flat(array: Floats) -> Floats:
-    """Return [K, T, E, O] as [K, M, O], copied into order.
-
-    BLAS rounds differently for strided rows, and their stride would depend on K.
-    """
-    return np.ascontiguousarray(array).reshape(len(array), -1, array.shape[-1])
 
 
 def _by_length(length: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -9,6 +9,7 @@ from fdrl.checkpoint import file_errors, write_atomic
 from fdrl.config import to_toml
 from fdrl.errors import FdrlError, nearest
 from fdrl.report import (
+    canvas,
     collect,
     completion,
     csvs,
@@ -51,7 +52,7 @@ def write(
     ordered = sorted(labels, key=lambda n: (naming.order(labels[n].run.strategy_name), n))
     styles = look.styles(ordered)
     folder = Path(out)
-    with figures.style_context():
+    with canvas.style_context():
         parts = [_part(s, styles, folder, reference) for s in groups.settings]
     _data(folder / "data", groups, parts)
     for part in parts:

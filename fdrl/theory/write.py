@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from fdrl.checkpoint import file_errors, write_atomic
+from fdrl.report.canvas import style_context
 from fdrl.report.csvs import to_csv
-from fdrl.report.figures import style_context
 from fdrl.report.svg import render
 from fdrl.theory.experiment import METHODS, Results
 from fdrl.theory.figures import FIGURES

@@ -13,7 +13,7 @@ from run_folders import GOOD, write_many, write_run
 
 from fdrl.cli import main
 from fdrl.errors import FdrlError
-from fdrl.report import collect, figures, groups, look, results, series, verdict, write
+from fdrl.report import canvas, collect, groups, look, results, series, verdict, write
 from fdrl.report.groups import Groups, Setting
 from fdrl.report.notes import notes
 from fdrl.stats import Interval
@@ -514,7 +514,7 @@ def test_byte_axes_have_marks_inside_that_do_not_touch(sent: list[float], zero: 
     from matplotlib.figure import Figure
 
     axis = Figure().subplots()
-    figures._byte_axis(axis, sent, zero)
+    canvas.byte_axis(axis, sent, zero)
     low, high = axis.get_xlim()
     marks = list(axis.get_xticks())
     assert all(low < v < high for v in [*sent, *marks])
