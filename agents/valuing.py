@@ -46,8 +46,8 @@ class Valuing(Policies):
             )
         t = np.ascontiguousarray(targets, dtype=np.float32)
         w = np.ascontiguousarray(weights, dtype=np.float32)
-        error = teach(self.learner.network, self._critic_distiller(), x, t, w, settings)
-        return {"distill/value_error": error}
+        error, steps = teach(self.learner.network, self._critic_distiller(), x, t, w, settings)
+        return {"distill/value_error": error, "distill/value_steps": steps}
 
     def _critic_distiller(self) -> Distiller:
         if self._critics is None:
@@ -78,11 +78,12 @@ def teach(
     targets: Floats,
     weights: Floats,
     settings: DistillSettings,
-) -> NDArray[np.float64]:
-    """Regress the value networks on `targets` [K, N]; return the root mean squared errors [K].
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Regress the value networks on `targets` [K, N]; return errors and steps [K].
 
-    `states` are [K or 1, N, O]. Agents without weights [K, N] stay as they are. Gradients are not
-    clipped: the size of values depends on the task, and Adam does not mind it.
+    Errors are roots of mean squares. `states` are [K or 1, N, O]. Agents without weights [K, N]
+    stay as they are. Gradients are not clipped: the size of values depends on the task, and Adam
+    does not mind it.
     """
     k, n = weights.shape
     first = network.layout.policy_size
@@ -99,4 +100,4 @@ def teach(
         step_rows(optimizers.adam, params, grad, distiller.moments, distiller.count, rates, active)
         squared += np.where(active, loss, 0.0)
         taken += active
-    return np.asarray(np.sqrt(squared / np.maximum(taken, 1)))
+    return np.sqrt(squared / np.maximum(taken, 1)), taken

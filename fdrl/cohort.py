@@ -180,7 +180,7 @@ class Valued(Protocol):
 
         Like `Cohort.distill`, with squared errors as the loss, an optimizer of its own, and no
         clipping. Returns ``distill/value_error`` [K], the root of the weighted mean squared error
-        over the steps taken.
+        over the steps taken, and their number ``distill/value_steps`` [K].
         """
 
 

@@ -34,12 +34,12 @@ class DistillSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Learning rate of the distillation's own Adam."""
     optimizer: Literal["own", "learner"] = "own"
     """Adam of the distillation's own, or the learner's optimizer at its present learning rate, as
-    FedHPD's published code has it (`lr` and a strategy's `lr_end` are ignored then)."""
+    FedHPD's published code has it (`lr` and a strategy's `lr_end` then count for values alone)."""
     max_grad_norm: NotNegative = 0.5
-    """Gradient norm at which a step is clipped, per agent."""
+    """Gradient norm at which a step is clipped, per agent; value estimates are not clipped."""
     kl_limit: NotNegative = 0.0
-    """Stop an agent's distillation once the mean KL(policy before || policy now) exceeds this; 0:
-    never."""
+    """Stop distilling an agent's policy once the mean KL(policy before || policy now) exceeds this;
+    0: never."""
 
 
 def kl(p: NDArray[np.floating], q: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -77,8 +77,8 @@ def _start(
 
 
 def _joined(pieces: Sequence[Piece]) -> Shards:
-    for able, kind in _KINDS.items():
-        if all(piece.info[able] for piece in pieces):
+    for abilities, kind in _KINDS.items():
+        if all(piece.info[able] for piece in pieces for able in abilities):
             return kind(pieces)
     return Shards(pieces)
 
@@ -191,8 +191,8 @@ class PoolableShards(Shards):
         raise FdrlError(f"update needs a cohort of one agent, this one has {len(self.ids)}")
 
 
-class ValuedShards(PoolableShards):
-    """`Shards` of cohorts that are `fdrl.cohort.Valued` too."""
+class ValuedShards(Shards):
+    """`Shards` of `fdrl.cohort.Valued` cohorts."""
 
     def values(self, states: Array) -> NDArray[np.float32]:
         """Estimate values in every piece."""
@@ -204,6 +204,10 @@ class ValuedShards(PoolableShards):
         """Distill values in every piece."""
         own = [self._states(states), self._cut(targets), self._cut(weights)]
         return _join_metrics(self._all("distill_values", *own, _same(settings)), self._sizes())
+
+
+class PoolableValuedShards(PoolableShards, ValuedShards):
+    """`Shards` of cohorts that are both."""
 
 
 class LabeledShards(Shards):
@@ -277,9 +281,11 @@ def _join_metrics(parts: Sequence[Metrics], sizes: Sequence[int]) -> Metrics:
     }
 
 
-_KINDS: dict[str, type[Shards]] = {
-    "valued": ValuedShards,
-    "poolable": PoolableShards,
-    "fillable": FillableShards,
-    "labeled": LabeledShards,
+_KINDS: dict[tuple[str, ...], type[Shards]] = {
+    ("poolable", "valued"): PoolableValuedShards,
+    ("valued",): ValuedShards,
+    ("poolable",): PoolableShards,
+    ("fillable",): FillableShards,
+    ("labeled",): LabeledShards,
 }
+"""Shards by what all their cohorts can do; the first that fits."""

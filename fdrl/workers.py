@@ -47,7 +47,7 @@ def _info(cohort: Cohort) -> dict[str, Any]:
     names = ("ids", "observation_shape", "n_actions", "iteration_steps")
     return {name: getattr(cohort, name) for name in names} | {
         "poolable": isinstance(cohort, Poolable),
-        "valued": isinstance(cohort, Poolable) and isinstance(cohort, Valued),
+        "valued": isinstance(cohort, Valued),
         "labeled": isinstance(cohort, Labeled),
         "gaussian": is_gaussian(cohort),
         "fillable": isinstance(cohort, Fillable),

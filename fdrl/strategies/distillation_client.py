@@ -119,7 +119,11 @@ class Client:
         if self.settings.mixup and rows > 1:
             states, targets = self._mix_up(states, targets)
         metrics = dict(cohort.distill(states, targets, weights, self._schedule()))
-        return metrics | self._distill_values(cohort, tables, states, weights)
+        values = self._distill_values(cohort, tables, states, weights)
+        if "distill/value_steps" in values:  # they cost what other steps cost
+            own = values.pop("distill/value_steps")
+            metrics["distill/gradient_steps"] = metrics.get("distill/gradient_steps", 0.0) + own
+        return metrics | values
 
     def _distill_values(
         self,

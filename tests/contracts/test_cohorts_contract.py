@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from fdrl.agents.ppo import PPO, make
 
-from fdrl.checks.cohort import BrokenRule, check_cohort
+from fdrl.checks.cohort import check_cohort
+from fdrl.checks.rules import BrokenRule
 from fdrl.cohort import CohortContext
 from fdrl.registry import AGENTS, load_object
 
@@ -113,6 +114,26 @@ class OwnAdam(Liar):
         return self._good.distill(states, targets, weights, own)
 
 
+class Unmoved(Liar):
+    def values(self, states: Any) -> Any:
+        return self._good.values(states)
+
+    def distill_values(self, states: Any, targets: Any, weights: Any, settings: Any) -> Any:
+        return self._good.distill_values(states, targets, 0 * weights, settings)
+
+
+class Tilted(Unmoved):
+    def distill_values(self, states: Any, targets: Any, weights: Any, settings: Any) -> Any:
+        self._good.learner.network.params[:, 0] += 1
+        return self._good.distill_values(states, targets, weights, settings)
+
+
+class Uncounted(Unmoved):
+    def distill_values(self, states: Any, targets: Any, weights: Any, settings: Any) -> Any:
+        found = self._good.distill_values(states, targets, weights, settings)
+        return {"distill/value_error": found["distill/value_error"]}
+
+
 @pytest.mark.parametrize(
     ("liar", "rule"),
     [
@@ -127,6 +148,9 @@ class OwnAdam(Liar):
         (Logits, "not negative"),
         (SharedAdam, "leaves the optimizer"),
         (OwnAdam, "steps with the learner's optimizer"),
+        (Unmoved, "nearer to their targets"),
+        (Tilted, "keeps policies"),
+        (Uncounted, "value_steps"),
     ],
 )
 def test_the_checker_names_the_broken_rule(liar: Any, rule: str) -> None:

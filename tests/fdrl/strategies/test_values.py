@@ -9,7 +9,9 @@ from fakes import IDS, FakeCohort, contexts, experience
 from rounds import ANSWERS, FLOAT, TWO_STATES, one_round, receive, through_bytes
 
 import fdrl
+from fdrl.cohort import Poolable, Valued
 from fdrl.errors import BadMessage, FdrlError
+from fdrl.shards import _joined
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 
@@ -28,7 +30,7 @@ class ValuedCohort(FakeCohort):
 
     def distill_values(self, states, targets, weights, settings):
         self.told.append(SimpleNamespace(states=states, targets=targets, weights=weights))
-        return {"distill/value_error": np.ones(3)}
+        return {"distill/value_error": np.ones(3), "distill/value_steps": np.full(3, 5.0)}
 
 
 def opened(**settings):
@@ -120,6 +122,38 @@ def test_a_pack_runs_alone_what_exchanges_values(tmp_path):
     alone = [fdrl.train(run, out=None) for run in runs]
     assert [s.return_mean for s in packed] == [s.return_mean for s in alone]
     assert [s.bytes_up for s in packed] == [s.bytes_up for s in alone]
+
+
+def test_gradient_steps_of_values_count_like_those_of_policies():
+    """The fake policy takes one step and its critic five; in a real run both take 32."""
+    client, server, cohort = opened()
+    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    for name, message in up.items():
+        server.check(message, name, 1)
+    metrics = receive(client, cohort, through_bytes(server.aggregate(1, up)), 1)
+    np.testing.assert_array_equal(metrics["distill/gradient_steps"], np.full(3, 6.0))
+    assert "distill/value_steps" not in metrics
+    timed = {"type": "fading", "gradient_seconds": 1.0}
+    taken = {}
+    for values in (True, False):
+        run = fdrl.make_run(
+            agents=2, steps=512, strategy={"type": "fdv", "values": values}, channel=timed
+        )
+        taken[values] = fdrl.train(run, out=None)
+    assert [taken[v].gradient_steps for v in (True, False)] == [128, 64]
+    assert taken[True].sim_seconds - taken[False].sim_seconds == pytest.approx(64, abs=1)
+
+
+def test_shards_can_do_what_all_their_cohorts_can():
+    """A learner may estimate values without being poolable: then so may its shards."""
+    kinds = {}
+    for valued, poolable in ((True, True), (True, False), (False, True)):
+        info = {"ids": ("a",), "observation_shape": (4,), "n_actions": 2, "iteration_steps": 1}
+        info |= {"gaussian": False, "labeled": False, "fillable": False}
+        piece = SimpleNamespace(info=info | {"valued": valued, "poolable": poolable})
+        made = _joined([piece, piece])
+        kinds[valued, poolable] = isinstance(made, Valued), isinstance(made, Poolable)
+    assert all(found == able for able, found in kinds.items())
 
 
 @pytest.mark.parametrize("threads", [1, 2])
