@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -96,13 +97,13 @@ def gap_lines(gaps: Iterable[_Gap]) -> list[str]:
 
 
 def untuned(suite: Suite, tuned: Tuned) -> list[str]:
-    """Return ``METHODS in SETTINGS`` for what has a grid but no tuned values."""
+    """Return ``METHODS in SETTINGS`` for what has a grid, or takes another's, but no values."""
     known = {(best.setting, best.method) for best in tuned.best}
-    left = [
-        Absent(s.name, m.name, "")
-        for s, m in pairs(suite)
-        if suite.grid_of(s, m) and (s.name, m.name) not in known
-    ]
+    left = []
+    for s, m in pairs(suite):
+        like = suite.source(s, m)
+        if suite.grid_of(*like) and (like[0].name, like[1].name) not in known:
+            left.append(Absent(s.name, m.name, ""))
     return [line.removesuffix(": ") for line in gap_lines(left)]
 
 
@@ -123,8 +124,8 @@ def cells(suite: Suite, tuned: Tuned | None = None) -> list[Cell]:
     """Return all cells, seed by seed; every config that is wrong is reported at once."""
     runs, errors = [], []
     for setting, method in pairs(suite):
-        like = (setting.tuned_as or setting.name, method.tuned_as or method.name)
-        values = tuned.values(*like) if tuned else {}
+        like = suite.source(setting, method)
+        values = tuned.values(like[0].name, like[1].name) if tuned else {}
         try:
             run = config.parse(tables(suite, setting, method, values))
         except FdrlError as error:
@@ -160,14 +161,16 @@ def points(suite: Suite) -> list[Point]:
     for setting, method in pairs(suite):
         grid = suite.grid_of(setting, method)
         choices = itertools.product(*grid.values()) if grid else ()
-        for number, choice in enumerate(choices):
+        names: list[str] = []
+        for choice in choices:
             values = dict(zip(grid, choice, strict=True))
             try:
                 run = config.parse(tables(suite, setting, method, values))
             except FdrlError as error:
                 errors.append(f"grid of {method.name} in {setting.name}: {_plain(error)}")
                 continue
-            home = f"{setting.name}/{method.name}/point-{number:02d}"
+            names.append(_folder(values, names))
+            home = f"{setting.name}/{method.name}/{names[-1]}"
             note = described(values)
             own = [
                 _cell(setting.name, method.name, seed, run, f"{home}/seed-{seed:03d}", note)
@@ -180,6 +183,13 @@ def points(suite: Suite) -> list[Point]:
         errors.append("tuning needs tuning_seeds")
     complain(f"suite {suite.name!r}", errors)
     return found
+
+
+def _folder(values: Mapping[str, Any], taken: Sequence[str]) -> str:
+    """Return ``point-agent.learning_rate=0.003``: another grid is not taken for this one."""
+    told = "point-" + ",".join(f"{name}={value}" for name, value in values.items())
+    name = re.sub(r"[^\w.,=+-]+", "_", told)[:120]
+    return name if name not in taken else f"{name}-{len(taken)}"
 
 
 def select(suite: Suite, all_cells: Sequence[Cell], only: str, seeds: Sequence[int]) -> list[Cell]:

@@ -8,6 +8,7 @@ A cell's config is ``base``, then the setting's tables, then the method's, then 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
@@ -121,6 +122,15 @@ class Suite(_Table, frozen=True, kw_only=True):
         own = setting.grid if method.grid is None else method.grid
         return self.grid if own is None else own
 
+    def source(self, setting: Setting, method: Method) -> tuple[Setting, Method]:
+        """Return the pair whose tuned values hold for a pair: itself, or what `tuned_as` names."""
+        settings = {s.name: s for s in self.settings}
+        methods = {m.name: m for m in self.methods}
+        return (
+            settings.get(setting.tuned_as, setting),
+            methods.get(method.tuned_as, method),
+        )
+
 
 def listed(seeds: tuple[int, ...] | Range) -> tuple[int, ...]:
     """Write a range of seeds out."""
@@ -214,9 +224,11 @@ def _name_errors(suite: Suite) -> Iterable[str]:
 
 
 def _no_source(kind: str, entries: Iterable[Setting] | Iterable[Method]) -> Iterable[str]:
-    """Yield which `tuned_as` do not name an entry that is tuned itself."""
+    """Yield which `tuned_as` do not name an entry that is tuned itself, or stand beside a grid."""
     sources = [e.name for e in entries if not e.tuned_as]
     for entry in entries:
+        if entry.tuned_as and entry.grid:
+            yield f"{kind} {entry.name!r}: it has a grid, but takes the values of tuned_as"
         if entry.tuned_as and entry.tuned_as not in sources:
             text = f"{kind} {entry.name!r}: tuned_as {entry.tuned_as!r} is no tuned {kind}"
             yield text + nearest(entry.tuned_as, sources)
@@ -224,27 +236,15 @@ def _no_source(kind: str, entries: Iterable[Setting] | Iterable[Method]) -> Iter
 
 def _untuned(suite: Suite) -> Iterable[str]:
     """Yield which methods would silently go without the tuned values that the others get."""
-    tuned = {m.name: m for m in suite.methods}
-    for method in suite.methods:
-        if (model := tuned.get(method.tuned_as)) is None:
-            continue
-        for setting in suite.settings:
-            absent = setting.name in model.skip and setting.name not in method.skip
-            if absent and suite.grid_of(setting, model):
-                yield (
-                    f"method {method.name!r}: takes the values tuned for {method.tuned_as!r}, "
-                    f"which skips setting {setting.name!r}: skip it too, or tune it itself"
-                )
-    by_name = {s.name: s for s in suite.settings}
-    for setting in suite.settings:
-        source = by_name.get(setting.tuned_as)
-        for method in suite.methods if source is not None else ():
-            absent = setting.tuned_as in method.skip and setting.name not in method.skip
-            if source is not None and absent and suite.grid_of(source, method):
-                yield (
-                    f"method {method.name!r}: setting {setting.name!r} takes the values tuned in "
-                    f"{setting.tuned_as!r}, which it skips: skip both, or give it grid = {{}}"
-                )
+    for setting, method in itertools.product(suite.settings, suite.methods):
+        like = suite.source(setting, method)
+        absent = like[0].name in like[1].skip and setting.name not in method.skip
+        if absent and suite.grid_of(*like):
+            yield (
+                f"method {method.name!r}: in setting {setting.name!r} it takes the values tuned "
+                f"for {like[1].name!r} in {like[0].name!r}, which the suite skips: skip both, or "
+                "tune it itself"
+            )
 
 
 def _seed_errors(suite: Suite) -> Iterable[str]:

@@ -49,8 +49,12 @@ class Method:
 
     @property
     def traces(self) -> list[Trace]:
-        """The learning curves of the finished runs; of the others if none is finished."""
-        return [e.trace for e in self.finished or self.entries if e.trace is not None]
+        """The learning curves of the finished runs; of the others if none is finished.
+
+        Those that lack rounds would cut off the mean of all: they count only if no other is there.
+        """
+        whole = [e for e in self.entries if e.whole]
+        return [e.trace for e in whole or self.finished or self.entries if e.trace is not None]
 
     def values(self, name: str) -> Floats:
         """Return a number of the finished runs' summaries, [R]."""

@@ -26,8 +26,8 @@ def _partial(groups: Groups) -> list[str]:
         return []
     runs = "1 finished run" if count == 1 else f"{count} finished runs"
     return [
-        f"Left out of the times until a threshold: {runs} without a whole {METRICS}, listed below. "
-        "Final returns count."
+        f"Left out of learning curves and times until a threshold: {runs} without a whole "
+        f"{METRICS} (listed at the end of the page). Final returns count."
     ]
 
 

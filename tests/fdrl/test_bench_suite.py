@@ -215,12 +215,12 @@ def test_choose_takes_the_best_and_breaks_ties_by_area(
     suite = parse_suite(raw(grid={"agent.learning_rate": [1e-3, 2e-3, 3e-3]}), "t")
     found = [p for p in grid.points(suite) if p.method == "fd"]
     table = {
-        "same/fd/point-00": summary(2.0, 1.0),
-        "same/fd/point-01": summary(9.0, 1.0),
-        "same/fd/point-02": summary(float("nan"), 99.0),
-        "spread/fd/point-00": summary(5.0, 5.0, auc=1.0),
-        "spread/fd/point-01": summary(5.0, 5.0, auc=3.0),
-        "spread/fd/point-02": summary(5.0, 5.0, auc=2.0),
+        "same/fd/point-agent.learning_rate=0.001": summary(2.0, 1.0),
+        "same/fd/point-agent.learning_rate=0.002": summary(9.0, 1.0),
+        "same/fd/point-agent.learning_rate=0.003": summary(float("nan"), 99.0),
+        "spread/fd/point-agent.learning_rate=0.001": summary(5.0, 5.0, auc=1.0),
+        "spread/fd/point-agent.learning_rate=0.002": summary(5.0, 5.0, auc=3.0),
+        "spread/fd/point-agent.learning_rate=0.003": summary(5.0, 5.0, auc=2.0),
     }
     monkeypatch.setattr(
         "fdrl.bench.tune.read_summary",
@@ -248,7 +248,7 @@ def test_a_setting_may_have_its_own_grid_or_share_tuned_values() -> None:
     runs = {(c.setting, c.method): c.run for c in grid.cells(suite, tuned)}
     assert runs["spread", "fd"].agent.learning_rate == 5e-3
     tables["methods"][1]["skip"] = {"same": "it would not fit"}
-    with pytest.raises(FdrlError, match=r"method 'fd': setting 'spread' takes .*'same'.* skips"):
+    with pytest.raises(FdrlError, match=r"'fd': in setting 'spread' it takes .*'same'.* skips"):
         parse_suite(tables, "t")
     tables["methods"][1]["grid"] = {}
     assert parse_suite(tables, "t")
@@ -271,7 +271,7 @@ def test_a_method_may_share_anothers_tuned_values() -> None:
     assert runs["same", "gated"].strategy.gate == 0.7
     assert runs["same", "fd"].strategy.gate is None
     tables["methods"][1]["skip"] = {"same": "it would not fit"}
-    with pytest.raises(FdrlError, match=r"method 'gated': .*tuned for 'fd', which skips .*'same'"):
+    with pytest.raises(FdrlError, match=r"method 'gated': .*tuned for 'fd' in 'same', which the"):
         parse_suite(tables, "t")
     tables["methods"][2]["tuned_as"] = "fb"
     with pytest.raises(FdrlError, match="tuned_as 'fb' is no tuned method; known: fd, local"):
@@ -441,8 +441,39 @@ def test_pairs_without_tuned_values_are_named() -> None:
     suite = parse_suite(tables, "t")
     best = Best(setting="same", method="fd", score=1.0, values={"agent.learning_rate": 2e-3})
     tuned = Tuned(suite="tiny", seeds=(100,), score=("auc",), best=(best,))
-    assert grid.untuned(suite, tuned) == ["fd in spread"]
-    assert grid.untuned(suite, Tuned(suite="tiny", seeds=(), score=())) == ["fd in same, spread"]
+    assert grid.untuned(suite, tuned) == ["fd, gated in spread"]
+    nothing = Tuned(suite="tiny", seeds=(), score=())
+    assert grid.untuned(suite, nothing) == ["fd, gated in same, spread"]
+
+
+def test_nobody_goes_untuned_unnoticed() -> None:
+    """`gated` in `spread` takes the values of `fd` in `same`, through both kinds of `tuned_as`."""
+    tables = raw(grid={"agent.learning_rate": [1e-3, 2e-3]})
+    tables["settings"][1]["tuned_as"] = "same"
+    gated = {"name": "gated", "tuned_as": "fd", "strategy": {"type": "fd", "gate": 0.7}}
+    tables["methods"].append(gated)
+    suite = parse_suite(tables, "t")
+    nothing = Tuned(suite="tiny", seeds=(), score=())
+    assert grid.untuned(suite, nothing) == ["local, fd, gated in same, spread"]
+    tables["methods"][1]["skip"] = dict.fromkeys(("same", "spread"), "it would not fit")
+    gated["skip"] = {"same": "it would not fit"}
+    with pytest.raises(FdrlError, match=r"'gated': in setting 'spread' .*'fd' in 'same', which"):
+        parse_suite(tables, "t")
+    gated |= {"skip": {}, "grid": {"agent.learning_rate": [1e-3]}}
+    del tables["methods"][1]["skip"]
+    with pytest.raises(FdrlError, match="method 'gated': it has a grid, but takes the values"):
+        parse_suite(tables, "t")
+
+
+def test_tuning_folders_are_called_by_their_values() -> None:
+    """A changed grid is another folder, not a run of another config in the old one."""
+    grids: Any = {"agent.learning_rate": [1e-3, 2e-3], "agent.hidden": [[8], [8, 8]]}
+    found = [p for p in grid.points(parse_suite(raw(grid=grids), "t")) if p.method == "fd"]
+    folders = [p.cells[0].folder for p in found if p.setting == "same"]
+    assert folders[0] == "same/fd/point-agent.learning_rate=0.001,agent.hidden=_8_/seed-100"
+    assert len(set(folders)) == 4
+    assert grid._folder({"x": "a/b"}, []) == "point-x=a_b"
+    assert grid._folder({"x": "a/b"}, ["point-x=a_b"]) == "point-x=a_b-1"
 
 
 def test_gaps_of_one_reason_share_a_line() -> None:

@@ -396,7 +396,12 @@ def test_a_run_without_its_whole_log_is_told_and_not_timed(tmp_path: Path, harm:
     text = path.read_text()
     assert why in text
     assert "Left out here: 1 run has no whole metrics.jsonl." in text
-    assert notes(found)[0].startswith("Left out of the times until a threshold: 1 finished run w")
+    assert notes(found)[0].startswith(
+        "Left out of learning curves and times until a threshold: 1 f"
+    )
+    (curve,) = series.against_steps(only(found))
+    assert curve.seeds == 2
+    assert np.isfinite(curve.band.value[-1])
     assert notes(found)[0] in text
 
 
