@@ -87,7 +87,9 @@ def differences(lines: Sequence[Line], ours: str) -> list[list[str]]:
         cells = {d["metric"]: d for d in some}
         row = [other]
         for metric in METRICS:
-            d = cells[metric]
+            if (d := cells.get(metric)) is None:  # areas of runs of different lengths
+                row.append("-")
+                continue
             low, high = number(d["low"]), number(d["high"])
             text = f"{float(d['mean']):+.1f} [{low}, {high}]"
             row.append(f"**{text}**" if d["shown"] == "True" else text)

@@ -80,6 +80,14 @@ class Setting:
         return ENVS.spec(self.run.env).threshold if self.run.env in ENVS else None
 
     @property
+    def even(self) -> bool:
+        """Whether all runs take the same steps, so that the area under their curves compares them.
+
+        A goal ends the better runs early, and better episodes may be longer or shorter.
+        """
+        return not self.run.episodes and not (self.run.goal is not None and self.run.goal.stop)
+
+    @property
     def compared(self) -> list[Method]:
         """The methods with at least one finished run."""
         return [m for m in self.methods if m.finished]

@@ -83,9 +83,11 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
         if tables.few_seeds(p.setting):
             out.append(_note(tables.FEW_NOTE))
     left_out = _unfinished(parts)
+    even = any(p.setting.even for p in compared)
+    area = "; area: mean training return over all steps" if even else ""
     explained = (
         "Final return: greedy evaluation after training on fixed seeds, mean over agents; worst "
-        "agent: the lowest agent's; area: mean training return over all steps. Each is the "
+        f"agent: the lowest agent's{area}. Each is the "
         "interquartile mean over seeds, with a 95% bootstrap interval over seeds in brackets. "
         "Bytes: everything sent and received by an agent over the whole run, mean. best: shown to "
         "be better than every other method; \N{ALMOST EQUAL TO} best: not told apart from the "

@@ -46,7 +46,7 @@ class Row:
     worst: Interval
     """IQM over seeds of the worst agent's."""
     area: Interval
-    """IQM over seeds of the mean training return over the run's steps."""
+    """IQM over seeds of the mean training return over the run's steps; NaN if these differ."""
     sent: float
     """Bytes per agent over the whole run, up and down: mean over seeds."""
     solved: tuple[int, int] | None
@@ -178,11 +178,17 @@ def leaders(methods: Sequence[Method], metric: str) -> tuple[list[str], bool]:
 
 def verdict(setting: Setting) -> list[Row]:
     """Return the setting's verdict table."""
-    ahead = {metric: leaders(setting.compared, metric) for metric in METRICS}
-    return [_row(m, setting.threshold, ahead) for m in setting.methods]
+    ahead = {metric: leaders(setting.compared, metric) for metric in metrics_of(setting)}
+    return [_row(m, setting, ahead) for m in setting.methods]
 
 
-def _row(m: Method, threshold: float | None, ahead: dict[str, tuple[list[str], bool]]) -> Row:
+def metrics_of(setting: Setting) -> list[str]:
+    """Return those of `METRICS` that compare a setting's runs."""
+    return [m for m in METRICS if setting.even or m != "auc"]
+
+
+def _row(m: Method, setting: Setting, ahead: dict[str, tuple[list[str], bool]]) -> Row:
+    threshold = setting.threshold
     finals = m.values("return_mean")
     sent = m.values("bytes_up") + m.values("bytes_down")
     best = frozenset(k for k, (labels, _) in ahead.items() if m.label in labels)
@@ -192,7 +198,7 @@ def _row(m: Method, threshold: float | None, ahead: dict[str, tuple[list[str], b
         started=len(m.entries),
         final=_interval(finals),
         worst=_interval(m.values("return_worst")),
-        area=_interval(m.values("auc")),
+        area=_interval(m.values("auc")) if setting.even else Interval(np.nan, np.nan, np.nan),
         sent=float(sent.mean()) if len(sent) else np.nan,
         solved=None if threshold is None else (int((finals >= threshold).sum()), len(finals)),
         seconds=float(m.values("sim_seconds").mean()) if len(sent) else np.nan,
@@ -225,7 +231,9 @@ def differences(setting: Setting, wanted: str = "") -> list[Difference]:
         return []
     others = [m for m in setting.compared if m is not ours]
     return [
-        difference(ours, m, metric, comparisons=len(others)) for m in others for metric in METRICS
+        difference(ours, m, metric, comparisons=len(others))
+        for m in others
+        for metric in metrics_of(setting)
     ]
 
 

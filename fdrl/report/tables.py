@@ -77,7 +77,9 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
     """Return a setting's verdict table."""
     solved = "" if setting.threshold is None else f"{setting.threshold:g}"
     timed = any(r.seconds > 0 for r in rows)
-    headers = ["method", "final return", "worst agent", "area", "bytes / agent"]
+    headers = ["method", "final return", "worst agent"]
+    headers += ["area"] if setting.even else []
+    headers += ["bytes / agent"]
     headers += ["simulated s"] if timed else []
     headers += [f"solved ({solved})"] if solved else []
     headers += ["seeds"]
@@ -87,9 +89,10 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
             swatch(r.method, styles),
             _number(r.final, _mark(r, "return_mean"), r.seeds),
             _number(r.worst, _mark(r, "return_worst"), r.seeds),
-            _number(r.area, _mark(r, "auc"), r.seeds),
-            size(r.sent),
         ]
+        if setting.even:
+            line.append(_number(r.area, _mark(r, "auc"), r.seeds))
+        line.append(size(r.sent))
         if timed:
             line.append(number(r.seconds))
         if r.solved is not None:
@@ -104,12 +107,13 @@ def difference_table(found: Sequence[Difference], styles: dict[str, look.Style])
     if not found:
         return ""
     by = {(d.other, d.metric): d for d in found}
+    metrics = {m: name for m, name in METRICS.items() if (found[0].other, m) in by}
     lines = []
     for other in dict.fromkeys(d.other for d in found):
-        own = [by[other, metric] for metric in METRICS]
+        own = [by[other, metric] for metric in metrics]
         lines.append([swatch(other, styles), *map(_difference, own), str(own[0].seeds)])
     first = f"{found[0].method} minus"
-    return table([first, *METRICS.values(), "common seeds"], lines, "cards")
+    return table([first, *metrics.values(), "common seeds"], lines, "cards")
 
 
 def _difference(d: Difference) -> Cell:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from fdrl.report import completion, naming
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.look import bounds, number, size
-from fdrl.report.results import ENOUGH, Difference, Row, needed
+from fdrl.report.results import ENOUGH, Difference, Row, metrics_of, needed
 
+SAID = {"return_mean": "final return", "auc": "area under the learning curve"}
+"""Metrics of which a sentence says who leads."""
 FEW = 10
 """Seeds below which a headline should not rest on the intervals."""
 
@@ -74,13 +76,13 @@ def sentences(setting: Setting, rows: Sequence[Row], found: Sequence[Difference]
         return ["One seed for each method: single draws, from which no order can be concluded."]
     if sum(len(m.finished) >= ENOUGH for m in methods) < 2:
         return [f"{most} seeds at most: too few to call a method better (at least {ENOUGH})."]
-    text = [_leaders(rows, metric, most) for metric in ("return_mean", "auc")]
+    text = [_leaders(rows, metric, most) for metric in SAID if metric in metrics_of(setting)]
     return [*text, *_against(rows, found), *completion.sentences(setting)]
 
 
 def _leaders(rows: Sequence[Row], metric: str, seeds: int) -> str:
     """Say who leads in a metric, if anybody does; `seeds` is what a method has at most."""
-    what = {"return_mean": "final return", "auc": "area under the learning curve"}[metric]
+    what = SAID[metric]
     best = [r.method for r in rows if metric in r.best]
     taking_part = sum(r.seeds >= ENOUGH for r in rows)
     takes = needed(taking_part - 1)

@@ -266,6 +266,23 @@ def test_a_suites_settings_stay_apart_whatever_they_differ_in(tmp_path: Path) ->
 # Numbers
 
 
+def test_areas_of_runs_of_different_lengths_are_not_compared(tmp_path: Path) -> None:
+    """A goal ends the better runs early, at low returns: their area is no sign of slowness."""
+    finals = {"fd": [470.0 + i for i in range(6)], "local": [400.0 + i for i in range(6)]}
+    for more in ({"goal": {"mean": 490.0, "window": 10}}, {"episodes": 50}, {}):
+        folder = tmp_path / (next(iter(more), "") or "steps")
+        write_many(folder, finals, **more)
+        setting = only(grouped(folder))
+        assert setting.even == (not more)
+        rows, found = results.verdict(setting), results.differences(setting)
+        assert all(math.isnan(r.area.value) == bool(more) for r in rows)
+        assert {d.metric for d in found} - {"auc"} == {"return_mean", "return_worst"}
+        assert ("auc" in {d.metric for d in found}) == (not more)
+        text = write([folder], folder / "page")[0].read_text()
+        assert ("area" in text) == (not more)
+        assert ("area under the learning curve" in text) == (not more)
+
+
 def test_rows_by_hand(tmp_path: Path) -> None:
     write_many(tmp_path, {"fd": [470, 480, 490, 500]}, sent=7)
     (row,) = results.verdict(only(grouped(tmp_path)))
