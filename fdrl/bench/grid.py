@@ -30,6 +30,8 @@ class Cell:
     run: Run
     note: str = ""
     """The values that are tried, in a tuning run."""
+    pack: int = 1
+    """With how many seeds of its method and setting it may run as one program."""
 
     def __str__(self) -> str:
         note = f", {self.note}" if self.note else ""
@@ -131,19 +133,21 @@ def cells(suite: Suite, tuned: Tuned | None = None) -> list[Cell]:
         except FdrlError as error:
             errors.append(f"{method.name} in {setting.name}: {_plain(error)}")
             continue
-        runs.append((setting.name, method.name, run))
+        runs.append((setting, method.name, run))
     complain(f"suite {suite.name!r}", errors)
     return [
-        _cell(setting, method, seed, run, f"{setting}/{method}/seed-{seed:03d}")
+        _cell(suite, setting, method, seed, run, f"{setting.name}/{method}/seed-{seed:03d}")
         for seed in suite.evaluation_seeds
         for setting, method, run in runs
     ]
 
 
-def _cell(setting: str, method: str, seed: int, run: Run, folder: str, note: str = "") -> Cell:
+def _cell(
+    suite: Suite, setting: Setting, method: str, seed: int, run: Run, folder: str, note: str = ""
+) -> Cell:
     # One process a cell: the cores are busy with other cells.
     own = msgspec.structs.replace(run, seed=seed, out="", threads=1)
-    return Cell(setting, method, seed, folder, own, note)
+    return Cell(setting.name, method, seed, folder, own, note, setting.pack or suite.pack)
 
 
 def _plain(error: FdrlError) -> str:
@@ -173,7 +177,7 @@ def points(suite: Suite) -> list[Point]:
             home = f"{setting.name}/{method.name}/{names[-1]}"
             note = described(values)
             own = [
-                _cell(setting.name, method.name, seed, run, f"{home}/seed-{seed:03d}", note)
+                _cell(suite, setting, method.name, seed, run, f"{home}/seed-{seed:03d}", note)
                 for seed in seeds
             ]
             found.append(Point(setting.name, method.name, values, tuple(own)))

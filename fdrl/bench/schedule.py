@@ -54,18 +54,16 @@ def _signals() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def cut(cells: Sequence[Cell], pack: int, jobs: int) -> list[list[Cell]]:
-    """Cut cells into packs of at most `pack` that differ in their seeds alone, all of a size.
+def cut(cells: Sequence[Cell], jobs: int) -> list[list[Cell]]:
+    """Cut cells into packs that differ in their seeds alone, of what a cell's `pack` allows.
 
     Their number is a multiple of `jobs` where it can be, so that no worker is idle at the end:
     two packs of 25 are done earlier by two workers than one of 50 by one of them.
     """
-    if pack == 1:
-        return [[cell] for cell in cells]
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.setting, cell.method, cell.note), []).append(cell)
-    parts = {key: -(-len(group) // pack) for key, group in groups.items()}
+    parts = {key: -(-len(group) // group[0].pack) for key, group in groups.items()}
     while sum(parts.values()) % jobs:
         key = max(parts, key=lambda k: len(groups[k]) / parts[k])  # the one with the largest packs
         if parts[key] == len(groups[key]):
@@ -88,10 +86,9 @@ class _Sitting:
         board: Board,
         display: Display,
         keep: int | None,
-        pack: int = 1,
     ) -> None:
         self.out, self.board, self.display, self.keep = out, board, display, keep
-        self.pending = cut(cells, pack, board.jobs)
+        self.pending = cut(cells, board.jobs)
         self.outcome = Outcome()
         self.events: Events = queue.SimpleQueue()
         self.idle: list[Worker] = []
@@ -227,15 +224,13 @@ def run_cells(
     pace: Pace,
     already: int,
     keep: int | None,
-    pack: int = 1,
 ) -> Outcome:
     """Train all cells over `jobs` processes.
 
     A cell whose run raises, or whose process dies, is reported as failed while the others go on.
     Ctrl-C or SIGTERM let the rounds in progress end with a checkpoint; a second one stops at once.
-    `already` cells were finished before; `keep` is a lock that the workers hold too. At most `pack`
-    seeds of a method in a setting are trained as one program.
+    `already` cells were finished before; `keep` is a lock that the workers hold too.
     """
     board = Board(name, already + len(cells), max(1, min(jobs, len(cells))), pace)
     with _signals() as stop:
-        return _Sitting(cells, out, board, display, keep, pack).run(stop)
+        return _Sitting(cells, out, board, display, keep).run(stop)

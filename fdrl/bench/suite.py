@@ -50,6 +50,8 @@ class Setting(_Table, frozen=True, kw_only=True):
     """Values to tune over here, of methods without a grid of their own; unset: the suite's."""
     tuned_as: str = ""
     """Another setting, whose tuned values hold here too; nothing is tuned here."""
+    pack: Positive | None = None
+    """How many seeds run as one program here; unset: the suite's."""
     tables: dict[str, Any] = {}
 
 

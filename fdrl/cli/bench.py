@@ -177,7 +177,7 @@ def _dry_run(request: Request, chosen: list[Cell], missing: list[Absent]) -> int
         print(f"ERROR {error}")
     total = pace.left(left, {}, request.jobs)
     forecast = "unknown" if total is None else about(total)
-    pack = request.suite.pack
+    pack = max((c.pack for c in left), default=1)
     unpacked = f" (timed unpacked, without pack = {pack})" if pack > 1 else ""
     runs, jobs = counted(len(chosen), "run"), counted(request.jobs, "job")
     print(f"{len(left)} of {runs} to do, {forecast} with {jobs}{unpacked}")
@@ -227,7 +227,6 @@ def _play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int 
     try:
         return run_cells(
             left, out, jobs, display, name=name, pace=pace, already=already, keep=lock,
-            pack=request.suite.pack,
         )  # fmt: skip
     finally:
         display.close()

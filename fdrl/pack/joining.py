@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from fdrl import build
-from fdrl.cohort import Labeled
+from fdrl.cohort import Labeled, Valued
 from fdrl.config import Run
 from fdrl.federation import Federation
 from fdrl.pack.members import Call, Collapsed, Member
 from fdrl.pack.stack import Stack, joined_context, joined_states
-from fdrl.pack.view import View
+from fdrl.pack.view import ValuedView, View
 from fdrl.records import RoundRecord
 from fdrl.team import Teams
 
@@ -31,15 +31,13 @@ class Packed(Federation):
         if any(isinstance(client.cohort, Labeled) for client in self.clients):
             self.close()
             raise Collapsed("agents that own labeled samples cannot be packed", alone=True)
-        if getattr(self.run.strategy, "values", None):
-            self.close()
-            raise Collapsed("agents that exchange values cannot be packed", alone=True)
         self.member = member
         found = build.groups(self.run)
         self.views = []
         for index, (client, group) in enumerate(zip(self.clients, found, strict=True)):
             make = partial(build.make_cohort, self.run, group, self.envs)
-            view = View(member, index, client.cohort, make)
+            kind = ValuedView if isinstance(client.cohort, Valued) else View
+            view = kind(member, index, client.cohort, make)
             self.views.append(view)
             client.cohort = view
         try:

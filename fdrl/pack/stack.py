@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.build import Group, agent_ids
-from fdrl.cohort import Cohort, CohortContext, Experience, Staggered
+from fdrl.cohort import Cohort, CohortContext, Experience, Staggered, Valued
 from fdrl.config import Run
 from fdrl.environment import EnvFactory
 from fdrl.pack.members import Call, Collapsed
@@ -30,6 +30,10 @@ SHARE = 4
 them would leave the stack half empty, waiting for fewer would make exchanges one by one."""
 
 
+LATE = "distill/value_"
+"""Parts of a cohort's state that are not there before its values were taught."""
+
+
 def fitted(array: Array, tail: tuple[int, ...]) -> Array:
     """Return an array [K, ...] whose other axes are padded with zeros to at least `tail`."""
     if len(tail) != array.ndim - 1:
@@ -42,8 +46,21 @@ def fitted(array: Array, tail: tuple[int, ...]) -> Array:
     return wide
 
 
+def with_late_parts(state: Mapping[str, Array], model: Mapping[str, Array]) -> dict[str, Array]:
+    """Add the parts of `model` that a state only has once values were taught: zeros, until then."""
+    size = len(next(iter(state.values())))
+    late = {
+        name: np.zeros((size, *array.shape[1:]), array.dtype)
+        for name, array in model.items()
+        if name.startswith(LATE) and name not in state
+    }
+    return {**state, **late}
+
+
 def joined_states(states: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Put the states of several cohorts one after another along the first axis."""
+    every = {name: array for state in states for name, array in state.items()}
+    states = [with_late_parts(state, every) for state in states]
     names = set(states[0])
     if any(set(s) != names for s in states):
         raise Collapsed("the runs' states have different parts", alone=True)
@@ -91,7 +108,8 @@ class Stack:
         """Load every caller's state into its rows."""
         full = self.cohort.state()
         for call in calls:
-            given: Mapping[str, Array] = call.args[0]
+            given = with_late_parts(call.args[0], full)
+            full |= with_late_parts(full, given)
             if set(given) != set(full):
                 raise Collapsed("a checkpoint has other parts than the stack", alone=True)
             for name, array in given.items():
@@ -115,6 +133,26 @@ class Stack:
         metrics = self.cohort.distill(states, targets, weights, calls[0].args[3])
         for call in calls:
             call.result = {name: v[call.view.rows].copy() for name, v in metrics.items()}
+
+    def values(self, calls: Sequence[Call]) -> None:
+        """Estimate values for every caller, at states of its own."""
+        states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
+        estimates = self._valued().values(states)
+        for call in calls:
+            call.result = estimates[call.view.rows].copy()
+
+    def distill_values(self, calls: Sequence[Call]) -> None:
+        """Distill values for every caller; the others' weights are zero: who stay as they are."""
+        states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
+        targets, weights = (self._scattered([c.args[i] for c in calls], calls, 0.0) for i in (1, 2))
+        metrics = self._valued().distill_values(states, targets, weights, calls[0].args[3])
+        for call in calls:
+            call.result = {name: v[call.view.rows].copy() for name, v in metrics.items()}
+
+    def _valued(self) -> Valued:
+        if not isinstance(self.cohort, Valued):
+            raise TypeError("a stack of agents without value estimates was asked for them")
+        return self.cohort
 
     def evaluate(self, calls: Sequence[Call]) -> None:
         """Play for every caller: in the stack, unless most of it would play for nobody."""
@@ -205,9 +243,9 @@ def kind(call: Call) -> Hashable:
             return ()
         # Whoever has no steps left reports nothing, as alone: it must not ride with the others.
         return (call.args[1] is None, bool(np.any(call.args[0])))
-    if call.method == "probs":
+    if call.method in ("probs", "values"):
         return (call.args[0].shape,)
-    if call.method == "distill":
+    if call.method in ("distill", "distill_values"):
         settings = msgspec.json.encode(call.args[3])
         return (call.args[0].shape, call.args[1].shape[1:], settings)
     return call.args if call.method == "evaluate" else ()
@@ -218,5 +256,7 @@ SERVERS: dict[str, Server] = {
     "load_state": Stack.load,
     "probs": Stack.probs,
     "distill": Stack.distill,
+    "values": Stack.values,
+    "distill_values": Stack.distill_values,
     "evaluate": Stack.evaluate,
 }

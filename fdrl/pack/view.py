@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fdrl.cohort import Cohort, Episodes, Experience, Part, is_gaussian
 from fdrl.distill import DistillSettings
 from fdrl.pack.members import Call, Collapsed, Member
-from fdrl.pack.stack import Stack
+from fdrl.pack.stack import LATE, Stack
 
 Array = NDArray[Any]
 Metrics = dict[str, NDArray[np.float64]]
@@ -92,7 +92,8 @@ class View:
     def state(self) -> dict[str, Array]:
         """Return what the cohort would return alone, padding included."""
         state = self._slices()
-        if all(a.shape[1:] == self.shapes.get(name) for name, a in state.items()):
+        if all(name.startswith(LATE) or a.shape[1:] == self.shapes.get(name)
+               for name, a in state.items()):  # fmt: skip
             return {name: a.copy() for name, a in state.items()}
         # An array that grows is padded to the longest in the stack, which alone may be shorter.
         cohort = self.alone()
@@ -127,3 +128,19 @@ class View:
         if self.own is not None:
             self.own.close()
         self.own = None
+
+
+class ValuedView(View):
+    """The same of agents that estimate values (a `fdrl.cohort.Valued`)."""
+
+    def values(self, states: Array) -> NDArray[np.float32]:
+        """Estimate values together with the other members."""
+        result: NDArray[np.float32] = self._ask("values", states)
+        return result
+
+    def distill_values(
+        self, states: Array, targets: Array, weights: Array, settings: DistillSettings
+    ) -> Metrics:
+        """Distill values together with the other members."""
+        result: Metrics = self._ask("distill_values", states, targets, weights, settings)
+        return result

@@ -83,7 +83,14 @@ def run(out: Path, jobs: int = 1, pack: int = 1) -> tuple[schedule.Outcome, str]
     text = io.StringIO()
     display = PlainBoard(Console(file=text, width=200))
     outcome = schedule.run_cells(
-        CELLS, out, jobs, display, name="tiny", pace=Pace(), already=0, keep=None, pack=pack
+        [replace(c, pack=pack) for c in CELLS],
+        out,
+        jobs,
+        display,
+        name="tiny",
+        pace=Pace(),
+        already=0,
+        keep=None,
     )
     return outcome, text.getvalue()
 
@@ -279,19 +286,22 @@ def sizes(packs: list[list[Cell]]) -> list[int]:
 @given(pack=st.integers(1, 9), jobs=st.integers(1, 5), seeds=st.integers(1, 12))
 def test_packs_hold_every_cell_once_and_never_two_pairs(pack: int, jobs: int, seeds: int) -> None:
     cells = [replace(c, seed=s) for c in CELLS[:4] for s in range(seeds)]
-    packs = schedule.cut(cells, pack, jobs)
-    assert sorted(map(id, (c for p in packs for c in p))) == sorted(map(id, cells))
+    packs = schedule.cut([replace(c, pack=pack) for c in cells], jobs)
+    held = sorted((c.folder, c.seed) for p in packs for c in p)
+    assert held == sorted((c.folder, c.seed) for c in cells)
     assert all(1 <= len(p) <= pack for p in packs)
     assert all(len({(c.setting, c.method) for c in p}) == 1 for p in packs)
 
 
 def test_packs_are_cut_so_that_no_worker_is_idle() -> None:
-    cells = [replace(CELLS[0], seed=s) for s in range(50)]
-    assert sizes(schedule.cut(cells, 50, 1)) == [50]
-    assert sizes(schedule.cut(cells, 50, 2)) == [25, 25]
-    assert sizes(schedule.cut(cells[:1], 50, 2)) == [1]
-    more = [replace(c, seed=s) for c in CELLS[:3] for s in range(10)]
-    assert sorted(sizes(schedule.cut(more, 10, 2))) == [5, 5, 10, 10]
+    cells = [replace(CELLS[0], seed=s, pack=50) for s in range(50)]
+    assert sizes(schedule.cut(cells, 1)) == [50]
+    assert sizes(schedule.cut(cells, 2)) == [25, 25]
+    assert sizes(schedule.cut(cells[:1], 2)) == [1]
+    more = [replace(c, seed=s, pack=10) for c in CELLS[:3] for s in range(10)]
+    assert sorted(sizes(schedule.cut(more, 2))) == [5, 5, 10, 10]
+    single = [replace(c, pack=1) for c in more[:11]]
+    assert sorted(sizes(schedule.cut([*single, *more[20:]], 2))) == [1] * 11 + [10]
 
 
 def test_the_cells_of_a_pack_end_one_by_one(tmp_path: Path, pretend: type[Pretender]) -> None:

@@ -80,8 +80,16 @@ class Moody(gym.Env):
 gym.register("test/PackMoody-v0", entry_point=Moody, max_episode_steps=20)
 
 
-def test_a_pack_resumes_with_its_members_at_different_rounds(tmp_path):
-    runs = seeded(FRD, 3)
+FDV = make_run(
+    agent=A2C, agents=2, steps=96, strategy={"type": "fdv", "every": 2}, checkpoint_every=1,
+    evaluation={"episodes": 1},
+)  # fmt: skip
+"""The first of three members stops before it has been taught any values, the others after."""
+
+
+@pytest.mark.parametrize("run", [FRD, FDV], ids=["frd", "fdv"])
+def test_a_pack_resumes_with_its_members_at_different_rounds(run, tmp_path):
+    runs = seeded(run, 3)
     orders = [Order(r, tmp_path / f"{r.seed}") for r in runs]
     for at, order in enumerate(orders, 1):
         order.trackers = [raising(KeyboardInterrupt(), at)]

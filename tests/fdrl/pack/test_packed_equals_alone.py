@@ -32,6 +32,14 @@ RUNS = {
     "fd with evaluations on the way": lambda: make_run(
         agent=TINY, strategy="fd", **COMMON | {"evaluation": EVALUATION | {"every": 1}}
     ),
+    "fdv": lambda: make_run(agent=TINY, strategy="fdv", **COMMON),
+    "fdv with ten networks": lambda: make_run(
+        agent=TINY, strategy="fdv", networks="arch", **COMMON | {"agents": 10, "steps": 128}
+    ),
+    "fdv on fading links until a goal, by episodes": lambda: make_run(
+        agent=A2C | {"n_envs": 1}, strategy={"type": "fdv", "every": 3, "unit": "episodes"},
+        episodes=14, goal={"mean": 18.0, "window": 3}, channel=FADING, **UNLIMITED,
+    ),
     "self": lambda: make_run(agent=TINY, strategy="self", **COMMON),
     "local": lambda: make_run(agent=A2C, strategy="local", **COMMON),
     "fedavg, same weights": lambda: make_run(

@@ -116,14 +116,6 @@ def test_values_do_not_add_up_in_the_air():
         fdrl.train(run, out=None)
 
 
-def test_a_pack_runs_alone_what_exchanges_values(tmp_path):
-    runs = [fdrl.make_run(agents=2, steps=512, seed=s, strategy="fdv") for s in (0, 1)]
-    packed = fdrl.train_packed(runs, out=tmp_path, curves=False)
-    alone = [fdrl.train(run, out=None) for run in runs]
-    assert [s.return_mean for s in packed] == [s.return_mean for s in alone]
-    assert [s.bytes_up for s in packed] == [s.bytes_up for s in alone]
-
-
 def test_gradient_steps_of_values_count_like_those_of_policies():
     """The fake policy takes one step and its critic five; in a real run both take 32."""
     client, server, cohort = opened()
