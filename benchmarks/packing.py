@@ -48,11 +48,15 @@ def fedhpd(quick: bool, env: str) -> Run:
     )
 
 
-def ppo(quick: bool) -> Run:
-    """Ten PPO agents of 64x64 units: its arrays fill the cache, so a pack has little to win."""
+def ppo(quick: bool, networks: str, strategy: str = "fd") -> Run:
+    """Ten PPO agents of 64x64 units: its arrays fill the cache, so a pack has little to win.
+
+    Ten different networks are ten programs of one agent each, unless they are packed.
+    """
     return fdrl.make_run(
-        agents=10, steps=2_048 if quick else 4_096, strategy="fd", evaluation={"episodes": 1}
-    )
+        agents=10, steps=2_048 if quick else 4_096, strategy=strategy, networks=networks,
+        evaluation={"episodes": 1},
+    )  # fmt: skip
 
 
 def compare(name: str, run: Run, seeds: int, alone: int) -> float:
@@ -84,7 +88,10 @@ def main() -> None:
     for env in ("CartPole-v1", "MountainCar-v0"):
         for seeds in (5, 10):
             compare(f"(b) {env}, ten REINFORCE networks", fedhpd(quick, env), seeds, 1)
-    compare("(c) PPO 64x64, fd, 10 agents", ppo(quick), 4, 1)
+    compare("(c) PPO 64x64, fd, 10 agents", ppo(quick, "same"), 4, 1)
+    for strategy in ("local", "fd", "fdv"):
+        name = f"(d) PPO, {strategy}, ten different networks"
+        compare(name, ppo(quick, "arch", strategy), 10, 2)
 
 
 if __name__ == "__main__":
