@@ -69,11 +69,14 @@ def cut(cells: Sequence[Cell], jobs: int) -> list[list[Cell]]:
         if parts[key] == len(groups[key]):
             break
         parts[key] += 1
-    return [
+    places = {(c.setting, c.method, c.note, c.seed): i for i, c in enumerate(cells)}
+    packs = [
         group[len(group) * i // parts[key] : len(group) * (i + 1) // parts[key]]
         for key, group in groups.items()
         for i in range(parts[key])
     ]
+    # Seed by seed, as the cells come: a bench that is stopped early has whole comparisons.
+    return sorted(packs, key=lambda p: places[p[0].setting, p[0].method, p[0].note, p[0].seed])
 
 
 class _Sitting:

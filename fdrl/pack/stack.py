@@ -118,34 +118,36 @@ class Stack:
         self.cohort.load_state(full)
 
     def probs(self, calls: Sequence[Call]) -> None:
-        """Answer every caller's states, which have one shape: each agent gets its own."""
-        states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
-        answers = self.cohort.probs(states)
+        """Answer every caller's states, which have one shape."""
+        self._answer(calls, self.cohort.probs)
+
+    def values(self, calls: Sequence[Call]) -> None:
+        """Estimate the values of every caller's states, which have one shape."""
+        self._answer(calls, self._valued().values)
+
+    def distill(self, calls: Sequence[Call]) -> None:
+        """Distill for every caller."""
+        # others' targets only have to be valid: uniform probabilities, or positive deviations
+        self._teach(calls, self.cohort.distill, 1.0 / calls[0].view.n_actions)
+
+    def distill_values(self, calls: Sequence[Call]) -> None:
+        """Distill values for every caller."""
+        self._teach(calls, self._valued().distill_values, 0.0)
+
+    def _answer(self, calls: Sequence[Call], ask: Callable[[Array], Array]) -> None:
+        """Ask about the callers' states: each agent gets its own."""
+        answers = ask(self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0))
         for call in calls:
             call.result = answers[call.view.rows].copy()
 
-    def distill(self, calls: Sequence[Call]) -> None:
-        """Distill for every caller; the others' weights are zero, which leaves them alone."""
+    def _teach(
+        self, calls: Sequence[Call], teach: Callable[..., dict[str, Any]], rest: float
+    ) -> None:
+        """Teach the callers' agents; the others' weights are zero, which leaves them alone."""
         states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
-        # the rest only has to be valid: uniform probabilities, or positive standard deviations
-        targets = self._scattered([c.args[1] for c in calls], calls, 1.0 / calls[0].view.n_actions)
+        targets = self._scattered([c.args[1] for c in calls], calls, rest)
         weights = self._scattered([c.args[2] for c in calls], calls, 0.0)
-        metrics = self.cohort.distill(states, targets, weights, calls[0].args[3])
-        for call in calls:
-            call.result = {name: v[call.view.rows].copy() for name, v in metrics.items()}
-
-    def values(self, calls: Sequence[Call]) -> None:
-        """Estimate values for every caller, at states of its own."""
-        states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
-        estimates = self._valued().values(states)
-        for call in calls:
-            call.result = estimates[call.view.rows].copy()
-
-    def distill_values(self, calls: Sequence[Call]) -> None:
-        """Distill values for every caller; the others' weights are zero: who stay as they are."""
-        states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
-        targets, weights = (self._scattered([c.args[i] for c in calls], calls, 0.0) for i in (1, 2))
-        metrics = self._valued().distill_values(states, targets, weights, calls[0].args[3])
+        metrics = teach(states, targets, weights, calls[0].args[3])
         for call in calls:
             call.result = {name: v[call.view.rows].copy() for name, v in metrics.items()}
 

@@ -300,6 +300,8 @@ def test_packs_are_cut_so_that_no_worker_is_idle() -> None:
     assert sizes(schedule.cut(cells[:1], 2)) == [1]
     more = [replace(c, seed=s, pack=10) for c in CELLS[:3] for s in range(10)]
     assert sorted(sizes(schedule.cut(more, 2))) == [5, 5, 10, 10]
+    by_seed = sorted((replace(c, pack=1) for c in more), key=lambda c: c.seed)
+    assert schedule.cut(by_seed, 2) == [[c] for c in by_seed]
     single = [replace(c, pack=1) for c in more[:11]]
     assert sorted(sizes(schedule.cut([*single, *more[20:]], 2))) == [1] * 11 + [10]
 
