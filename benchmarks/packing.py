@@ -20,8 +20,9 @@ import time
 import msgspec
 
 import fdrl
-from fdrl.config import Run, read_tables
+from fdrl.config import Run
 from fdrl.pack.train import train_packed
+from fdrl.presets import read_tables
 
 
 def a2c(quick: bool) -> Run:

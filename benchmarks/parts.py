@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fdrl import config
 from fdrl.distill import DistillSettings
 from fdrl.federation import Federation
+from fdrl.presets import read_tables
 
 PROXIES = 256
 
@@ -87,7 +88,7 @@ def quickstart_exchange(rounds: int = 40) -> dict[str, float]:
     `upload` is answering and encoding (what agents do beyond learning), `aggregate` decoding,
     checking and combining, `distill` decoding and the gradient steps.
     """
-    tables = config.read_tables("quickstart")
+    tables = read_tables("quickstart")
     federation = Federation(config.parse(tables | {"steps": 256 * (rounds + 5)}))
     for _ in range(5):
         federation.round()

@@ -48,8 +48,8 @@ from fdrl.payload import (
     Transitions,
     VisitCoding,
     table_of,
-    validate,
 )
+from fdrl.validity import validate
 from fdrl.value_coding import code_values
 from fdrl.wire import LIMIT, require
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.resources
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
@@ -21,7 +19,7 @@ import tomli_w
 from fdrl.budget import Goal, step_cap
 from fdrl.channel_settings import ChannelSettings, IdealChannel
 from fdrl.complaints import check_finite, explain
-from fdrl.errors import FdrlError, nearest
+from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.proxy import ProxySettings
 from fdrl.registry import AGENTS, STRATEGIES, load_object
@@ -304,36 +302,3 @@ def differences(a: Run, b: Run) -> list[str]:
     one, two = flat(to_tables(a), ""), flat(to_tables(b), "")
     names = [n for n in sorted({*one, *two}) if one.get(n) != two.get(n)]
     return [n for n in names if n.split(".")[0] not in LOCAL_FIELDS]
-
-
-def presets() -> dict[str, str]:
-    """Return the TOML text of every preset that ships with fdrl, by name."""
-    folder = importlib.resources.files("fdrl.configs")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return {f.name.removesuffix(".toml"): f.read_text(encoding="utf-8") for f in files}
-
-
-def read_tables(source: str) -> dict[str, Any]:
-    """Read a preset's name or a TOML file's path into raw tables; errors name file and place."""
-    if source.endswith(".toml") or Path(source).is_file():
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            raise FdrlError(f"cannot read the config {source}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise FdrlError(f"cannot read the config {source}: {error}") from None
-    else:
-        known = presets()
-        if Path(source).is_dir():
-            run = (Path(source) / "config.toml").is_file()
-            hint = f": to go on with its run, fdrl train --resume {source}" if run else ""
-            raise FdrlError(f"{source} is a folder, not a preset or FILE.toml{hint}")
-        if source not in known:
-            raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")
-        text = known[source]
-    try:
-        tables = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
-        raise FdrlError(f"{source}: not valid TOML: {error}") from None
-    assert isinstance(tables, dict)
-    return tables

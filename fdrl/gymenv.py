@@ -124,7 +124,7 @@ def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
 
 def _nearest(name: str, known: list[str]) -> str:
     """Return the nearest name; a list of every Gymnasium id would help nobody."""
-    from fdrl.config import presets
+    from fdrl.presets import presets
 
     hint = nearest(name, known)
     if name in presets():

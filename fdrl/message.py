@@ -29,8 +29,8 @@ from fdrl.payload import (
     Transitions,
     VisitCoding,
     table_of,
-    validate,
 )
+from fdrl.validity import validate
 from fdrl.wire import require
 
 __all__ = [

@@ -30,6 +30,7 @@ from fdrl.checkpoint import (
 )
 from fdrl.config import Run
 from fdrl.errors import FdrlError, HoldsRun, OtherConfig
+from fdrl.presets import read_tables
 from fdrl.records import RoundRecord, Summary
 
 try:
@@ -48,7 +49,7 @@ def read_run(folder: str | Path) -> Run:
         what = f"it has no {CONFIG}" if path.is_dir() else "no such folder"
         what = "it is a file" if path.is_file() else what
         raise FdrlError(f"{folder} is not a run folder: {what}")
-    return config.parse(config.read_tables(str(path / CONFIG)))
+    return config.parse(read_tables(str(path / CONFIG)))
 
 
 def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from fdrl.checkpoint import Array, Checkpoint, checkpoint_files
@@ -18,6 +14,7 @@ from fdrl.config import Run
 from fdrl.errors import FdrlError, OtherConfig
 from fdrl.records import RoundRecord, Summary
 from fdrl.rundir import RunFolder, check_free, check_same, read_summary
+from fdrl.stopping import StopFlag, Stopped, heeded
 from fdrl.track import TensorBoard, Tracker
 
 SPARE_BYTES = 2**26
@@ -52,50 +49,6 @@ class Trainable(Protocol):
 
     def close(self) -> None:
         """Free environments and processes."""
-
-
-class Stopped(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C or SIGTERM and resumes from round `round`."""
-
-    def __init__(self, round: int, folder: Path | None) -> None:
-        super().__init__(f"stopped after round {round}")
-        self.round = round
-        self.folder = folder
-
-
-@dataclass
-class StopFlag:
-    """Set by the first signal; the second one, or one while `at_once`, interrupts right there."""
-
-    set: bool = False
-    at_once: bool = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        if self.set or self.at_once:
-            raise KeyboardInterrupt
-        self.set = True
-        # A signal may arrive inside another print to the same stream, which Python refuses.
-        with suppress(RuntimeError, OSError):
-            print("stopping after this round (once more: at once)", file=sys.stderr)
-
-
-@contextmanager
-def _signals(given: StopFlag | None = None) -> Iterator[StopFlag]:
-    """Let Ctrl-C and SIGTERM ask for a stop between rounds (only the main thread may listen).
-
-    A `given` flag is set by its owner instead.
-    """
-    flag = given or StopFlag()
-    if given is not None or threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, flag.handle) for n in numbers}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _federation(run: Run) -> Trainable:
@@ -299,7 +252,7 @@ def train(
         if finished is not None:
             return finished
     everyone = _everyone(run, path, trackers)
-    with _signals(stop) as asked:
+    with heeded(stop) as asked:
         learner, folder, checkpoint = _open(run, path, resume, federation)
         fragile = bool(getattr(learner, "foreign", False))
         training = _Training(

@@ -5,13 +5,14 @@ import pytest
 
 import fdrl
 from fdrl import config
+from fdrl.presets import presets, read_tables
 
 
-@pytest.mark.parametrize("name", config.presets())
+@pytest.mark.parametrize("name", presets())
 def test_preset_runs(name):
     if name.startswith("lunarlander"):
         pytest.importorskip("Box2D")
-    tables = config.read_tables(name)
+    tables = read_tables(name)
     few = {} if "cohorts" in tables else {"agents": 2}
     run = config.parse(tables | {"steps": 1024} | few)
     federation = fdrl.Federation(run)
@@ -23,7 +24,7 @@ def test_preset_runs(name):
 
 @pytest.mark.slow
 def test_quickstart_solves_cartpoles_of_ten_lengths(tmp_path):
-    run = config.parse(config.read_tables("quickstart"))
+    run = config.parse(read_tables("quickstart"))
     summary = fdrl.train(run, out=tmp_path / "run")
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
     assert summary.env_steps == run.steps
@@ -34,7 +35,7 @@ def test_quickstart_solves_cartpoles_of_ten_lengths(tmp_path):
 
 @pytest.mark.slow
 def test_a2c_classic_learns():
-    tables = config.read_tables("a2c-classic") | {"steps": 20_000, "seed": 1}
+    tables = read_tables("a2c-classic") | {"steps": 20_000, "seed": 1}
     federation = fdrl.Federation(config.parse(tables))
     returns = []
     while not federation.done:

@@ -21,6 +21,7 @@ from fdrl.cli.switches import is_switch, positive, spell_out
 from fdrl.cli.wholes import apart, is_whole, whole
 from fdrl.config import Run
 from fdrl.errors import FdrlError
+from fdrl.presets import presets
 
 UNIONS = ("agent", "strategy", "hetero", "proxy", "channel")
 TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
@@ -233,7 +234,7 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
                 default=default,
                 use_underscores=True,
                 prog="fdrl train [PRESET | FILE.toml]",
-                description=COMMON.format(presets=", ".join(config.presets())),
+                description=COMMON.format(presets=", ".join(presets())),
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
             )
     except SystemExit as error:

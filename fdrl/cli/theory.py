@@ -64,7 +64,7 @@ def _real(kind: Any) -> bool:
 
 def read_command(argv: Sequence[str]) -> Theory:
     """Read file and flags; errors name the word or the place."""
-    from fdrl.config import read_tables
+    from fdrl.presets import read_tables
     from fdrl.theory.settings import parse
 
     known, kinds = flags()

@@ -11,6 +11,7 @@ from fdrl import config
 from fdrl.cli.flags import apply_flags
 from fdrl.config import Run
 from fdrl.errors import FdrlError, HoldsRun, OtherConfig
+from fdrl.presets import read_tables
 from fdrl.rundir import new_path, read_run, read_summary
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def read_command(argv: list[str]) -> Command:
     source = source if named is None else named
     if resume is not None:
         # Without a preset the folder's own config is what flags are applied to (and compared with).
-        base = config.to_tables(read_run(resume)) if source is None else config.read_tables(source)
+        base = config.to_tables(read_run(resume)) if source is None else read_tables(source)
         run = _apply(source, base, words)
         if run.out and Path(run.out).resolve() != Path(resume).resolve():
             raise FdrlError(
@@ -95,7 +96,7 @@ def read_command(argv: list[str]) -> Command:
         return Command(run, Path(resume), True, quiet is not None, f"continues {resume}")
     if source is None and not _names_env(words):
         source = DEFAULT_PRESET
-    run = _apply(source, {} if source is None else config.read_tables(source), words)
+    run = _apply(source, {} if source is None else read_tables(source), words)
     folder = Path(run.out) if run.out else new_path(run)
     origin = "defaults" if source is None else source if _is_file(source) else f"preset {source}"
     return Command(run, folder, False, quiet is not None, origin)
@@ -107,7 +108,8 @@ def main(argv: list[str]) -> int:
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
         return 0
-    from fdrl.live import LiveTable, Output, PlainLines, closing, closing_line
+    from fdrl.closing import closing, closing_line
+    from fdrl.live import LiveTable, Output, PlainLines
 
     console = Output()
     trackers: list[Tracker] = []
@@ -128,7 +130,8 @@ def main(argv: list[str]) -> int:
 def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:
     """Train in a folder; None if it was stopped. What ends it early says how to go on."""
     from fdrl.federation import Federation
-    from fdrl.training import Stopped, train
+    from fdrl.stopping import Stopped
+    from fdrl.training import train
 
     def build(run: Run) -> Federation:
         federation = Federation(run)

@@ -19,8 +19,9 @@ from fdrl.pack.schedule import serve
 from fdrl.pack.stack import Stack
 from fdrl.records import Summary
 from fdrl.rundir import CONFIG
+from fdrl.stopping import StopFlag
 from fdrl.track import Tracker
-from fdrl.training import StopFlag, train
+from fdrl.training import train
 
 Outcome = Summary | BaseException
 Ended = Callable[[int, Outcome], None]

@@ -22,6 +22,7 @@ from fdrl.bench.suite import (
 from fdrl.bench.tune import choose, score
 from fdrl.bench.tuned import Best, Tuned, find_tuned, parse_tuned, write_tuned
 from fdrl.errors import FdrlError
+from fdrl.presets import presets
 from fdrl.records import Summary
 
 
@@ -305,7 +306,7 @@ def test_every_shipped_suite_is_sound(name: str) -> None:
     cells = grid.cells(suite)
     assert len({c.folder for c in cells}) == len(cells)
     assert len({config.digest(c.run) for c in cells}) == len(cells)
-    assert name not in config.presets()
+    assert name not in presets()
     if any(suite.grid_of(s, m) for s in suite.settings for m in suite.methods):
         assert len(grid.points(suite)) >= 2
 

@@ -14,6 +14,7 @@ from fdrl import config
 from fdrl.complaints import in_words
 from fdrl.config import LOCAL_FIELDS, differences, digest, make_run, parse, to_tables, to_toml
 from fdrl.errors import FdrlError
+from fdrl.presets import presets, read_tables
 from fdrl.registry import AGENTS, STRATEGIES
 
 SMALL = st.integers(1, 9)
@@ -163,9 +164,9 @@ def test_every_registered_learner_and_strategy_has_default_settings() -> None:
 
 
 def test_every_preset_is_a_run() -> None:
-    assert "quickstart" in config.presets()
-    for name in config.presets():
-        run = parse(config.read_tables(name))
+    assert "quickstart" in presets()
+    for name in presets():
+        run = parse(read_tables(name))
         assert run.steps > 0, name
 
 
@@ -173,14 +174,14 @@ def test_config_files_that_cannot_be_read(tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text("steps = \n")
     with pytest.raises(FdrlError, match=r"bad.toml: not valid TOML"):
-        config.read_tables(str(bad))
+        read_tables(str(bad))
     with pytest.raises(FdrlError, match=r"cannot read the config .*none.toml: "):
-        config.read_tables(str(tmp_path / "none.toml"))
+        read_tables(str(tmp_path / "none.toml"))
     bad.write_bytes(b"\xff\xfe")
     with pytest.raises(FdrlError, match="cannot read the config"):
-        config.read_tables(str(bad))
+        read_tables(str(bad))
     with pytest.raises(FdrlError, match="unknown preset 'quickstrat'; did you mean 'quickstart'"):
-        config.read_tables("quickstrat")
+        read_tables("quickstrat")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
+from fdrl.closing import closing, closing_line
 from fdrl.config import make_run
-from fdrl.live import LiveTable, PlainLines, _facts, closing, closing_line, render
+from fdrl.live import LiveTable, PlainLines, _facts, render
 from fdrl.progress import (
     Progress,
     human_bytes,

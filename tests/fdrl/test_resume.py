@@ -24,7 +24,8 @@ from fdrl.config import Run, make_run
 from fdrl.errors import FdrlError
 from fdrl.records import WALL_CLOCK, RoundRecord, Summary
 from fdrl.rundir import latest_checkpoint, read_summary
-from fdrl.training import Stopped, train
+from fdrl.stopping import Stopped
+from fdrl.training import train
 
 ROUNDS = 7
 FAKE = make_run(agents=3, steps=ROUNDS * STEPS, checkpoint_every=3)

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from fdrl import cli
+from fdrl.closing import closing, closing_line
 from fdrl.config import make_run
 from fdrl.curves import Curve, figure
-from fdrl.live import PlainLines, closing, closing_line, render
+from fdrl.live import PlainLines, render
 from fdrl.progress import Progress
 from fdrl.report import write
 from fdrl.rundir import read_records, read_run, read_summary

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from fdrl.checkpoint import checkpoint_files, load_checkpoint
-from fdrl.config import Run, make_run, read_tables
+from fdrl.config import Run, make_run
+from fdrl.presets import read_tables
 from fdrl.records import WALL_CLOCK
 
 PACE = ("wall_seconds", "steps_per_second")
