@@ -1,10 +1,11 @@
 """Print a report's tables as Markdown, as the documentation has them.
 
     fdrl report runs/headline --out report
-    python benchmarks/tables.py report [--minus fd]
+    python benchmarks/tables.py report [--minus fd] [--sampled]
 
 Interquartile means over seeds with 95% bootstrap intervals; paired differences of one method from
-all others; time to completion and returns over episodes where the runs have them.
+all others; time to completion and returns over episodes where the runs have them. With --sampled
+also the interquartile mean of the final evaluation with sampled actions.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+
+from fdrl.stats import iqm
 
 Line = Mapping[str, str]
 METRICS = {"return_mean": "final", "return_worst": "worst", "auc": "area"}
@@ -62,6 +65,13 @@ def verdicts(line: Line) -> list[str]:
         number(str(float(line["bytes_per_agent"]) / 1e3)),
         f"{line['solved']} of {line['solved_of']}" if line["solved_of"] else "",
     ]
+
+
+def sampled(runs: Sequence[Line], line: Line) -> str:
+    """Return the IQM over seeds of what sampled actions earn at the end, for one verdict line."""
+    own = [r for r in runs if (r["setting"], r["method"]) == (line["setting"], line["method"])]
+    values = [float(r["return_stochastic"]) for r in own if r["state"] == "finished"]
+    return number(str(float(iqm(values))))
 
 
 def completions(line: Line) -> list[str]:
@@ -117,21 +127,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("report", type=Path, help="the folder that fdrl report wrote")
     parser.add_argument("--minus", default="fd", help="whose differences from the others")
+    parser.add_argument("--sampled", action="store_true", help="add the returns of sampled actions")
     given = parser.parse_args()
     if not (given.report / "data" / "verdict.csv").is_file():
         sys.exit(f"{given.report} holds no report: write one with fdrl report RUNS --out DIR")
     found = {kind: read(given.report, kind) for kind in (*KINDS, "differences")}
+    runs = read(given.report, "runs") if given.sampled else []
     finished = [line for line in found["verdict"] if line["final_iqm"]]
     found["verdict"] = finished  # a method without a finished run has nothing to show
     for setting in dict.fromkeys(line["setting"] for line in found["verdict"]):
         print(f"#### {setting}\n")
         for kind, (head, row) in KINDS.items():
             lines = [line for line in found[kind] if line["setting"] == setting]
-            if lines:
-                table(head, [row(line) for line in lines])
+            rows = [row(line) for line in lines]
+            if runs and kind == "verdict":
+                head = (*head, "sampled actions")
+                rows = [[*r, sampled(runs, line)] for r, line in zip(rows, lines, strict=True)]
+            if rows:
+                table(head, rows)
         own = [d for d in found["differences"] if d["setting"] == setting]
-        if rows := differences(own, given.minus):
-            table((f"{given.minus} minus", *METRICS.values()), rows)
+        if minus := differences(own, given.minus):
+            table((f"{given.minus} minus", *METRICS.values()), minus)
 
 
 if __name__ == "__main__":
