@@ -5,7 +5,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,6 +163,17 @@ def test_tables_are_a_reports_numbers(tmp_path: Path) -> None:
     assert "solved |\n" in printed
     sampled = run("tables.py", str(tmp_path / "report"), "--sampled").splitlines()
     assert next(line for line in sampled if line.startswith("| fd |")).endswith("| 397.5 |")
+
+
+def test_episode_lengths_are_those_of_the_last_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("episode_lengths", monkeypatch)
+    log = [SimpleNamespace(env_steps=[100 * r, 100 * r], episodes=[r, 2 * r]) for r in range(1, 9)]
+    log[-1].episodes = [11, 13]  # after 6 and 12: 5 + 1 episodes in 200 + 200 steps
+    monkeypatch.setattr(module, "read_records", lambda folder: log)
+    assert module.last_quarter(Path()) == pytest.approx(400 / 6)
+    del log[3:]
+    with pytest.raises(SystemExit, match="3 rounds have no last quarter"):
+        module.last_quarter(Path())
 
 
 def test_tables_need_a_report(tmp_path: Path) -> None:
