@@ -13,6 +13,7 @@ run folders, or folders that contain run folders at any depth."""
 OPTIONS = {
     "out": options.Option("DIR", "where report.html goes (default: report)"),
     "reference": options.Option("METHOD", "compare the others with it (default: fd)"),
+    "archive": options.Option("FILE.tar.xz", "pack what the page rests on, to publish it"),
 }
 MANY = 1_000_000
 
@@ -25,13 +26,19 @@ def main(argv: list[str]) -> int:
     words = options.read(argv, OPTIONS, most=MANY)
     if not words.positional:
         raise FdrlError("fdrl report needs run folders: fdrl report RUNS...")
-    from fdrl.report import write
+    from fdrl.report import archive, write
     from fdrl.report.notes import notes
     from fdrl.report.verdict import summary
 
-    out = Path(words.options.get("out", "report"))
+    out, target = Path(words.options.get("out", "report")), words.options.get("archive")
+    if target is not None:
+        archive.check_name(target)
     path, groups = write(words.positional, out, reference=words.options.get("reference", ""))
     print(f"{path}: {summary(groups)}")
     for note in notes(groups):
         print(note)
+    if target is not None:
+        runs = archive.write_archive(words.positional, target)
+        size = Path(target).stat().st_size / 1_000
+        print(f"{target}: {runs:,} runs in {size:,.0f} kB (unpack it: tar xf, then fdrl report)")
     return 0

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from fdrl.cli import main
 from fdrl.cli.bench import read_command
 from fdrl.cli.benchwords import again
 from fdrl.records import WALL_CLOCK
+from fdrl.report.archive import write_archive
 
 SUITE = """
 name = "mini"
@@ -456,6 +458,25 @@ BREAK: list[tuple[Callable[[Path], object], str]] = [
 def test_the_audit_passes_what_is_in_order(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench(done / "mini.toml", done / "out", "--audit") == 0
     assert "4 runs in" in capsys.readouterr().out
+
+
+def test_an_archive_of_runs_is_audited_and_finished_like_the_runs_themselves(
+    done: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(copy / "out" / FOLDERS[1])
+    assert write_archive([copy / "out"], tmp_path / "published.tar.xz") == 3
+    with tarfile.open(tmp_path / "published.tar.xz") as tar:
+        tar.extractall(tmp_path / "again", filter="data")
+    out = tmp_path / "again" / "out"
+    assert bench(copy / "mini.toml", out, "--audit") == 1
+    told = capsys.readouterr().out
+    assert f"{FOLDERS[1]}: not started" in told
+    assert told.count("\n") == 1
+    assert bench(copy / "mini.toml", out) == 0
+    assert "4 runs, 3 finished" in capsys.readouterr().out
+    assert bench(copy / "mini.toml", out, "--audit") == 0
+    summaries = [numbers(place)[f][2] for place in (out, done / "out") for f in FOLDERS]
+    assert summaries[:4] == summaries[4:]
 
 
 @pytest.mark.parametrize(("harm", "text"), BREAK, ids=[t for _, t in BREAK])

@@ -1,0 +1,98 @@
+"""Finished runs as one file: what it holds, what it gives again, and what it refuses."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+from run_folders import ROUNDS, write_many, write_run
+
+from fdrl.cli import main
+from fdrl.errors import FdrlError
+from fdrl.report import write
+from fdrl.report.archive import write_archive
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def add_to_lines(log: Path, **more: object) -> None:
+    rows = [msgspec.json.decode(line) | more for line in log.read_bytes().splitlines()]
+    log.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def test_an_unpacked_archive_gives_the_same_tables_and_curves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = write_many(tmp_path / "runs", {"fd": [400 / 3, 410.7], "local": [300, 290]})
+    command = ["report", str(runs), "--out", str(tmp_path / "a"), "--archive"]
+    assert main([*command, str(tmp_path / "r.tar.xz")]) == 0
+    assert f"{tmp_path / 'r.tar.xz'}: 4 runs in " in capsys.readouterr().out
+    write([unpack(tmp_path / "r.tar.xz", tmp_path / "again")], tmp_path / "b")
+    files = sorted(p.name for p in (tmp_path / "a" / "data").iterdir())
+    assert "curves-steps.csv" in files
+    for name in files:
+        old, new = ((tmp_path / out / "data" / name).read_text() for out in "ab")
+        assert old.replace(str(runs), "RUNS") == new.replace(f"{tmp_path}/again/runs", "RUNS"), name
+
+
+def test_it_holds_finished_runs_alone_without_training_metrics_and_checkpoints(
+    tmp_path: Path,
+) -> None:
+    runs = write_many(tmp_path / "runs", {"fd": [400]})
+    write_run(runs / "open", seed=7, finished=False)
+    (runs / "fd-0" / "checkpoints").mkdir()
+    (runs / "fd-0" / "checkpoints" / "round-000020.safetensors").write_bytes(b"state")
+    whole = (runs / "fd-0" / "metrics.jsonl").read_bytes()
+    add_to_lines(runs / "fd-0" / "metrics.jsonl", metrics={"train/loss": 1.5}, seconds={"learn": 2})
+    assert write_archive([runs], tmp_path / "a.tar.xz") == 1
+    again = unpack(tmp_path / "a.tar.xz", tmp_path / "again")
+    names = sorted(str(p.relative_to(again)) for p in again.rglob("*") if p.is_file())
+    assert names == [f"runs/fd-0/{n}" for n in ("config.toml", "metrics.jsonl", "summary.json")]
+    rows = [msgspec.json.decode(r) for r in whole.splitlines()]
+    kept = (again / "runs" / "fd-0" / "metrics.jsonl").read_bytes().splitlines()
+    assert [msgspec.json.decode(r) for r in kept] == rows
+    assert len(kept) == ROUNDS
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    for part in "ab":
+        write_many(tmp_path / part / "runs", {"fd": [400, 410]})
+        assert write_archive([tmp_path / part / "runs"], tmp_path / f"{part}.tar.xz") == 2
+    assert (tmp_path / "a.tar.xz").read_bytes() == (tmp_path / "b.tar.xz").read_bytes()
+
+
+def test_several_places_stand_side_by_side(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one")
+    many = write_many(tmp_path / "many", {"fd": [1]})
+    assert write_archive([one, many], tmp_path / "a.tar.xz") == 2
+    again = unpack(tmp_path / "a.tar.xz", tmp_path / "again")
+    assert (again / "one" / "summary.json").is_file()
+    assert (again / "many" / "fd-0" / "summary.json").is_file()
+
+
+def test_what_cannot_be_archived_is_one_line_and_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = write_many(tmp_path / "runs", {"fd": [400]})
+    page = tmp_path / "page"
+    assert main(["report", str(runs), "--out", str(page), "--archive", "x.zip"]) == 2
+    assert "x.zip: an archive's name ends in .tar.xz" in capsys.readouterr().err
+    assert not page.exists()
+    target = tmp_path / "a.tar.xz"
+    with pytest.raises(FdrlError, match="would both be runs in an archive"):
+        write_archive([runs, write_many(tmp_path / "b" / "runs", {"fd": [1]})], target)
+    with pytest.raises(FdrlError, match=r"nothing to archive: no run in .*open is finished"):
+        write_archive([write_run(tmp_path / "open", finished=False)], target)
+    with pytest.raises(FdrlError, match="cannot write"):
+        write_archive([runs], tmp_path / "nowhere" / "a.tar.xz")
+    with (runs / "fd-0" / "metrics.jsonl").open("a") as log:
+        log.write("{broken\n")
+    with pytest.raises(FdrlError, match=r"metrics\.jsonl, line 21: not a round record"):
+        write_archive([runs], target)
+    assert not target.exists()
