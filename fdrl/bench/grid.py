@@ -198,26 +198,41 @@ def _folder(values: Mapping[str, Any], taken: Sequence[str]) -> str:
 
 def select(suite: Suite, all_cells: Sequence[Cell], only: str, seeds: Sequence[int]) -> list[Cell]:
     """Return the cells of ``METHOD[/SETTING]`` (``*`` for any; several with commas) and seeds."""
-    chosen = list(all_cells)
-    if only:
-        patterns = [p.strip().partition("/") for p in only.split(",")]
-        methods, settings = [m.name for m in suite.methods], [s.name for s in suite.settings]
-        for method, _, setting in patterns:
-            _known("method", method, methods)
-            _known("setting", setting or "*", settings)
-        chosen = [
-            c
-            for c in chosen
-            if any(fnmatchcase(c.method, m) and fnmatchcase(c.setting, s or "*")
-                   for m, _, s in patterns)
-        ]  # fmt: skip
-        if not chosen:
-            raise FdrlError(f"--only {only}: the suite says that this is not applicable")
+    wanted = chosen_pairs(suite, only)
+    found = [c for c in all_cells if (c.setting, c.method) in wanted]
+    if only and not found:
+        raise FdrlError(f"--only {only}: the suite says that this is not applicable")
     unknown = sorted({*seeds} - {*suite.evaluation_seeds})
     if unknown:
         shown = ", ".join(map(str, suite.evaluation_seeds))
         raise FdrlError(f"--seeds: {unknown[0]} is no seed of the suite ({shown})")
-    return [c for c in chosen if not seeds or c.seed in seeds]
+    return [c for c in found if not seeds or c.seed in seeds]
+
+
+def select_points(suite: Suite, all_points: Sequence[Point], only: str) -> list[Point]:
+    """Return the choices of values of ``METHOD[/SETTING]``, as `select` returns cells."""
+    wanted = chosen_pairs(suite, only)
+    found = [p for p in all_points if (p.setting, p.method) in wanted]
+    if not found:
+        raise FdrlError(f"--only {only}: there is no grid to tune it over")
+    return found
+
+
+def chosen_pairs(suite: Suite, only: str) -> set[tuple[str, str]]:
+    """Return the (setting, method) that ``METHOD[/SETTING],...`` is about; all if it is empty."""
+    methods, settings = [m.name for m in suite.methods], [s.name for s in suite.settings]
+    found: set[tuple[str, str]] = set()
+    for pattern in (only or "*").split(","):
+        method, _, setting = pattern.strip().partition("/")
+        _known("method", method, methods)
+        _known("setting", setting or "*", settings)
+        found.update(
+            (s, m)
+            for s in settings
+            for m in methods
+            if fnmatchcase(m, method) and fnmatchcase(s, setting or "*")
+        )
+    return found
 
 
 def _known(kind: str, pattern: str, names: Sequence[str]) -> None:

@@ -92,9 +92,11 @@ def read_command(argv: Sequence[str]) -> Request:
     modes = [name for name in ("tune", "audit", "dry-run") if name in given]
     if len(modes) > 1:
         raise FdrlError(f"--{modes[0]} and --{modes[1]} do not go together")
-    for name in ("only", "seeds"):
-        if name in given and modes in (["tune"], ["audit"]):
-            raise FdrlError(f"--{modes[0]} is about the whole suite: leave --{name} out")
+    for mode, names in {"audit": ("only", "seeds"), "tune": ("seeds",)}.items():
+        for name in names:
+            if mode in given and name in given:
+                what = "the whole suite" if mode == "audit" else "the suite's tuning_seeds"
+                raise FdrlError(f"--{mode} is about {what}: leave --{name} out")
     from fdrl.bench.source import read_suite
 
     source = words.positional[0]
@@ -257,15 +259,23 @@ def _report(out: Path) -> None:
 
 
 def _tune(request: Request) -> int:
-    """Run the grid on the tuning seeds, and write the best values to OUT/tuned.toml."""
-    from fdrl.bench.grid import points
+    """Run the grid on the tuning seeds, and write the best values to OUT/tuned.toml.
+
+    With ``--only``, pairs that it leaves out keep the values that they have.
+    """
+    from fdrl.bench.grid import points, select_points
     from fdrl.bench.ledger import locked
+    from fdrl.bench.source import read_text
     from fdrl.bench.tune import choose, mark, rows, tuning_folder
-    from fdrl.bench.tuned import TUNED, write_tuned
+    from fdrl.bench.tuned import TUNED, check_kept, find_tuned, joined, write_tuned
     from fdrl.cli.listing import print_table
 
-    suite, folder = request.suite, tuning_folder(request.out)
+    suite, folder, kept = request.suite, tuning_folder(request.out), None
     found = points(suite)
+    if only := request.given.get("only", ""):
+        found = select_points(suite, found, only)
+        kept, origin = find_tuned(suite, request.out, read_text(request.source)[1])
+        check_kept(kept, origin, suite)
     todo = [cell for point in found for cell in point.cells]
     with locked(folder) as lock:
         mark(folder, suite)
@@ -275,7 +285,7 @@ def _tune(request: Request) -> int:
         print(f"nothing was chosen; runs are in {folder}")
         return code
     tuned = choose(suite, found, folder)
-    write_tuned(request.out / TUNED, tuned)
+    write_tuned(request.out / TUNED, joined(suite, tuned, kept))
     print_table(("setting", "method", "values", "score"), rows(tuned))
     print(f"best values written to {request.out / TUNED}")
     return 0

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 from fdrl.bench.display import about, estimate
+from fdrl.bench.suite import Tuning
 from fdrl.cli import main
 from fdrl.cli.bench import read_command
 from fdrl.cli.benchwords import again
@@ -521,6 +522,41 @@ def test_tuning_writes_what_later_runs_read(
     assert "tuned values of 2 pairs" in capsys.readouterr().out
 
 
+def test_tuning_some_pairs_keeps_the_values_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite, out = write_suite(tmp_path, steps=64), tmp_path / "out"
+    kept = {"setting": "same", "method": "local", "score": 7.0, "tried": []}
+    kept["values"] = {"agent.learning_rate": 1e-2}
+    gone = kept | {"method": "removed"}
+    before = {"suite": "mini", "seeds": [50], "score": ["return_mean"], "best": [gone, kept]}
+    out.mkdir()
+    (out / "tuned.toml").write_bytes(msgspec.toml.encode(before))
+    assert bench(suite, out, "--tune", "--only", "fd") == 2
+    assert "another score than the suite says now" in capsys.readouterr().err
+    before["score"] = list(Tuning().score)
+    (out / "tuned.toml").write_bytes(msgspec.toml.encode(before))
+    assert bench(suite, out, "--tune", "--only", "fd/*") == 0
+    assert "local" not in capsys.readouterr().out
+    tuned = msgspec.toml.decode((out / "tuned.toml").read_bytes())
+    assert [b["method"] for b in tuned["best"]] == ["local", "fd"]
+    assert tuned["best"][0] == kept
+    ran = {p.parent.parent.parent.name for p in (tmp_path / "out-tuning").glob("**/summary.json")}
+    assert ran == {"fd"}
+
+
+def test_what_has_no_grid_cannot_be_tuned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = '[[methods]]\nname = "plain"\nstrategy = { type = "local" }\ngrid = {}\n'
+    suite = write_suite(tmp_path, more=more)
+    assert bench(suite, tmp_path / "out", "--tune", "--only", "plain") == 2
+    assert "--only plain: there is no grid to tune it over" in capsys.readouterr().err
+    assert bench(suite, tmp_path / "out", "--tune", "--only", "plane") == 2
+    assert "no method 'plane'; did you mean 'plain'?" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_dry_run_lists_and_forecasts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = """
 skip = { same = "it would not fit" }
@@ -583,6 +619,7 @@ def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["smoke", "--only", "fx"], "no method 'fx'"),
         (["smoke", "--audit", "--tune"], "--tune and --audit do not go together"),
         (["smoke", "--audit", "--only", "fd"], "leave --only out"),
+        (["smoke", "--tune", "--seeds", "0"], "the suite's tuning_seeds: leave --seeds out"),
     ],
 )
 def test_mistakes_are_named(
