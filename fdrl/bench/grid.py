@@ -214,7 +214,10 @@ def select_points(suite: Suite, all_points: Sequence[Point], only: str) -> list[
     wanted = chosen_pairs(suite, only)
     found = [p for p in all_points if (p.setting, p.method) in wanted]
     if not found:
-        raise FdrlError(f"--only {only}: there is no grid to tune it over")
+        like = [suite.source(s, m) for s, m in pairs(suite) if (s.name, m.name) in wanted]
+        names = sorted({f"{m.name}/{s.name}" for s, m in like if suite.grid_of(s, m)})
+        hint = f"; it takes the values of {', '.join(names)}" if names else ""
+        raise FdrlError(f"--only {only}: there is no grid to tune it over{hint}")
     return found
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from fdrl.bench.grid import Point, described
+from fdrl.bench.grid import Point, described, pairs
 from fdrl.bench.ledger import LOCK, MANIFEST
 from fdrl.bench.suite import Suite, listed
 from fdrl.bench.tuned import Best, Tried, Tuned
 from fdrl.checkpoint import write_atomic
+from fdrl.errors import FdrlError
 from fdrl.records import Summary
 from fdrl.rundir import read_summary
 
@@ -23,6 +24,7 @@ MARK = "tuning.json"
 
 def tuning_folder(out: Path) -> Path:
     """Return where tuning runs go: beside the suite's folder, so that no report takes them in."""
+    out = out if out.name not in ("", "..") else out.resolve()  # `.` has no name
     return out.with_name(f"{out.name}-tuning")
 
 
@@ -67,6 +69,38 @@ def choose(suite: Suite, points: Sequence[Point], folder: Path) -> Tuned:
         )
     seeds = listed(suite.tuning_seeds)
     return Tuned(suite=suite.name, seeds=seeds, score=suite.tuning.score, best=tuple(best))
+
+
+def check_kept(kept: Tuned | None, origin: str, suite: Suite) -> None:
+    """Raise if values of some pairs cannot stand beside newly tuned ones of the others."""
+    same = kept is None or (
+        {*kept.seeds} == {*listed(suite.tuning_seeds)} and {*kept.score} == {*suite.tuning.score}
+    )
+    if not same:
+        raise FdrlError(
+            f"{origin} was tuned on other seeds or by another score than the suite says now: "
+            "tune the whole suite, without --only"
+        )
+
+
+def joined(suite: Suite, new: Tuned, kept: Tuned | None) -> tuple[Tuned, int]:
+    """Return new values, with those that other pairs have from before; and how many these are.
+
+    Values that the suite does not tune over any more are dropped.
+    """
+    old = {(b.setting, b.method): b for b in kept.best} if kept else {}
+    fresh = {(b.setting, b.method): b for b in new.best}
+    best, count = [], 0
+    for s, m in pairs(suite):
+        grid, pair = suite.grid_of(s, m), (s.name, m.name)
+        if pair in fresh:
+            best.append(fresh[pair])
+        elif (
+            grid and pair in old and all(v in grid.get(k, ()) for k, v in old[pair].values.items())
+        ):
+            best.append(old[pair])
+            count += 1
+    return msgspec.structs.replace(new, best=tuple(best)), count
 
 
 def rows(tuned: Tuned) -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ import msgspec
 import tomli_w
 
 from fdrl.bench.source import decode
-from fdrl.bench.suite import Suite, listed
+from fdrl.bench.suite import Suite
 from fdrl.checkpoint import file_errors, write_atomic
 from fdrl.complaints import explain
 from fdrl.errors import FdrlError
@@ -48,26 +48,6 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             if (best.setting, best.method) == (setting, method):
                 return dict(best.values)
         return {}
-
-
-def check_kept(kept: Tuned | None, origin: str, suite: Suite) -> None:
-    """Raise if values of some pairs cannot stand beside newly tuned ones of the others."""
-    same = kept is None or (
-        {*kept.seeds} == {*listed(suite.tuning_seeds)} and {*kept.score} == {*suite.tuning.score}
-    )
-    if not same:
-        raise FdrlError(
-            f"{origin} was tuned on other seeds or by another score than the suite says now: "
-            "tune the whole suite, without --only"
-        )
-
-
-def joined(suite: Suite, new: Tuned, kept: Tuned | None) -> Tuned:
-    """Return new values, and of all other pairs that the suite tunes those of before."""
-    by = {(b.setting, b.method): b for source in (kept, new) if source for b in source.best}
-    pairs = [(s, m) for s in suite.settings for m in suite.methods if suite.grid_of(s, m)]
-    best = tuple(by[s.name, m.name] for s, m in pairs if (s.name, m.name) in by)
-    return msgspec.structs.replace(new, best=best)
 
 
 def write_tuned(path: Path, tuned: Tuned) -> None:

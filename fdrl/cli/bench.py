@@ -7,17 +7,17 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdrl.cli import options
+from fdrl.cli.benchrun import Request, conclude, play
+from fdrl.cli.benchtune import tune
 from fdrl.cli.benchwords import again, counted, say_incomparable, say_tuned
 from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
     from fdrl.bench.grid import Absent, Cell
-    from fdrl.bench.schedule import Outcome
     from fdrl.bench.suite import Suite
     from fdrl.bench.tuned import Tuned
 
@@ -39,17 +39,6 @@ OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for."""
-
-    source: str
-    suite: Suite
-    out: Path
-    jobs: int
-    given: dict[str, str]
-
-
 def main(argv: list[str]) -> int:
     """Return 0 when all is well, 1 for a failed cell or a deviation, 130 when stopped."""
     if not argv or "--help" in argv or "-h" in argv:
@@ -57,7 +46,7 @@ def main(argv: list[str]) -> int:
         return 0 if argv else 2
     request = read_command(argv)
     if "tune" in request.given:
-        return _tune(request)
+        return tune(request)
     from fdrl.bench import grid
     from fdrl.bench.source import read_text
     from fdrl.bench.tuned import find_tuned
@@ -89,6 +78,8 @@ def read_command(argv: Sequence[str]) -> Request:
     given = words.options
     if not words.positional:
         raise FdrlError("fdrl bench needs a suite: fdrl bench SUITE (see fdrl bench --help)")
+    if given.get("only") == "":
+        raise FdrlError("--only needs METHOD/SETTING")
     modes = [name for name in ("tune", "audit", "dry-run") if name in given]
     if len(modes) > 1:
         raise FdrlError(f"--{modes[0]} and --{modes[1]} do not go together")
@@ -201,49 +192,12 @@ def _bench(request: Request, cells: list[Cell], chosen: list[Cell], missing: lis
     with locked(out) as lock:
         write_manifest(out, request.suite, cells, missing)
         try:
-            outcome = _play(request, chosen, out, request.suite.name, lock)
+            outcome = play(request, chosen, out, request.suite.name, lock)
         finally:
             write_manifest(out, request.suite, cells, missing)
     if not outcome.stopped and "no-report" not in request.given:
         _report(out)
-    return _conclude(request, outcome)
-
-
-def _play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int | None) -> Outcome:
-    """Run what is not finished."""
-    from rich.console import Console
-
-    from fdrl.bench.display import make_display
-    from fdrl.bench.ledger import check_folders, finished
-    from fdrl.bench.pace import Pace
-    from fdrl.bench.schedule import run_cells
-
-    check_folders(out, chosen)
-    left = [c for c in chosen if not finished(out, c)]
-    already = len(chosen) - len(left)
-    pace = Pace.of_finished(out, chosen)
-    display = make_display(Console())
-    jobs = max(1, min(request.jobs, len(left)))
-    runs, workers = counted(len(chosen), "run"), counted(jobs, "job")
-    display.say(f"suite {name}: {runs}, {already} finished, {workers}, in {out}")
-    try:
-        return run_cells(
-            left, out, jobs, display, name=name, pace=pace, already=already, keep=lock,
-        )  # fmt: skip
-    finally:
-        display.close()
-
-
-def _conclude(request: Request, outcome: Outcome) -> int:
-    command = again(request.source, request.out, request.given)
-    if outcome.stopped:
-        print(f"stopped; continue with: {command}", file=sys.stderr)
-        return 130
-    if outcome.failed:
-        count = counted(len(outcome.failed), "run")
-        print(f"{count} failed; try again with: {command}", file=sys.stderr)
-        return 1
-    return 0
+    return conclude(request, outcome)
 
 
 def _report(out: Path) -> None:
@@ -256,36 +210,3 @@ def _report(out: Path) -> None:
         report([str(out), "--out", str(out / "report")])
     except Exception as error:
         print(f"no report: {type(error).__name__}: {error}", file=sys.stderr)
-
-
-def _tune(request: Request) -> int:
-    """Run the grid on the tuning seeds, and write the best values to OUT/tuned.toml.
-
-    With ``--only``, pairs that it leaves out keep the values that they have.
-    """
-    from fdrl.bench.grid import points, select_points
-    from fdrl.bench.ledger import locked
-    from fdrl.bench.source import read_text
-    from fdrl.bench.tune import choose, mark, rows, tuning_folder
-    from fdrl.bench.tuned import TUNED, check_kept, find_tuned, joined, write_tuned
-    from fdrl.cli.listing import print_table
-
-    suite, folder, kept = request.suite, tuning_folder(request.out), None
-    found = points(suite)
-    if only := request.given.get("only", ""):
-        found = select_points(suite, found, only)
-        kept, origin = find_tuned(suite, request.out, read_text(request.source)[1])
-        check_kept(kept, origin, suite)
-    todo = [cell for point in found for cell in point.cells]
-    with locked(folder) as lock:
-        mark(folder, suite)
-        outcome = _play(request, todo, folder, f"{suite.name}, tuning", lock)
-    if outcome.stopped or outcome.failed:
-        code = _conclude(request, outcome)
-        print(f"nothing was chosen; runs are in {folder}")
-        return code
-    tuned = choose(suite, found, folder)
-    write_tuned(request.out / TUNED, joined(suite, tuned, kept))
-    print_table(("setting", "method", "values", "score"), rows(tuned))
-    print(f"best values written to {request.out / TUNED}")
-    return 0

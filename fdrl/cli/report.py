@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fdrl.cli import options
+from fdrl.cli.benchwords import counted
 from fdrl.errors import FdrlError
 
 ABOUT = """Write one page (and its figures and tables as files) that compares runs: grouped by
@@ -38,7 +39,10 @@ def main(argv: list[str]) -> int:
     for note in notes(groups):
         print(note)
     if target is not None:
-        runs = archive.write_archive(words.positional, target)
+        packed = archive.write_archive(words.positional, target)
         size = Path(target).stat().st_size / 1_000
-        print(f"{target}: {runs:,} runs in {size:,.0f} kB (unpack it: tar xf, then fdrl report)")
+        left_out = f"; {counted(packed.left_out, 'unfinished run')} left out" * bool(
+            packed.left_out
+        )
+        print(f"{target}: {counted(packed.runs, 'run')} in {size:,.0f} kB{left_out}")
     return 0

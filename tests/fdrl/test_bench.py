@@ -462,22 +462,30 @@ def test_the_audit_passes_what_is_in_order(done: Path, capsys: pytest.CaptureFix
 
 
 def test_an_archive_of_runs_is_audited_and_finished_like_the_runs_themselves(
-    done: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(copy / "out" / FOLDERS[1])
-    assert write_archive([copy / "out"], tmp_path / "published.tar.xz") == 3
+    """Values that were tuned there, in the folder of the runs, travel with them."""
+    suite, first = write_suite(tmp_path, steps=128), tmp_path / "first"
+    best = {"setting": "same", "score": 1.0, "tried": []}
+    rates = [best | {"method": m, "values": {"agent.learning_rate": 1e-2}} for m in ("local", "fd")]
+    tuned = {"suite": "mini", "seeds": [50], "score": list(Tuning().score), "best": rates}
+    first.mkdir()
+    (first / "tuned.toml").write_bytes(msgspec.toml.encode(tuned))
+    assert bench(suite, first) == 0
+    before = numbers(first)
+    shutil.rmtree(first / FOLDERS[1])
+    assert write_archive([first], tmp_path / "published.tar.xz").runs == 3
     with tarfile.open(tmp_path / "published.tar.xz") as tar:
         tar.extractall(tmp_path / "again", filter="data")
-    out = tmp_path / "again" / "out"
-    assert bench(copy / "mini.toml", out, "--audit") == 1
-    told = capsys.readouterr().out
-    assert f"{FOLDERS[1]}: not started" in told
-    assert told.count("\n") == 1
-    assert bench(copy / "mini.toml", out) == 0
+    again = tmp_path / "again" / "first"
+    capsys.readouterr()
+    assert bench(suite, again, "--audit") == 1
+    assert capsys.readouterr().out == f"{again / FOLDERS[1]}: not started\n"
+    assert bench(suite, again) == 0
     assert "4 runs, 3 finished" in capsys.readouterr().out
-    assert bench(copy / "mini.toml", out, "--audit") == 0
-    summaries = [numbers(place)[f][2] for place in (out, done / "out") for f in FOLDERS]
-    assert summaries[:4] == summaries[4:]
+    assert bench(suite, again, "--audit") == 0
+    after = numbers(again)
+    assert [after[f][2] for f in FOLDERS] == [before[f][2] for f in FOLDERS]
 
 
 @pytest.mark.parametrize(("harm", "text"), BREAK, ids=[t for _, t in BREAK])
@@ -537,7 +545,9 @@ def test_tuning_some_pairs_keeps_the_values_of_the_others(
     before["score"] = list(Tuning().score)
     (out / "tuned.toml").write_bytes(msgspec.toml.encode(before))
     assert bench(suite, out, "--tune", "--only", "fd/*") == 0
-    assert "local" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "local" not in said
+    assert f"written to {out / 'tuned.toml'}, beside those of 1 other pair from" in said
     tuned = msgspec.toml.decode((out / "tuned.toml").read_bytes())
     assert [b["method"] for b in tuned["best"]] == ["local", "fd"]
     assert tuned["best"][0] == kept
@@ -549,9 +559,12 @@ def test_what_has_no_grid_cannot_be_tuned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = '[[methods]]\nname = "plain"\nstrategy = { type = "local" }\ngrid = {}\n'
+    more += '[[methods]]\nname = "like"\ntuned_as = "fd"\nstrategy = { type = "fd" }\n'
     suite = write_suite(tmp_path, more=more)
     assert bench(suite, tmp_path / "out", "--tune", "--only", "plain") == 2
-    assert "--only plain: there is no grid to tune it over" in capsys.readouterr().err
+    assert "--only plain: there is no grid to tune it over\n" in capsys.readouterr().err
+    assert bench(suite, tmp_path / "out", "--tune", "--only", "like") == 2
+    assert "tune it over; it takes the values of fd/same" in capsys.readouterr().err
     assert bench(suite, tmp_path / "out", "--tune", "--only", "plane") == 2
     assert "no method 'plane'; did you mean 'plain'?" in capsys.readouterr().err
     assert not list(tmp_path.glob("out*"))
@@ -619,6 +632,7 @@ def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["smoke", "--only", "fx"], "no method 'fx'"),
         (["smoke", "--audit", "--tune"], "--tune and --audit do not go together"),
         (["smoke", "--audit", "--only", "fd"], "leave --only out"),
+        (["smoke", "--tune", "--only", ""], "--only needs METHOD/SETTING"),
         (["smoke", "--tune", "--seeds", "0"], "the suite's tuning_seeds: leave --seeds out"),
     ],
 )

@@ -11,7 +11,7 @@ from run_folders import ROUNDS, write_many, write_run
 
 from fdrl.cli import main
 from fdrl.errors import FdrlError
-from fdrl.report import write
+from fdrl.report import collect, write
 from fdrl.report.archive import write_archive
 
 
@@ -42,16 +42,21 @@ def test_an_unpacked_archive_gives_the_same_tables_and_curves(
 
 
 def test_it_holds_finished_runs_alone_without_training_metrics_and_checkpoints(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = write_many(tmp_path / "runs", {"fd": [400]})
     write_run(runs / "open", seed=7, finished=False)
+    write_run(runs / "torn", seed=8, rounds=ROUNDS - 1)
     (runs / "fd-0" / "checkpoints").mkdir()
     (runs / "fd-0" / "checkpoints" / "round-000020.safetensors").write_bytes(b"state")
     whole = (runs / "fd-0" / "metrics.jsonl").read_bytes()
     add_to_lines(runs / "fd-0" / "metrics.jsonl", metrics={"train/loss": 1.5}, seconds={"learn": 2})
-    assert write_archive([runs], tmp_path / "a.tar.xz") == 1
-    again = unpack(tmp_path / "a.tar.xz", tmp_path / "again")
+    target = tmp_path / "a.tar.xz"
+    command = ["report", str(runs), "--out", str(tmp_path / "page"), "--archive", str(target)]
+    assert main(command) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"{target}: 1 run in 1 kB; 2 unfinished runs left out"
+    again = unpack(target, tmp_path / "again")
     names = sorted(str(p.relative_to(again)) for p in again.rglob("*") if p.is_file())
     assert names == [f"runs/fd-0/{n}" for n in ("config.toml", "metrics.jsonl", "summary.json")]
     rows = [msgspec.json.decode(r) for r in whole.splitlines()]
@@ -63,17 +68,38 @@ def test_it_holds_finished_runs_alone_without_training_metrics_and_checkpoints(
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     for part in "ab":
         write_many(tmp_path / part / "runs", {"fd": [400, 410]})
-        assert write_archive([tmp_path / part / "runs"], tmp_path / f"{part}.tar.xz") == 2
+        assert write_archive([tmp_path / part / "runs"], tmp_path / f"{part}.tar.xz").runs == 2
     assert (tmp_path / "a.tar.xz").read_bytes() == (tmp_path / "b.tar.xz").read_bytes()
 
 
-def test_several_places_stand_side_by_side(tmp_path: Path) -> None:
+def test_places_may_stand_side_by_side_inside_each_other_or_be_named_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = write_run(tmp_path / "one")
-    many = write_many(tmp_path / "many", {"fd": [1]})
-    assert write_archive([one, many], tmp_path / "a.tar.xz") == 2
+    many = write_many(tmp_path / "many", {"fd": [1, 2]})
+    (tmp_path / "link").symlink_to(many)
+    places = [one, many, many / "fd-0", many / "fd-1" / "..", tmp_path / "link"]
+    assert write_archive(places, tmp_path / "a.tar.xz").runs == 3
     again = unpack(tmp_path / "a.tar.xz", tmp_path / "again")
-    assert (again / "one" / "summary.json").is_file()
-    assert (again / "many" / "fd-0" / "summary.json").is_file()
+    found = sorted(p.parent.relative_to(again).as_posix() for p in again.rglob("summary.json"))
+    assert found == ["many/fd-0", "many/fd-1", "one"]
+    monkeypatch.chdir(many)
+    assert write_archive(["."], tmp_path / "b.tar.xz").runs == 2
+    assert (unpack(tmp_path / "b.tar.xz", tmp_path / "b") / "many" / "fd-1").is_dir()
+
+
+def test_runs_of_a_suite_keep_its_folders_whatever_part_is_packed(tmp_path: Path) -> None:
+    """Without ``bench.json`` above them, settings and methods would lose the suite's names."""
+    suite = tmp_path / "suite"
+    runs = [write_run(suite / "alike" / m / "seed-000", m) for m in ("fd", "local")]
+    (suite / "bench.json").write_text('{"suite": "suite"}')
+    (suite / "tuned.toml").write_text("values = 1")
+    write_archive([suite], tmp_path / "whole.tar.xz")
+    write_archive(runs, tmp_path / "runs.tar.xz")
+    assert (tmp_path / "whole.tar.xz").read_bytes() == (tmp_path / "runs.tar.xz").read_bytes()
+    again = unpack(tmp_path / "runs.tar.xz", tmp_path / "again") / "suite"
+    assert (again / "tuned.toml").read_text() == "values = 1"
+    assert collect.read(again / "alike" / "fd" / "seed-000").given == ("alike", "fd")
 
 
 def test_what_cannot_be_archived_is_one_line_and_leaves_no_file(
@@ -81,18 +107,18 @@ def test_what_cannot_be_archived_is_one_line_and_leaves_no_file(
 ) -> None:
     runs = write_many(tmp_path / "runs", {"fd": [400]})
     page = tmp_path / "page"
-    assert main(["report", str(runs), "--out", str(page), "--archive", "x.zip"]) == 2
-    assert "x.zip: an archive's name ends in .tar.xz" in capsys.readouterr().err
-    assert not page.exists()
+    for name in ("x.zip", ""):
+        assert main(["report", str(runs), "--out", str(page), "--archive", name]) == 2
+        assert f"'{name}': an archive's name ends in .tar.xz" in capsys.readouterr().err
+        assert not page.exists()
     target = tmp_path / "a.tar.xz"
-    with pytest.raises(FdrlError, match="would both be runs in an archive"):
+    with pytest.raises(FdrlError, match=r"would both be runs/fd-0/config\.toml in an archive"):
         write_archive([runs, write_many(tmp_path / "b" / "runs", {"fd": [1]})], target)
     with pytest.raises(FdrlError, match=r"nothing to archive: no run in .*open is finished"):
         write_archive([write_run(tmp_path / "open", finished=False)], target)
     with pytest.raises(FdrlError, match="cannot write"):
         write_archive([runs], tmp_path / "nowhere" / "a.tar.xz")
-    with (runs / "fd-0" / "metrics.jsonl").open("a") as log:
-        log.write("{broken\n")
-    with pytest.raises(FdrlError, match=r"metrics\.jsonl, line 21: not a round record"):
-        write_archive([runs], target)
+    (runs / "tuning.json").write_text("{}")
+    with pytest.raises(FdrlError, match="runs holds tuning runs"):
+        write_archive([runs / "fd-0"], target)
     assert not target.exists()
