@@ -41,8 +41,7 @@ def main(argv: list[str]) -> int:
     if target is not None:
         packed = archive.write_archive(words.positional, target)
         size = Path(target).stat().st_size / 1_000
-        left_out = f"; {counted(packed.left_out, 'unfinished run')} left out" * bool(
-            packed.left_out
-        )
+        gone = packed.left_out
+        left_out = f"; {counted(gone, 'unfinished run')} left out" if gone else ""
         print(f"{target}: {counted(packed.runs, 'run')} in {size:,.0f} kB{left_out}")
     return 0
