@@ -116,7 +116,8 @@ class EnvFactory:
     def evaluation(self, episodes: int, seed: int, held_out: bool = False) -> VectorEnv:
         """Return one copy per evaluation episode, [K, episodes], or [K, H, episodes] held out.
 
-        Episode j starts from the same seed for every agent.
+        Episode j starts from the same seed for every agent. Each copy is for one episode: a real
+        environment that has finished it takes no more steps.
         """
         rows: list[tuple[Kwargs, np.random.SeedSequence, str]] = []
         for agent, own in zip(self.agents, self.kwargs, strict=True):
@@ -126,7 +127,7 @@ class EnvFactory:
                     label = f"agent {agent} evaluation episode {j}"
                     rows.append((kwargs, leaf(seed, *branch, j), label))
         kwargs_, seeds, labels = zip(*rows, strict=True)
-        return self._build(kwargs_, seeds, labels)
+        return self._build(kwargs_, seeds, labels, once=True)
 
     def subset(self, rows: Sequence[int]) -> EnvFactory:
         """Return the factory of some of the agents, with the same random streams."""
@@ -142,9 +143,11 @@ class EnvFactory:
         kwargs: Sequence[Kwargs],
         seeds: Sequence[np.random.SeedSequence],
         labels: Sequence[str],
+        *,
+        once: bool = False,
     ) -> VectorEnv:
         if not self.spec.vector:
-            return GymLoop(self.spec, kwargs, seeds, labels)
+            return GymLoop(self.spec, kwargs, seeds, labels, once=once)
         defaults = {name: p.default for name, p in self.spec.physics.items()}
         if self.spec.init is not None:
             defaults |= {"init_low": self.spec.init[0], "init_high": self.spec.init[1]}

@@ -49,6 +49,9 @@ class GymLoop:
     since are kept: a simulator that cannot be saved, such as Box2D's, is resumed to the bit by
     playing the episode again. `labels` [n] name the copies in errors. `kwargs` [n] are what each
     copy is given on top of `spec.kwargs`.
+
+    With `once` a copy plays one episode after every `reset` and then rests: it takes no more steps,
+    its observation stays, its reward is 0, and it does not finish again.
     """
 
     def __init__(
@@ -57,8 +60,11 @@ class GymLoop:
         kwargs: Sequence[Mapping[str, Any]],
         seeds: Sequence[np.random.SeedSequence],
         labels: Sequence[str],
+        *,
+        once: bool = False,
     ) -> None:
         self.count = len(kwargs)
+        self._once = once
         self._name, self._labels = spec.name, list(labels)
         self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
         self._envs: list[GymEnv] = []
@@ -80,6 +86,7 @@ class GymLoop:
         self._rewards = np.zeros(self.count, np.float64)
         self._terminated = np.zeros(self.count, np.bool_)
         self._truncated = np.zeros(self.count, np.bool_)
+        self._awake = list(range(self.count))
 
     def _check_spaces(self, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
         for label, env in zip(self._labels, self._envs, strict=True):
@@ -92,21 +99,25 @@ class GymLoop:
 
     def reset(self) -> NDArray[np.float32]:
         """Start a new episode in every copy; return the observations [n, *O]."""
-        for i in range(self.count):
+        self._awake = list(range(self.count))
+        for i in self._awake:
             self._begin(i)
         return self._observations
 
     def step(self, actions: Array) -> Step:
-        """Advance every copy by one action [n] or [n, D]; finished copies start again."""
+        """Advance every copy by one action [n] or [n, D]; finished copies start again, or rest."""
         following, rewards = self._next, self._rewards
         terminated, truncated = self._terminated, self._truncated
         shape = self._shape
         moves = self._moves(actions)
         # an environment may write into the array it is given
         kept = self._moves(actions) if isinstance(self._actions, spaces.Box) else moves
-        for i, (call, move) in enumerate(zip(self._step_calls, moves, strict=True)):
+        if len(self._awake) < self.count:
+            rewards[...] = 0.0
+            terminated[...] = truncated[...] = False
+        for i in self._awake:
             try:
-                seen, reward, terminated[i], truncated[i], _ = call(move)
+                seen, reward, terminated[i], truncated[i], _ = self._step_calls[i](moves[i])
                 rewards[i] = _one_number(reward) if getattr(reward, "ndim", 0) else reward
             except Exception as error:
                 raise self._raised(i, "step", error) from error
@@ -120,8 +131,11 @@ class GymLoop:
         finished = terminated | truncated
         if finished.any():
             np.greater(truncated, terminated, out=truncated)
-            for i in np.flatnonzero(finished).tolist():
-                self._begin(i)
+            if self._once:
+                self._awake = [i for i in self._awake if not finished[i]]
+            else:
+                for i in np.flatnonzero(finished).tolist():
+                    self._begin(i)
         return Step(self._observations, following, rewards, terminated, truncated)
 
     def _moves(self, actions: Array) -> list[Any]:

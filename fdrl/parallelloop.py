@@ -23,11 +23,16 @@ def make_worlds(
     kwargs: Sequence[Mapping[str, Any]],
     seeds: Sequence[np.random.SeedSequence],
     labels: Sequence[str],
+    *,
+    once: bool = False,
 ) -> MultiVectorEnv:
-    """Return W worlds: vectorized ones where the environment has them, else real ones in a loop."""
+    """Return W worlds: vectorized ones where the environment has them, else real ones in a loop.
+
+    Nobody wants more than one episode of each with `once`.
+    """
     if team.vectorized is not None:
         return team.vectorized(kwargs, seeds)
-    return ParallelLoop(team, kwargs, seeds, labels)
+    return ParallelLoop(team, kwargs, seeds, labels, once=once)
 
 
 class ParallelLoop:
@@ -35,6 +40,9 @@ class ParallelLoop:
 
     Every episode is reset with a seed of its own, and the actions since are kept: a world is
     resumed to the bit by playing its episode again. `labels` [W] name worlds in errors.
+
+    With `once` a world plays one episode after every `reset` and then takes no more steps: nobody
+    is alive in it.
     """
 
     def __init__(
@@ -43,8 +51,11 @@ class ParallelLoop:
         kwargs: Sequence[Mapping[str, Any]],
         seeds: Sequence[np.random.SeedSequence],
         labels: Sequence[str],
+        *,
+        once: bool = False,
     ) -> None:
         self.team, self.agents, self._labels = team, team.agents, list(labels)
+        self._once = once
         self.worlds = len(kwargs)
         self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
         self._envs = [open_world(team.name, team.open, given) for given in kwargs]
@@ -72,12 +83,13 @@ class ParallelLoop:
         alive = self._present.copy()
         self._rewards[...] = 0.0
         self._terminated[...] = self._truncated[...] = False
-        for w in range(self.worlds):
+        for w in np.flatnonzero(alive.any(0)).tolist():
             self._advance(w, moves[:, w].tolist())
         for shown, after in zip(self._observations, self._next, strict=True):
             np.copyto(shown, after)
-        for w in np.flatnonzero(~self._present.any(0)).tolist():
-            self._begin(w)
+        if not self._once:
+            for w in np.flatnonzero(~self._present.any(0)).tolist():
+                self._begin(w)
         named = self._named
         return MultiStep(
             named(self._observations), named(self._rewards), named(self._terminated),

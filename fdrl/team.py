@@ -103,13 +103,21 @@ class Teams:
         branch = (Purpose.HELD_OUT, 0) if held_out else (Purpose.EVALUATION,)
         seeds = [leaf(seed, *branch, j) for _ in self.world_kwargs for j in range(episodes)]
         key = ("evaluate", episodes, seed, held_out)
-        return self._seat(key, role, episodes, seeds)
+        return self._seat(key, role, episodes, seeds, once=True)
 
-    def _seat(self, key: Any, role: int, copies: int, seeds: list[np.random.SeedSequence]) -> Seats:
+    def _seat(
+        self,
+        key: Any,
+        role: int,
+        copies: int,
+        seeds: list[np.random.SeedSequence],
+        *,
+        once: bool = False,
+    ) -> Seats:
         """Take a role's seats; worlds are made by the first role that asks, and shared."""
         with self._lock:
             if key not in self._open:
-                env = self._worlds(copies, seeds, str(key[0]))
+                env = self._worlds(copies, seeds, str(key[0]), once)
                 joint = Joint(env, self.team.roles, len(self.world_kwargs), copies)
                 self._open[key] = (joint, set())
                 self.joints = [*(j for j in self.joints if j.open), joint]
@@ -120,11 +128,12 @@ class Teams:
             return Seats(joint, role)
 
     def _worlds(
-        self, copies: int, seeds: list[np.random.SeedSequence], label: str
+        self, copies: int, seeds: list[np.random.SeedSequence], label: str, once: bool
     ) -> MultiVectorEnv:
         where = [(t, e) for t in range(len(self.world_kwargs)) for e in range(copies)]
         labels = [f"team {t} {label} copy {e}" for t, e in where]
-        return make_worlds(self.team, [self.world_kwargs[t] for t, _ in where], seeds, labels)
+        kwargs = [self.world_kwargs[t] for t, _ in where]
+        return make_worlds(self.team, kwargs, seeds, labels, once=once)
 
     def abandon(self) -> None:
         """Let nobody wait for a role that has failed."""

@@ -98,10 +98,13 @@ class Forgetful(Walk):
         return super().reset(seed=None)
 
 
-def loop(kind: type[Walk] = Walk, copies: int = 2, max_steps: int = 0, **kwargs: Any) -> GymLoop:
+def loop(
+    kind: type[Walk] = Walk, copies: int = 2, max_steps: int = 0, once: bool = False, **kwargs: Any
+) -> GymLoop:
     spec = EnvSpec(f"my-{kind.__name__}", gym_id=f"{__name__}:{kind.__name__}", max_steps=max_steps)
     seeds = [np.random.SeedSequence(0, spawn_key=(i,)) for i in range(copies)]
-    return GymLoop(spec, [kwargs] * copies, seeds, [f"agent {i}" for i in range(copies)])
+    labels = [f"agent {i}" for i in range(copies)]
+    return GymLoop(spec, [kwargs] * copies, seeds, labels, once=once)
 
 
 def play(env: GymLoop, steps: int) -> None:
@@ -142,6 +145,39 @@ def test_the_time_limit_truncates_unless_the_episode_ends_there() -> None:
     assert step.terminated.tolist() == [True, False]
     assert step.truncated.tolist() == [False, True]
     assert step.observations.tolist() == [[0, 0], [0, 0]]
+
+
+def test_a_copy_for_one_episode_rests_when_it_is_over() -> None:
+    env = loop(noise=0.0, max_steps=7, once=True)
+    env.reset()
+    for _ in range(5):
+        env.step(np.array([1, 1]))
+    step = env.step(np.array([1, 0]))
+    assert step.terminated.tolist() == [True, False]
+    assert step.observations.tolist() == [[6, 6], [4, 6]]
+    step = env.step(np.array([1, 0]))
+    assert step.rewards.tolist() == [0.0, 3.0]
+    assert (step.terminated.tolist(), step.truncated.tolist()) == ([False] * 2, [False, True])
+    assert step.observations.tolist() == [[6, 6], [3, 7]]
+    step = env.step(np.array([1, 0]))  # everybody rests
+    assert step.rewards.tolist() == [0.0, 0.0]
+    assert not (step.terminated | step.truncated).any()
+    assert env.reset().tolist() == [[0, 0], [0, 0]]
+    assert env.step(np.array([1, 0])).rewards.tolist() == [1.0, -1.0]
+
+
+def test_evaluation_takes_no_step_after_an_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three copies walk off after 6 steps, the fourth to and fro for 9: 27 steps, no more."""
+    taken = []
+    step = Walk.step
+    monkeypatch.setattr(Walk, "step", lambda env, move: taken.append(move) or step(env, move))
+    given = {"max_episode_steps": 9, "noise": 0.0}
+    env = make_factory(f"{__name__}:Walk", 2, Nothing(), 0, given)
+    copies = env.evaluation(2, seed=0)
+    copies.reset()
+    for t in range(9):
+        copies.step(np.array([1, 1, 0, t % 2]))
+    assert (taken.count(4), taken.count(3)) == (6 + 6 + 4, 6 + 5)
 
 
 def test_every_episode_has_a_seed_of_its_own() -> None:

@@ -81,6 +81,20 @@ def test_an_agent_that_has_left_sits_out_until_its_world_is_over() -> None:
     assert ends == [[False, False], [False, True], [False, False], [True, False], [False, False]]
 
 
+def test_a_world_for_one_episode_takes_no_step_after_it() -> None:
+    team = team_spec(LEAVER, {})
+    assert team is not None
+    seeds = [np.random.SeedSequence(0)]
+    loop = ParallelLoop(team, [{}], seeds, ["world"], once=True)
+    for _ in range(2):
+        loop.reset()
+        moves = {a: np.zeros(1, np.int64) for a in team.agents}
+        steps = [{a: v.copy() for a, v in loop.step(moves).alive.items()} for _ in range(6)]
+        assert [bool(s["agent_0"][0]) for s in steps] == [True] * 4 + [False] * 2
+        assert not any(s["agent_1"][0] for s in steps[2:])
+        assert loop.state()["counts"].tolist() == [4]
+
+
 def test_what_a_step_holds_for_those_who_left_is_wiped() -> None:
     def rows(*values: float, dtype: Any = np.float64) -> Any:
         return {"a": np.array(values[:2], dtype), "b": np.array(values[2:], dtype)}
