@@ -6,6 +6,7 @@ Shapes: K agents, T steps, E copies, O observation components, A actions.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +116,7 @@ class World:
     """The environment copies of K agents, with what must survive between stretches.
 
     Agents may have to stop at different times though all copies step together: a stopped agent is
-    parked, i.e. its copies are remembered as they are, and `wake` puts them back.
+    parked, i.e. its copies stand still, or are remembered as they are, and `wake` puts them back.
     """
 
     def __init__(
@@ -196,27 +197,43 @@ class World:
         """Remember these agents' copies as they are now; parked agents stay parked."""
         rows = np.array([k for k in rows.tolist() if k not in self._parked], dtype=np.int64)
         if len(rows):
-            state = self.state()
+            still = isinstance(self.env, some.Restful)
+            state = self._shown() if still else self.state()
             for k in rows.tolist():
                 self._parked[k] = {name: array[k].copy() for name, array in state.items()}
+            self._rest(list(self._parked))
 
     def wake(self) -> None:
         """Put parked agents' copies back."""
         if self._parked:
-            state = self.state()
+            still = isinstance(self.env, some.Restful)
+            state = self._shown() if still else self.state()
             for k, saved in self._parked.items():
                 for name, row in saved.items():
                     state[name] = _put_row(state[name], k, row)
             self._parked.clear()
-            self.load_state(state)
+            self._rest([])
+            if still:
+                self._show(state)
+            else:
+                self.load_state(state)
+
+    def _rest(self, agents: Sequence[int]) -> None:
+        if isinstance(self.env, some.Restful):
+            self.env.rest(self._copies_of(np.array(agents, dtype=np.int64)))
 
     def state(self) -> dict[str, Array]:
         """Return copies of everything needed to go on, [K, E, ...]."""
-        out = {f"env/{n}": _agents_first(n, a, self) for n, a in self.env.state().items()}
-        out["observations"] = self.observations.copy()
-        out["episode/returns"] = self.tally.sums.copy()
-        out["episode/lengths"] = self.tally.lengths.copy()
-        return out
+        inner = {f"env/{n}": _agents_first(n, a, self) for n, a in self.env.state().items()}
+        return inner | self._shown()
+
+    def _shown(self) -> dict[str, Array]:
+        """Return copies of what is seen and added up, [K, E, ...]."""
+        return {
+            "observations": self.observations.copy(),
+            "episode/returns": self.tally.sums.copy(),
+            "episode/lengths": self.tally.lengths.copy(),
+        }
 
     def load_state(self, state: dict[str, Array]) -> None:
         """Continue from what `state` returned."""
@@ -227,6 +244,9 @@ class World:
             if name.startswith("env/")
         }
         self.env.load_state(inner)
+        self._show(state)
+
+    def _show(self, state: Mapping[str, Array]) -> None:
         self.observations[...] = state["observations"]
         self.tally.sums[...] = state["episode/returns"]
         self.tally.lengths[...] = state["episode/lengths"]

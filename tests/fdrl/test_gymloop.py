@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from fdrl import Federation, make_run
 from fdrl.environment import make_factory
 from fdrl.gymloop import EnvFault, GymLoop
 from fdrl.heterogeneity import Dynamics, Nothing
@@ -178,6 +179,49 @@ def test_evaluation_takes_no_step_after_an_episode(monkeypatch: pytest.MonkeyPat
     for t in range(9):
         copies.step(np.array([1, 1, 0, t % 2]))
     assert (taken.count(4), taken.count(3)) == (6 + 6 + 4, 6 + 5)
+
+
+def test_copies_stand_still_until_told_otherwise() -> None:
+    env = loop(noise=0.0)
+    env.reset()
+    for _ in range(6):  # copy 0 is through and begins again
+        step = env.step(np.array([1, 0]) if _ else np.array([1, 1]))
+    assert step.observations.tolist() == [[0, 0], [-4, 6]]
+    env.rest(np.array([0]))
+    step = env.step(np.array([1, 0]))
+    assert step.observations.tolist() == [[0, 0], [-5, 7]]
+    assert step.rewards.tolist() == [0.0, -5.0]
+    assert step.terminated.tolist() == [False, False]
+    step = env.step(np.array([1, 0]))
+    assert step.terminated.tolist() == [False, True]
+    env.rest(np.array([], np.int64))
+    assert env.step(np.array([1, 1])).observations.tolist() == [[1, 1], [1, 1]]
+
+
+def test_agents_that_wait_for_others_are_where_they_would_be_put_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def trained() -> list[Any]:
+        federation = Federation(
+            make_run(
+                env=f"{__name__}:Walk",
+                env_kwargs={"max_episode_steps": 9},
+                agents=3,
+                episodes=5,
+                agent={"type": "reinforce", "hidden": (4,)},
+                strategy={"type": "fd", "every": 2, "unit": "episodes"},
+            )
+        )
+        while not federation.done:
+            federation.round()
+        state = federation.state()
+        federation.close()
+        return [(n, a.tobytes()) for n, a in state.items() if "seconds" not in n]
+
+    resting = trained()
+    assert len({*np.frombuffer(dict(resting)["tally.steps"], np.int64)}) > 1
+    monkeypatch.setattr("fdrl.agents.some.Restful", Push)  # so nobody can stand still
+    assert resting == trained()
 
 
 def test_every_episode_has_a_seed_of_its_own() -> None:
