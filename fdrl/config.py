@@ -21,6 +21,7 @@ from fdrl.channel_settings import ChannelSettings, IdealChannel
 from fdrl.complaints import check_finite, explain
 from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
+from fdrl.partial_tables import filled
 from fdrl.proxy import ProxySettings
 from fdrl.registry import AGENTS, STRATEGIES, load_object
 
@@ -125,7 +126,8 @@ DEFAULT_TYPES = {"agent": "ppo", "strategy": "fd"}
 def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
     """Convert a learner's table (with ``type``) into its settings."""
     name = str(table.get("type", DEFAULT_TYPES["agent"]))
-    return _convert(dict(table), load_object(AGENTS.spec(name).settings), where)
+    cls = load_object(AGENTS.spec(name).settings)
+    return _convert(filled(table, cls), cls, where)
 
 
 @functools.cache
@@ -165,6 +167,9 @@ def parse(raw: Mapping[str, Any]) -> Run:
     """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place."""
     cls = run_type(_type_of(raw, "agent"), _type_of(raw, "strategy"))
     raw = {k: v for k, v in raw.items() if v is not None}
+    for field in msgspec.structs.fields(cls):
+        if field.name in DEFAULT_TYPES and field.name in raw:
+            raw[field.name] = filled(raw[field.name], field.type)
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
     defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)

@@ -14,8 +14,9 @@ from fdrl import config
 from fdrl.complaints import in_words
 from fdrl.config import LOCAL_FIELDS, differences, digest, make_run, parse, to_tables, to_toml
 from fdrl.errors import FdrlError
+from fdrl.partial_tables import filled
 from fdrl.presets import presets, read_tables
-from fdrl.registry import AGENTS, STRATEGIES
+from fdrl.registry import AGENTS, STRATEGIES, load_object
 
 SMALL = st.integers(1, 9)
 HETERO = st.one_of(
@@ -92,6 +93,39 @@ def test_a_strategy_brings_its_own_defaults() -> None:
     assert run.same_init is True
     assert to_tables(run)["proxy"]["type"] == "sobol"
     assert make_run(strategy="fedavg", same_init=False).same_init is False
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_a_part_of_an_inner_table_leaves_the_rest_as_the_strategy_has_it(name: str) -> None:
+    """As on the command line, where one flag changes one setting."""
+    usual = load_object(STRATEGIES.spec(name).settings)()
+    if not hasattr(usual, "distill"):
+        pytest.skip("does not distill")
+    run = make_run(strategy={"type": name, "distill": {"kl_limit": 0.5}})
+    assert run.strategy.distill == msgspec.structs.replace(usual.distill, kl_limit=0.5)
+
+
+class Near(msgspec.Struct, frozen=True, tag="near"):
+    steps: int = 1
+    rate: float = 0.5
+
+
+class Far(msgspec.Struct, frozen=True, tag="far"):
+    steps: int = 2
+
+
+class Outer(msgspec.Struct, frozen=True):
+    inner: Near | Far = Near(rate=0.1)
+    other: int = 3
+
+
+def test_inner_tables_of_another_type_have_their_own_defaults() -> None:
+    assert filled({"inner": {"steps": 5}}, Outer)["inner"] == {
+        "type": "near", "steps": 5, "rate": 0.1,
+    }  # fmt: skip
+    assert filled({"inner": {"type": "far"}, "other": 4}, Outer) == {
+        "inner": {"type": "far"}, "other": 4,
+    }  # fmt: skip
 
 
 def test_settings_may_be_names_tables_or_objects() -> None:
