@@ -243,6 +243,8 @@ class World:
             for name, a in state.items()
             if name.startswith("env/")
         }
+        self._parked.clear()  # whoever stood still when an environment failed
+        self._rest([])
         self.env.load_state(inner)
         self._show(state)
 

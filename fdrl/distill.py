@@ -5,8 +5,8 @@ Shapes: [..., A] probabilities on the last axis. p is the policy (softmax of log
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +21,9 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 class DistillSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an agent moves toward a teacher."""
+
+    instead: ClassVar[Mapping[str, str]] = {"steps": "passes"}
+    """Who gives the one does not want the strategy's own value of the other."""
 
     loss: Loss = "forward"
     """KL(teacher || policy) (forward), KL(policy || teacher) (reverse) or Jensen-Shannon."""

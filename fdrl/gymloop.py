@@ -197,7 +197,8 @@ class GymLoop:
     def rest(self, copies: NDArray[np.int64]) -> None:
         """Let these copies stand still from now on, and no others.
 
-        They take no steps: the observation stays, the reward is 0, and nothing ends.
+        They take no steps: the observation stays, the reward is 0, and nothing ends. For loops
+        that are not for one episode only.
         """
         self._next[copies] = self._observations[copies]
         still = set(copies.tolist())

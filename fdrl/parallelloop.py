@@ -28,7 +28,7 @@ def make_worlds(
 ) -> MultiVectorEnv:
     """Return W worlds: vectorized ones where the environment has them, else real ones in a loop.
 
-    Nobody wants more than one episode of each with `once`.
+    With `once` nobody wants more than one episode of each; real worlds then take no more steps.
     """
     if team.vectorized is not None:
         return team.vectorized(kwargs, seeds)

@@ -215,6 +215,7 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
     chosen, pairs = choose_types(tables, words)
     run = config.parse(chosen)
     check_flags(run, pairs)
+    run = _steps_for_passes(run, pairs)
     kinds = flag_types(run)
     spelled = [(f, _digits(f, v, kinds.get(_name(f)))) for f, v in spell_out(pairs, kinds)]
     rest = [w for flag, values in spelled for w in (flag, *values)]
@@ -243,6 +244,16 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
         raise FdrlError(f"flags: {_complaint(caught.getvalue())}") from None
     with _naming_flags(pairs):
         return _budgeted(flagged, tables, pairs)
+
+
+def _steps_for_passes(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> Run:
+    """Drop passes where steps of distillation are asked for, as in a file: they would win."""
+    names = {_name(flag) for flag, _ in pairs}
+    if "strategy.distill.steps" not in names or "strategy.distill.passes" in names:
+        return run
+    distill = msgspec.structs.replace(run.strategy.distill, passes=0)
+    strategy = msgspec.structs.replace(run.strategy, distill=distill)
+    return msgspec.structs.replace(run, strategy=strategy)
 
 
 @contextlib.contextmanager

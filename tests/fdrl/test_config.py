@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fdrl import config
+from fdrl.cli.flags import apply_flags
 from fdrl.complaints import in_words
 from fdrl.config import LOCAL_FIELDS, differences, digest, make_run, parse, to_tables, to_toml
 from fdrl.errors import FdrlError
@@ -103,6 +104,12 @@ def test_a_part_of_an_inner_table_leaves_the_rest_as_the_strategy_has_it(name: s
         pytest.skip("does not distill")
     run = make_run(strategy={"type": name, "distill": {"kl_limit": 0.5}})
     assert run.strategy.distill == msgspec.structs.replace(usual.distill, kl_limit=0.5)
+    run = make_run(strategy={"type": name, "distill": {"steps": 7}})
+    assert run.strategy.distill == msgspec.structs.replace(usual.distill, steps=7, passes=0)
+    run = make_run(strategy={"type": name, "distill": {"steps": 7, "passes": 3}})
+    assert run.strategy.distill.passes == 3
+    flagged = apply_flags({}, ["--strategy", name, "--strategy.distill.steps", "7"])
+    assert flagged.strategy.distill == msgspec.structs.replace(usual.distill, steps=7, passes=0)
 
 
 class Near(msgspec.Struct, frozen=True, tag="near"):

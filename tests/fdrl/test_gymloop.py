@@ -184,8 +184,9 @@ def test_evaluation_takes_no_step_after_an_episode(monkeypatch: pytest.MonkeyPat
 def test_copies_stand_still_until_told_otherwise() -> None:
     env = loop(noise=0.0)
     env.reset()
-    for _ in range(6):  # copy 0 is through and begins again
-        step = env.step(np.array([1, 0]) if _ else np.array([1, 1]))
+    env.step(np.array([1, 1]))
+    for _ in range(5):  # then copy 0 is through and begins again
+        step = env.step(np.array([1, 0]))
     assert step.observations.tolist() == [[0, 0], [-4, 6]]
     env.rest(np.array([0]))
     step = env.step(np.array([1, 0]))
@@ -218,10 +219,14 @@ def test_agents_that_wait_for_others_are_where_they_would_be_put_back(
         federation.close()
         return [(n, a.tobytes()) for n, a in state.items() if "seconds" not in n]
 
-    resting = trained()
+    calls = []
+    step = Walk.step
+    monkeypatch.setattr(Walk, "step", lambda env, move: calls.append(move) or step(env, move))
+    resting, taken = trained(), len(calls)
     assert len({*np.frombuffer(dict(resting)["tally.steps"], np.int64)}) > 1
     monkeypatch.setattr("fdrl.agents.some.Restful", Push)  # so nobody can stand still
     assert resting == trained()
+    assert taken < len(calls) - taken
 
 
 def test_every_episode_has_a_seed_of_its_own() -> None:
