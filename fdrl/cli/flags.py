@@ -20,6 +20,7 @@ from fdrl.cli.hints import elsewhere, near_flag
 from fdrl.cli.switches import is_switch, positive, spell_out
 from fdrl.cli.wholes import apart, is_whole, whole
 from fdrl.config import Run
+from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
 from fdrl.presets import presets
 
@@ -215,7 +216,7 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
     chosen, pairs = choose_types(tables, words)
     run = config.parse(chosen)
     check_flags(run, pairs)
-    run = _steps_for_passes(run, pairs)
+    run = _instead(run, pairs)
     kinds = flag_types(run)
     spelled = [(f, _digits(f, v, kinds.get(_name(f)))) for f, v in spell_out(pairs, kinds)]
     rest = [w for flag, values in spelled for w in (flag, *values)]
@@ -246,14 +247,16 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
         return _budgeted(flagged, tables, pairs)
 
 
-def _steps_for_passes(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> Run:
-    """Drop passes where steps of distillation are asked for, as in a file: they would win."""
-    names = {_name(flag) for flag, _ in pairs}
-    if "strategy.distill.steps" not in names or "strategy.distill.passes" in names:
-        return run
-    distill = msgspec.structs.replace(run.strategy.distill, passes=0)
-    strategy = msgspec.structs.replace(run.strategy, distill=distill)
-    return msgspec.structs.replace(run, strategy=strategy)
+def _instead(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> Run:
+    """Drop settings instead of which a flag gives another, as `fdrl.partial_tables` does."""
+    names, place = {_name(flag) for flag, _ in pairs}, "strategy.distill."
+    for name, other in DistillSettings.instead.items():
+        if place + name in names and place + other not in names:
+            usual = {other: getattr(DistillSettings(), other)}
+            distill = msgspec.structs.replace(run.strategy.distill, **usual)
+            strategy = msgspec.structs.replace(run.strategy, distill=distill)
+            run = msgspec.structs.replace(run, strategy=strategy)
+    return run
 
 
 @contextlib.contextmanager

@@ -110,6 +110,8 @@ def test_a_part_of_an_inner_table_leaves_the_rest_as_the_strategy_has_it(name: s
     assert run.strategy.distill.passes == 3
     flagged = apply_flags({}, ["--strategy", name, "--strategy.distill.steps", "7"])
     assert flagged.strategy.distill == msgspec.structs.replace(usual.distill, steps=7, passes=0)
+    flagged = apply_flags({}, ["--strategy", name, "--steps", "512"])
+    assert flagged.strategy.distill == usual.distill
 
 
 class Near(msgspec.Struct, frozen=True, tag="near"):
