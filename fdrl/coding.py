@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.errors import BadMessage
 from fdrl.payload import Coding
 from fdrl.wire import require
 
@@ -37,17 +38,21 @@ def code_probs(probs: Array, coding: Coding) -> Array:
 
 def uncode_probs(columns: Array) -> NDArray[np.float32]:
     """Decode [n, A-1] columns of any coding to rows on the simplex, float32 [n, A]."""
-    require(columns.ndim == 2 and columns.shape[1] >= 1, "a table must be [n, A-1]")
+    if columns.ndim != 2 or columns.shape[1] < 1:
+        raise BadMessage("a table must be [n, A-1]")
     p = columns.astype(np.float64)
     if columns.dtype == np.uint8:
         rest = LEVELS - p.sum(1)
         p /= LEVELS
         rest /= LEVELS
     else:
-        require(np.isfinite(p).all(), "probs contain NaN or infinity")
-        require((p >= 0).all(), "probs contain a negative entry")
+        if not np.isfinite(p).all():
+            raise BadMessage("probs contain NaN or infinity")
+        if (p < 0).any():
+            raise BadMessage("probs contain a negative entry")
         rest = 1 - p.sum(1)
-    require((rest >= 0).all(), "probs sum to more than 1")
+    if (rest < 0).any():
+        raise BadMessage("probs sum to more than 1")
     return np.concatenate([p, rest[:, None]], axis=1).astype(np.float32)
 
 

@@ -21,7 +21,18 @@ from fdrl.errors import FdrlError
 from fdrl.mac import inversion, sparse
 from fdrl.mac.sums import Summed, lay, unlay
 from fdrl.mac.uplink import CHOICE, NOISE, Uplink
-from fdrl.message import Message, Parameters, ProbTable, ProxyUpdate, decode, encode
+from fdrl.message import (
+    CellRows,
+    Message,
+    Parameters,
+    ProbTable,
+    ProxyUpdate,
+    Seen,
+    Visits,
+    decode,
+    encode,
+    parts_of,
+)
 
 Array = NDArray[Any]
 REAL_BYTES = 4
@@ -95,12 +106,14 @@ class Analog(Uplink):
         out = []
         for message in heard:
             assert isinstance(message, ProbTable)
-            visits = None if message.visits is None else np.ones(len(made.probs), np.float32)
+            visits = message.get(Visits)
+            by_row = parts_of(
+                None if visits is None else Visits(np.ones(len(made.probs)), visits.coding),
+                None if made.cells is None else CellRows(made.cells),
+            )
             # Reports of visited cells have no place in a sum: proxy sets are not refreshed.
-            table = replace(
-                message, probs=made.probs, cells=made.cells, visits=visits, coding="float32",
-                seen=None, seen_visits=None,
-            )  # fmt: skip
+            rest = message.without(Visits, CellRows, Seen).parts
+            table = replace(message, probs=made.probs, coding="float32", parts=(*rest, *by_row))
             out.append(Delivery(encode(table), self.seconds, size=REAL_BYTES * width))
         return out
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fdrl.aggregate import LOG_FLOOR
 from fdrl.errors import FdrlError
 from fdrl.mac.quantize import to_simplex
-from fdrl.message import ProbTable
+from fdrl.message import CellRows, ProbTable, Visits
 
 if TYPE_CHECKING:
     from fdrl.config import Run
@@ -89,8 +89,10 @@ def weigh(table: ProbTable, settings: Any) -> NDArray[np.float64]:
     The normalization over agents cancels in the mean.
     """
     w = np.ones(len(table.probs))
-    if settings.visit_power > 0.0 and table.visits is not None:
-        w = (np.asarray(table.visits, np.float64) + settings.visit_offset) ** settings.visit_power
+    visits = table.get(Visits)
+    if settings.visit_power > 0.0 and visits is not None:
+        counts = np.asarray(visits.counts, np.float64)
+        w = (counts + settings.visit_offset) ** settings.visit_power
     if settings.confidence:
         p = np.asarray(table.probs, np.float64)
         entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(1)
@@ -106,7 +108,7 @@ def lay(tables: Sequence[ProbTable], settings: Any) -> Laid:
     weighed = keyed or settings.visit_power > 0.0 or settings.confidence
     vectors = []
     for table in tables:
-        at = table.cells if keyed and table.cells is not None else np.arange(rows)
+        at = table.need(CellRows).cells if keyed else np.arange(rows)
         w, said = np.zeros(rows), np.zeros((rows, actions - 1))
         w[at] = weigh(table, settings)
         said[at] = w[at, None] * _centered(table.probs, settings.combine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,7 +12,15 @@ from numpy.typing import NDArray
 from fdrl import aggregate
 from fdrl.cohort import Cohort, Episodes, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
+from fdrl.message import (
+    AnyTable,
+    GaussTable,
+    Message,
+    ProbTable,
+    ProxyUpdate,
+    Values,
+    check_proxy_update,
+)
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
@@ -75,7 +82,7 @@ class Client:
         for k, (name, table) in enumerate(zip(self.context.ids, tables, strict=True)):
             if table is not None and self.speaks[k]:
                 score = self.recent.score(k) if self.settings.beta else None
-                messages[name] = replace(table, score=score)
+                messages[name] = table if score is None else table.with_parts(score)
         return messages
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
@@ -104,9 +111,7 @@ class Client:
             self.answers.advance(self.context.ids.index(name), table)
         return metrics
 
-    def _distill(
-        self, cohort: Cohort, tables: Mapping[str, ProbTable | GaussTable]
-    ) -> dict[str, Array]:
+    def _distill(self, cohort: Cohort, tables: Mapping[str, AnyTable]) -> dict[str, Array]:
         """Distill all agents at once; the server's tables of a round are about the same rows."""
         first = next(iter(tables.values()))
         states = self.answers.states(first)
@@ -128,7 +133,7 @@ class Client:
     def _distill_values(
         self,
         cohort: Cohort,
-        tables: Mapping[str, ProbTable | GaussTable],
+        tables: Mapping[str, AnyTable],
         states: Array,
         weights: Array,
     ) -> dict[str, Array]:
@@ -138,7 +143,7 @@ class Client:
         targets = np.zeros(weights.shape, np.float32)
         for k, name in enumerate(self.context.ids):
             if name in tables:
-                targets[k] = tables[name].values
+                targets[k] = tables[name].need(Values).values
         return dict(cohort.distill_values(states, targets, weights, self._schedule()))
 
     def _mix_up(self, states: Array, targets: Array) -> tuple[Array, Array]:

@@ -13,9 +13,9 @@ from fdrl import aggregate
 from fdrl.cohort import Cohort, Episodes, Experience, Labeled
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, Parameters, check_parameters
+from fdrl.message import Message, OptimizerState, Parameters, Score, check_parameters, parts_of
 from fdrl.strategies.recent import RecentReturns
-from fdrl.strategies.teacher import known_scores
+from fdrl.strategies.teacher import known_scores, scores_of
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -76,22 +76,21 @@ class Client:
                 values=rows[k],
                 part=self.settings.part,
                 steps=int(weight[k]),
-                score=self.recent.score(k) if by_return else None,
-                optimizer=None if moments is None else moments[k],
+                parts=parts_of(
+                    self.recent.score(k) if by_return else None,
+                    None if moments is None else OptimizerState(moments[k]),
+                ),
             )
             for k, name in enumerate(self.context.ids)
         }
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
-        average = self.settings.optimizer == "average"
-        check_parameters(
-            message,
-            round=round,
-            part=self.settings.part,
-            size=cohort.parameters(self.settings.part).shape[1],
-            optimizer=cohort.parameters("optimizer").shape[1] if average else 0,
-        )
+        part, asked = self.settings.part, []
+        if self.settings.optimizer == "average":
+            asked.append(OptimizerState.asked(size=cohort.parameters("optimizer").shape[1]))
+        size = cohort.parameters(part).shape[1]
+        check_parameters(message, round=round, part=part, size=size, parts=asked)
 
     def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the average into each agent that received one."""
@@ -105,11 +104,11 @@ class Client:
             if name not in received:
                 continue
             rows[k] = received[name].values
-            moments = received[name].optimizer
+            moments = received[name].get(OptimizerState)
             if self.settings.optimizer == "reset":
                 optimizer[k] = 0.0
             elif moments is not None:
-                optimizer[k] = moments
+                optimizer[k] = moments.values
             if self.average is not None:
                 self.average[k] = rows[k]
         cohort.load_parameters(rows, self.settings.part)
@@ -154,14 +153,10 @@ class Server:
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
         sizes = self.facts[agent].parameters
-        average = self.settings.optimizer == "average"
-        checked = check_parameters(
-            message,
-            round=round,
-            part=self.settings.part,
-            size=sizes[self.settings.part],
-            optimizer=sizes["optimizer"] if average else 0,
-        )
+        part, asked = self.settings.part, [Score.asked(optional=True)]
+        if self.settings.optimizer == "average":
+            asked.append(OptimizerState.asked(size=sizes["optimizer"]))
+        checked = check_parameters(message, round=round, part=part, size=sizes[part], parts=asked)
         if self.settings.weights != "samples" and checked.steps > self.context.round_steps:
             raise BadMessage(f"claims {checked.steps} steps, more than a round has")
 
@@ -177,15 +172,14 @@ class Server:
     def _average(self, round: int, group: list[Parameters]) -> Parameters:
         weights = self._weights(group)
         values = aggregate.mean_parameters(np.stack([m.values for m in group]), weights)
-        moments = [m.optimizer for m in group if m.optimizer is not None]
+        moments = [own.values for m in group if (own := m.get(OptimizerState))]
         mean = aggregate.mean_parameters(np.stack(moments), weights) if moments else None
         return Parameters(
             round=round,
             values=values.astype(np.float32),
             part=self.settings.part,
             steps=sum(m.steps for m in group),
-            score=None,
-            optimizer=None if mean is None else mean.astype(np.float32),
+            parts=parts_of(None if mean is None else OptimizerState(mean.astype(np.float32))),
         )
 
     def _weights(self, group: list[Parameters]) -> Array:
@@ -193,7 +187,7 @@ class Server:
             steps = np.array([m.steps for m in group], dtype=np.float64)
             return steps if steps.sum() > 0 else np.ones(len(group))
         if self.settings.weights == "return":
-            scores = known_scores([m.score for m in group])
+            scores = known_scores(scores_of(group))
             return np.asarray(aggregate.return_weights(scores, self.settings.beta))
         return np.ones(len(group))
 

@@ -73,7 +73,7 @@ class Client:
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round or size."""
         size = cohort.parameters("all").shape[1]
-        check_parameters(message, round=round, part="all", size=size, optimizer=0)
+        check_parameters(message, round=round, part="all", size=size)
 
     def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's network."""
@@ -151,7 +151,7 @@ class Server:
             for key, value in trainer.update(pooled).items():
                 metrics.setdefault(key, []).append(float(value[0]))
             values = trainer.parameters("all")[0]
-            message = Parameters(round, values, "all", steps=0, score=None, optimizer=None)
+            message = Parameters(round, values, "all")
             out |= dict.fromkeys(ids, message)
         self._metrics = {key: float(np.mean(values)) for key, values in metrics.items()}
         return out

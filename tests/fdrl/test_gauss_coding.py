@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fdrl import wire
-from fdrl.message import BadMessage, GaussTable, ProbTable, check_table, decode, encode
+from fdrl.message import (
+    BadMessage,
+    CellRows,
+    Expected,
+    GaussTable,
+    ProbTable,
+    Score,
+    Seen,
+    StateRows,
+    Visits,
+    check_table,
+    decode,
+    encode,
+)
 
 F32 = np.float32
 CODINGS: list[Any] = ["float32", "float16", "uint8"]
@@ -68,32 +81,32 @@ def test_the_ends_of_a_range_are_exact() -> None:
 def test_a_default_uplink_costs_a_byte_a_mean_and_one_of_visits() -> None:
     """256 states, one dimension: 256 means, 256 visits, 3 ranges of 4 bytes, and a header."""
     moments = np.column_stack([np.linspace(-2, 2, 256), np.full(256, 0.7)]).astype(F32)
-    table = GaussTable(9, moments, "uint8", version="1a2b3c4d", visits=np.ones(256, F32))
+    visits = Visits(np.ones(256, F32))
+    table = GaussTable(9, moments, "uint8", version="1a2b3c4d", parts=(visits,))
     size = len(encode(table))
     assert 512 + 12 < size < 512 + 12 + 200
-    full = replace(table, coding="float32", visits=None)
+    full = replace(table, coding="float32", parts=())
     assert 4 * 256 + 4 < len(encode(full)) < 4 * 256 + 4 + 200
 
 
 def test_extras_travel_along() -> None:
-    table = GaussTable(
-        5, WIDE, "uint8", cells=np.array([1, 7, 9]), visits=np.array([0, 2.0, 4]), score=-3.5,
-        seen=np.array([4]), seen_visits=np.array([8.0]),
+    own = (
+        CellRows(np.array([1, 7, 9])), Visits(np.array([0, 2.0, 4])), Score(-3.5),
+        Seen(np.array([4]), np.array([8.0])),
     )  # fmt: skip
+    table = GaussTable(5, WIDE, "uint8", parts=own)
     got = arrived(table)
-    assert got.cells is not None
-    assert got.seen is not None
-    assert (got.cells.tolist(), got.seen.tolist()) == ([1, 7, 9], [4])
-    assert got.visits is not None
-    assert got.visits.tolist() == [0, 2, 4]
-    assert (got.score, got.round, got.coding) == (-3.5, 5, "uint8")
-    raw = replace(table, states=np.ones((3, 2), F32), coding="float16", cells=None)
-    assert arrived(raw).states is not None
+    assert got.need(CellRows).cells.tolist() == [1, 7, 9]
+    assert got.need(Seen).cells.tolist() == [4]
+    assert got.need(Visits).counts.tolist() == [0, 2, 4]
+    assert (got.need(Score).value, got.round, got.coding) == (-3.5, 5, "uint8")
+    raw = replace(table, coding="float16", parts=(StateRows(np.ones((3, 2), F32)), *own[1:]))
+    assert arrived(raw).need(StateRows).states.tolist() == [[1, 1]] * 3
 
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_no_rows_travel_too(coding: Any) -> None:
-    table = GaussTable(0, np.zeros((0, 4), F32), coding, cells=np.zeros(0, np.int64))
+    table = GaussTable(0, np.zeros((0, 4), F32), coding, parts=(CellRows(np.zeros(0, np.int64)),))
     assert arrived(table).moments.shape == (0, 4)
 
 
@@ -156,7 +169,7 @@ def test_what_is_not_believed(data: bytes, reason: str) -> None:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), coding=st.sampled_from(CODINGS))
 def test_a_broken_byte_gives_a_valid_table_or_a_reason(at: int, byte: int, coding: Any) -> None:
-    data = bytearray(encode(GaussTable(1, WIDE, coding, visits=np.ones(3, F32))))
+    data = bytearray(encode(GaussTable(1, WIDE, coding, parts=(Visits(np.ones(3, F32)),))))
     data[at % len(data)] = byte
     for cut in (bytes(data), bytes(data[: at % len(data)])):
         try:
@@ -181,11 +194,11 @@ def test_a_broken_byte_gives_a_valid_table_or_a_reason(at: int, byte: int, codin
 )
 def test_what_was_not_asked_for(table: Any, reason: str) -> None:
     with pytest.raises(BadMessage, match=reason):
-        check_table(table, round=1, n_actions=2, rows=2, gaussian=True)
+        check_table(table, Expected(1, 2, gaussian=True, rows=2))
 
 
 def test_a_learner_of_discrete_actions_refuses_gaussians() -> None:
     with pytest.raises(BadMessage, match="expected ProbTable, got GaussTable"):
-        check_table(GaussTable(1, SAME), round=1, n_actions=4)
+        check_table(GaussTable(1, SAME), Expected(1, 4))
     table = GaussTable(1, SAME)
-    assert check_table(table, round=1, n_actions=2, gaussian=True) is table
+    assert check_table(table, Expected(1, 2, gaussian=True)) is table

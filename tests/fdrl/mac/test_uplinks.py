@@ -7,7 +7,7 @@ import pytest
 import fdrl
 from fdrl.channel import make_channel
 from fdrl.errors import FdrlError
-from fdrl.message import Parameters, ProbTable, decode, encode
+from fdrl.message import CellRows, Parameters, ProbTable, decode, encode
 from fdrl.records import WALL_CLOCK
 
 FAST = {"type": "ppo", "n_epochs": 2, "hidden": (16,)}
@@ -111,12 +111,10 @@ def test_parameters_arrive_as_their_largest_changes_and_the_rest_later():
 def test_keyed_rows_are_left_out_where_not_all_fit():
     run = make("frd", type="mac-digital", channel_uses=60, snr=0.0)  # 40 bits each
     channel = make_channel(run, IDS)
-    table = ProbTable(
-        round=1, probs=np.full((9, 2), 0.5, np.float32), cells=np.arange(9), coding="float32"
-    )
+    table = ProbTable(1, np.full((9, 2), 0.5, np.float32), parts=(CellRows(np.arange(9)),))
     sent = decode(channel.send(encode(table), "up", IDS[1], 1).message)
     assert 0 < len(sent.probs) < 9
-    assert len(sent.cells) == len(sent.probs)
+    assert len(sent.need(CellRows).cells) == len(sent.probs)
 
 
 def test_in_the_air_all_hear_the_mean_of_those_who_send():

@@ -9,7 +9,7 @@ from fakes import IDS, FakeCohort, contexts, experience
 
 import fdrl
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
+from fdrl.message import NextSet, Parameters, ProbTable, ProxyUpdate, decode, encode
 from fdrl.records import WALL_CLOCK
 from fdrl.strategies.fld_policies import Client, Server
 
@@ -127,10 +127,11 @@ def test_the_next_proxy_set_rides_on_the_weights():
     client, server, _, cohort = opened(proxy=proxy)
     first = server.proxies.version
     down = through_bytes(server.aggregate(1, answers(client, server, cohort)))
-    assert down[IDS[0]].next_version == server.proxies.version != first
+    assert down[IDS[0]].need(NextSet).version == server.proxies.version != first
     receive(client, cohort, down, 1)
     assert client.answers.versions == [server.proxies.version] * 3
-    forged = replace(down[IDS[0]], next_version="deadbeef")
+    cells = down[IDS[0]].need(NextSet).cells
+    forged = down[IDS[0]].with_parts(NextSet(cells, "deadbeef"))
     with pytest.raises(BadMessage, match="was rebuilt as"):
         client.check(cohort, forged, IDS[0], 1)
 

@@ -10,7 +10,7 @@ from fakes import IDS, FakeCohort, contexts, experience
 import fdrl
 from fdrl.cohort import LabelTable
 from fdrl.errors import BadMessage
-from fdrl.message import ProbTable
+from fdrl.message import CellRows, ProbTable
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 from fdrl.strategies.fedavg import Client as Averager
@@ -66,13 +66,13 @@ def round_of(**fields):
 
 def test_only_labels_that_were_seen_are_sent():
     up, _, _ = round_of()
-    assert [up[name].cells.tolist() for name in IDS] == [[0], [0, 1], [0]]
+    assert [up[name].need(CellRows).cells.tolist() for name in IDS] == [[0], [0, 1], [0]]
 
 
 def test_each_is_taught_by_the_other_owners_only():
     _, down, cohort = round_of()
     # label 0: everybody has it; label 1: agent 1 alone, so it has no teacher there
-    assert [down[name].cells.tolist() for name in IDS] == [[0, 1], [0], [0, 1]]
+    assert [down[name].need(CellRows).cells.tolist() for name in IDS] == [[0, 1], [0], [0, 1]]
     told = cohort.taught
     assert told.strength == 0.25
     np.testing.assert_array_equal(told.weights, [[1, 1], [1, 0], [1, 1]])
@@ -90,7 +90,7 @@ def test_one_teacher_for_all_unless_left_out():
 
 def test_a_table_about_no_label_is_refused():
     client, server = contexts(SETTINGS)
-    bad = ProbTable(round=1, probs=TABLES[0], cells=np.array([0, 7]))
+    bad = ProbTable(round=1, probs=TABLES[0], parts=(CellRows(np.array([0, 7])),))
     with pytest.raises(BadMessage, match="cells outside"):
         Server(server).check(bad, IDS[0], 1)
     with pytest.raises(BadMessage, match="cells outside"):

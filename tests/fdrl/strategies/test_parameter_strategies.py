@@ -5,7 +5,7 @@ import pytest
 from fakes import IDS, FakeCohort, contexts, experience
 
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Parameters, ProbTable, Transitions, decode, encode
+from fdrl.message import OptimizerState, Parameters, ProbTable, Transitions, decode, encode
 from fdrl.strategies import fedavg, local, pooled, self_distill
 
 ANSWERS = np.full((3, 2, 2), 0.5)
@@ -96,7 +96,7 @@ def test_averaging_needs_a_shared_architecture():
         ({"round": 3}, "round"),
         ({"part": "policy"}, "part"),
         ({"values": np.zeros(2, np.float32)}, "3 parameters"),
-        ({"optimizer": np.zeros(2, np.float32)}, "optimizer"),
+        ({"parts": (OptimizerState(np.zeros(2, np.float32)),)}, "optimizer"),
     ],
 )
 def test_bad_parameters_are_refused(fields, reason):
@@ -106,8 +106,6 @@ def test_bad_parameters_are_refused(fields, reason):
         "values": np.zeros(3, np.float32),
         "part": "all",
         "steps": 1,
-        "score": None,
-        "optimizer": None,
     }
     server.check(Parameters(**good), IDS[0], 1)
     with pytest.raises(BadMessage, match=reason):

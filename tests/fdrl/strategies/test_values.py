@@ -11,6 +11,7 @@ from rounds import ANSWERS, FLOAT, TWO_STATES, one_round, receive, through_bytes
 import fdrl
 from fdrl.cohort import Poolable, Valued
 from fdrl.errors import BadMessage, FdrlError
+from fdrl.message import Values
 from fdrl.shards import _joined
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
@@ -43,8 +44,8 @@ def opened(**settings):
 def test_the_mean_is_taught_at_the_proxy_states():
     client, server, cohort = opened()
     up, down = one_round(client, server, cohort, experience([[[0.1]]] * 3))
-    np.testing.assert_allclose(up[IDS[1]].values, [8, 20])
-    np.testing.assert_allclose(down[IDS[0]].values, [4, 30])
+    np.testing.assert_allclose(up[IDS[1]].need(Values).values, [8, 20])
+    np.testing.assert_allclose(down[IDS[0]].need(Values).values, [4, 30])
     np.testing.assert_allclose(cohort.told[0].targets, [[4, 30]] * 3)
     np.testing.assert_array_equal(cohort.told[0].weights, np.ones((3, 2)))
     np.testing.assert_array_equal(cohort.told[0].states, cohort.distilled[0].states)
@@ -74,10 +75,10 @@ def test_both_sides_refuse_a_table_without_values_or_with_unasked_ones():
     client, server, cohort = opened()
     up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
     with pytest.raises(BadMessage, match="values are missing"):
-        server.check(replace(up[IDS[0]], values=None), IDS[0], 1)
+        server.check(up[IDS[0]].without(Values), IDS[0], 1)
     down = server.aggregate(1, up)
     with pytest.raises(BadMessage, match="values are missing"):
-        client.check(cohort, replace(down[IDS[0]], values=None), IDS[0], 1)
+        client.check(cohort, down[IDS[0]].without(Values), IDS[0], 1)
     _, plain = contexts(FLOAT, proxy=TWO_STATES)
     silent = Server(plain)
     with pytest.raises(BadMessage, match="nobody asked"):
