@@ -147,7 +147,7 @@ def test_options_are_read_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--number"], "--number needs a value, N"),
+        (["--number"], "--number .*N"),
         (["--number", "--switch"], "--number needs a value"),
         (["a", "b"], "unexpected argument 'b'"),
         (["--nmber", "3"], "unknown flag '--nmber'; did you mean '--number'"),

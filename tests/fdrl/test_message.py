@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from messages import fails
 
 from fdrl.errors import BadMessage
 from fdrl.message import (
@@ -198,12 +199,12 @@ def test_simplex_errors_name_the_row() -> None:
         (replace(PARAMETERS, part="value"), "part"),  # type: ignore[arg-type]
         (replace(PARAMETERS, steps=-1), "steps"),
         (replace(PARAMETERS, optimizer=np.array([np.inf])), "infinity"),
-        (replace(PARAMETERS, wanted=np.array([1, 0])), "wanted must be"),
+        (replace(PARAMETERS, wanted=np.array([1, 0])), "wanted"),
         (replace(PARAMETERS, next_version="0"), "belong together"),
         (replace(TABLE, seeds=np.zeros((2, 2), F32)), "belong together"),
         (replace(TABLE, seeds=np.zeros((3, 2), F32), seed_labels=LABELS), "seed_labels must be"),
-        (replace(TABLE, seeds=np.zeros((2, 2)), seed_labels=LABELS), "seeds have dtype float64"),
-        (replace(TABLE, seeds=np.zeros(2, F32), seed_labels=LABELS), r"seeds must be \[s"),
+        (replace(TABLE, seeds=np.zeros((2, 2)), seed_labels=LABELS), "seeds.*float64"),
+        (replace(TABLE, seeds=np.zeros(2, F32), seed_labels=LABELS), r"seeds.*\[s"),
         (replace(TABLE, seeds=np.full((2, 2), np.nan, F32), seed_labels=LABELS), "NaN"),
         (Transitions(0, {"Rewards!": np.ones(1)}), "name"),
         (Transitions(0, {"rewards": np.array([np.nan])}), "NaN"),
@@ -214,7 +215,7 @@ def test_simplex_errors_name_the_row() -> None:
         (replace(UPDATE, recipe={"size": True}), "recipe"),
         (replace(UPDATE, recipe={"size": float("nan")}), "recipe"),
         (replace(UPDATE, recipe={"1": 2}), "recipe"),
-        ("hello", "not a message: str"),
+        ("hello", "str"),
     ],
 )
 def test_other_bad_messages_are_not_sent(message: Any, reason: str) -> None:
@@ -225,7 +226,7 @@ def test_other_bad_messages_are_not_sent(message: Any, reason: str) -> None:
 def test_seed_samples_that_nobody_asked_for_are_refused() -> None:
     table = replace(TABLE, seeds=np.zeros((2, 2), F32), seed_labels=LABELS)
     assert check_table(table, round=7, n_actions=2, seeds=True) is table
-    with pytest.raises(BadMessage, match="nobody asked for"):
+    with fails(BadMessage, "seed samples"):
         check_table(table, round=7, n_actions=2)
 
 
@@ -247,12 +248,12 @@ def test_check_table_returns_what_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"round": 8}, "round 7 in round 8"),
-        ({"n_actions": 3}, "expected 3 actions, got 2"),
+        ({"round": 8}, "round 7.*round 8"),
+        ({"n_actions": 3}, "3 actions.*2"),
         ({"version": "ffffffff"}, "'1a2b3c4d', not of 'ffffffff'"),
-        ({"rows": 4}, "expected 4 rows, got 3"),
-        ({"cells": False}, "must not be keyed"),
-        ({"cells_below": 2**40}, "cells outside the grid"),
+        ({"rows": 4}, "4 rows.*3"),
+        ({"cells": False}, "keyed"),
+        ({"cells_below": 2**40}, "cells"),
         ({"observation_shape": (2,)}, r"expected states \(2,\)"),
         ({"visits": True}, "missing"),
     ],

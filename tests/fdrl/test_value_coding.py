@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from messages import fails
 
 from fdrl import wire
 from fdrl.message import BadMessage, ProbTable, check_table, decode, encode
@@ -61,7 +62,7 @@ def test_a_receiver_says_whether_it_asked() -> None:
     np.testing.assert_array_equal(np.asarray(asked.values), [1, 2])
     with pytest.raises(BadMessage, match="nobody asked"):
         check_table(table, round=1, n_actions=2)
-    with pytest.raises(BadMessage, match="values are missing"):
+    with fails(BadMessage, "values"):
         check_table(ProbTable(1, PROBS), round=1, n_actions=2, values=True)
 
 
@@ -82,12 +83,12 @@ def test_what_cannot_be_sent(values: Any, reason: str) -> None:
 @pytest.mark.parametrize(
     ("codes", "reason"),
     [
-        (np.zeros(7, np.uint8), "without their range"),
+        (np.zeros(7, np.uint8), "range"),
         (np.array([1.0, 0.0], "<f4").view(np.uint8), "no order"),
         (np.array([0.0, np.inf], "<f4").view(np.uint8), "no order"),
         (np.zeros((2, 8), np.uint8), r"must be \[n\]"),
         (np.zeros(9, np.uint8), "shape"),
-        (np.zeros(2, F32), "must not be float32"),
+        (np.zeros(2, F32), "float32"),
     ],
 )
 def test_what_is_refused(codes: Any, reason: str) -> None:

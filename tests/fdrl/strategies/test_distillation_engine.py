@@ -221,7 +221,7 @@ def test_an_agent_with_an_old_proxy_set_is_refused_and_brought_up_to_date():
         ({"probs": np.array([[0.5, 0.5]], np.float32)}, "rows"),
         ({"probs": np.full((2, 3), 1 / 3, np.float32)}, "actions"),
         ({"visits": None}, "visit"),
-        ({"visits": np.array([1e6, 1e6], np.float32)}, "more than steps"),
+        ({"visits": np.array([1e6, 1e6], np.float32)}, "steps"),
         ({"states": np.zeros((2, 1), np.float32)}, "states"),
         ({"cells": np.array([0, 1])}, "cells"),
         ({"seen": np.array([1]), "seen_visits": np.array([1.0])}, "without having been asked"),
@@ -266,7 +266,7 @@ def test_visited_cells_are_believed_only_as_far_as_an_agent_can_walk():
     good = client.client_message(cohort, experience([[[0.1]]] * 3), 1)[IDS[0]]
     server.check(good, IDS[0], 1)
     for seen, times, reason in (
-        ([1], [500.0], "more than steps"),
+        ([1], [500.0], "steps"),
         ([1, 2, 3], [1.0, 1.0, 1.0], "more than 2"),
     ):
         bad = replace(good, seen=np.array(seen), seen_visits=np.array(times))

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from messages import fails
 
 import fdrl
 from fdrl.cohort import LabelTable
@@ -180,10 +181,10 @@ def test_the_server_goes_on_from_its_state():
         ({"seed_labels": np.full((1, 1), 2, np.uint8)}, "beyond 1"),
         (
             {"seeds": np.zeros((3, 1), np.uint8), "seed_labels": np.zeros((3, 1), np.uint8)},
-            "more than 2 seeds",
+            "2 seeds",
         ),
         ({"round": 9}, "round"),
-        ({"cells": None}, "keyed by cells"),
+        ({"cells": None}, "cells"),
     ],
 )
 def test_unfit_uploads_are_refused(change, reason):
@@ -206,9 +207,9 @@ def test_unfit_weights_are_refused():
 @pytest.mark.parametrize(
     ("strategy", "reason"),
     [
-        ({"type": "mix2fld", "seeds": {"lam": 0.5}}, r"lam = 0\.5 mixes 2 labels evenly"),
-        ({"type": "fld", "answer": "labels", "seeds": {"count": 0}}, "without seed samples"),
-        ({"type": "mix2fld", "seeds": {"labels": 3}}, "3 labels cannot be mixed"),
+        ({"type": "mix2fld", "seeds": {"lam": 0.5}}, r"lam = 0\.5.*2 labels"),
+        ({"type": "fld", "answer": "labels", "seeds": {"count": 0}}, "seed"),
+        ({"type": "mix2fld", "seeds": {"labels": 3}}, "3 labels"),
     ],
 )
 def test_settings_that_cannot_work_are_one_clear_line(strategy, reason):
@@ -221,7 +222,7 @@ def test_settings_that_cannot_work_are_one_clear_line(strategy, reason):
 def test_halves_fit_the_answers():
     client, server = contexts({"type": "mixfld", "answer": "current"})
     for make, context in ((fld_halves.client, client), (fld_halves.server, server)):
-        with pytest.raises(FdrlError, match="use --strategy fld"):
+        with fails(FdrlError, "--strategy fld"):
             make(context)
     by_label, by_proxy = (contexts(s)[0] for s in (PLAIN, "fld"))
     assert isinstance(fld_halves.client(by_label), Client)
@@ -263,7 +264,7 @@ def test_real_agents_learn_digits(strategy):
 def test_a_conversion_that_diverges_is_one_clear_line():
     client, server, trainer, cohort = halves()
     trainer.rows["policy"] = np.array([[np.inf, 0.0]], np.float32)
-    with pytest.raises(FdrlError, match=r"on seeds of size 0\.6 diverged.*strategy\.seeds\.lam"):
+    with fails(FdrlError, "size 0.6", "strategy.seeds.lam"):
         server.aggregate(1, uploads(client, server, cohort))
 
 
@@ -273,12 +274,12 @@ def test_a_deadline_that_seeds_miss_is_tried_again_and_said():
     federation = fdrl.Federation(run)
     records = said(federation)
     federation.close()
-    assert all("not through after 1 slots" in r["rejected"][0][1] for r in records)
+    assert all("1 slots" in r["rejected"][0][1] for r in records)
     assert all(len(r["rejected"]) == 4 for r in records)
     assert not any(r["exchanged"] for r in records)
 
 
 def test_agents_without_labels_are_told_so():
     run = fdrl.make_run(strategy="mix2fld", agents=2, steps=256, agent={"type": "ppo"})
-    with pytest.raises(FdrlError, match="labeled samples: use --agent classifier"):
+    with fails(FdrlError, "--agent classifier"):
         fdrl.Federation(run)
