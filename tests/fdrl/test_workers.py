@@ -150,8 +150,8 @@ def test_what_cannot_be_built_ends_the_worker(ignored: set[int]) -> None:
     worker = Remote(("a",), moody.make_moody, "unborn", moody.context())
     with fails(FdrlError, "built"):
         worker.ready()
-    worker.begin("learn", np.zeros(1, np.int64))  # nobody is there to answer
-    with fails(FdrlError, "agent a", "ended"):
+    with fails(FdrlError, "agent a", "ended"):  # whether it has gone already, or goes now
+        worker.begin("learn", np.zeros(1, np.int64))
         worker.finish()
     worker.close()
 
