@@ -1,10 +1,10 @@
 import numpy as np
-import pytest
 from fdrl.agents.a2c import A2C, make
 from fdrl.agents.layout import Layout
 from fdrl.agents.network import NumpyNetwork
 from fdrl.agents.rollout import Rollout, World, sample
 from fdrl.agents.tally import Tally
+from messages import fails
 from tiny_cohorts import Counter, counter_context
 
 from fdrl.errors import FdrlError
@@ -103,14 +103,14 @@ def test_sampling_survives_large_logits_and_uniforms_below_one() -> None:
 
 
 def test_copies_must_divide_among_agents() -> None:
-    with pytest.raises(ValueError, match="3 environment copies for 2 agents"):
+    with fails(ValueError, "3 environment copies", "2 agents"):
         World(Counter(3, 2, True), 2, 2)
 
 
 def test_an_environment_state_without_copies_first_is_refused() -> None:
     world = World(Counter(2, 2, True), 2, 2)
     world.env.state = lambda: {"t": np.zeros(3)}  # type: ignore[method-assign]
-    with pytest.raises(FdrlError, match=r"state 't' of the environment is \(3,\).*2 copies"):
+    with fails(FdrlError, "'t'", "(3,)", "2 copies"):
         world.state()
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from messages import fails
 
 from fdrl import wire
 from fdrl.message import (
@@ -113,13 +114,13 @@ def test_no_rows_travel_too(coding: Any) -> None:
 @pytest.mark.parametrize(
     ("moments", "reason"),
     [
-        (np.array([[0.0, 0.0]], F32), "row 0 of moments has a standard deviation that is not"),
-        (np.array([[0, 1.0], [0, -1.0]], F32), "row 1 of moments"),
+        (np.array([[0.0, 0.0]], F32), "row 0"),
+        (np.array([[0, 1.0], [0, -1.0]], F32), "row 1"),
         (np.array([[np.nan, 1.0]], F32), "NaN"),
         (np.array([[0.0, np.inf]], F32), "infinity"),
-        (np.ones((2, 3), F32), r"moments must be \[n, 2D\]"),
-        (np.ones(4, F32), r"moments must be \[n, 2D\]"),
-        (np.ones((2, 2), np.int64), "moments must be floats"),
+        (np.ones((2, 3), F32), r"\[n, 2D\]"),
+        (np.ones(4, F32), r"\[n, 2D\]"),
+        (np.ones((2, 2), np.int64), "floats"),
     ],
 )
 def test_what_cannot_be_sent(moments: Any, reason: str) -> None:
@@ -128,9 +129,9 @@ def test_what_cannot_be_sent(moments: Any, reason: str) -> None:
 
 
 def test_what_float16_cannot_hold() -> None:
-    with pytest.raises(BadMessage, match="does not fit in float16"):
+    with fails(BadMessage, "float16"):
         encode(GaussTable(1, np.array([[1e5, 1.0], [0, 2.0]], F32), "float16"))
-    with pytest.raises(BadMessage, match="is 0 in float16"):
+    with fails(BadMessage, 0, "float16"):
         encode(GaussTable(1, np.array([[1, 1e-9], [0, 2.0]], F32), "float16"))
 
 
@@ -145,19 +146,19 @@ U8 = np.zeros((2, 1), np.uint8)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (made(U8), "0 ranges do not fit uint8 answers"),
-        (made(np.zeros((2, 2), F32), [[1], [1], [1]]), "3 ranges do not fit float32"),
-        (made(U8, [[1], [0], [1]]), "a range ends below its start"),
-        (made(U8, [[0], [1], [0]]), "standard deviation that is not positive"),
-        (made(U8, [[0], [1], [np.nan]]), "ranges contain NaN"),
-        (made(U8, [[0, 0], [1, 1], [1, 1]]), "ranges do not fit the answers"),
-        (made(np.zeros((2, 2), np.uint8), [[0], [1], [0], [1]]), "deviation is not positive"),
-        (made(np.zeros((2, 3), F32)), "answers of 3 numbers"),
-        (made(np.full((2, 2), np.nan, F32)), "answers contain NaN"),
-        (made(np.ones((2, 0), F32)), "answers of 0 numbers"),
-        (made(np.ones(2, F32)), "answers must be"),
-        (made(U8, [0, 1, 1]), "ranges must be"),
-        (wire.pack({"g": "1"}, {}), "a table has no Gaussians"),
+        (made(U8), "0 ranges.*uint8"),
+        (made(np.zeros((2, 2), F32), [[1], [1], [1]]), "3 ranges.*float32"),
+        (made(U8, [[1], [0], [1]]), "range"),
+        (made(U8, [[0], [1], [0]]), "deviation"),
+        (made(U8, [[0], [1], [np.nan]]), "ranges.*NaN"),
+        (made(U8, [[0, 0], [1, 1], [1, 1]]), "ranges"),
+        (made(np.zeros((2, 2), np.uint8), [[0], [1], [0], [1]]), "deviation"),
+        (made(np.zeros((2, 3), F32)), "3 numbers"),
+        (made(np.full((2, 2), np.nan, F32)), "answers.*NaN"),
+        (made(np.ones((2, 0), F32)), "0 numbers"),
+        (made(np.ones(2, F32)), "answers"),
+        (made(U8, [0, 1, 1]), "ranges"),
+        (wire.pack({"g": "1"}, {}), "Gaussians"),
         (wire.pack({"g": "1"}, {"p": np.ones((1, 1), F32)}), "no Gaussians"),
     ],
 )
@@ -184,12 +185,12 @@ def test_a_broken_byte_gives_a_valid_table_or_a_reason(at: int, byte: int, codin
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        (ProbTable(1, np.full((2, 2), 0.5, F32)), "expected GaussTable, got ProbTable"),
-        (GaussTable(2, SAME), "message of round 2 in round 1"),
-        (GaussTable(1, SAME[:, [0, 2]]), "expected 2 dimensions, got 1"),
+        (ProbTable(1, np.full((2, 2), 0.5, F32)), "GaussTable.*ProbTable"),
+        (GaussTable(2, SAME), "round 2.*round 1"),
+        (GaussTable(1, SAME[:, [0, 2]]), "2 dimensions.*1"),
         (GaussTable(1, SAME * F32(1e7)), "no policy has that"),
-        (GaussTable(1, SAME * F32(1e-7)), "a standard deviation of 1e-07: no policy"),
-        (GaussTable(1, SAME[:1]), "expected 2 rows, got 1"),
+        (GaussTable(1, SAME * F32(1e-7)), "1e-07"),
+        (GaussTable(1, SAME[:1]), "2 rows.*1"),
     ],
 )
 def test_what_was_not_asked_for(table: Any, reason: str) -> None:

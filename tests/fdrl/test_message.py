@@ -242,7 +242,7 @@ def test_simplex_errors_name_the_row() -> None:
         (replace(UPDATE, recipe={"size": True}), "recipe"),
         (replace(UPDATE, recipe={"size": float("nan")}), "recipe"),
         (replace(UPDATE, recipe={"1": 2}), "recipe"),
-        ("hello", "not a message: str"),
+        ("hello", "str"),
     ],
 )
 def test_other_bad_messages_are_not_sent(message: Any, reason: str) -> None:
@@ -297,8 +297,8 @@ def test_check_table_returns_what_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("expected", "reason"),
     [
-        ({"round": 8}, "round 7 in round 8"),
-        ({"n_actions": 3}, "expected 3 actions, got 2"),
+        ({"round": 8}, "round 7.*round 8"),
+        ({"n_actions": 3}, "3 actions.*2"),
         ({"version": "ffffffff"}, "'1a2b3c4d', not of 'ffffffff'"),
         ({"rows": 4}, "expected 4 rows, got 3"),
         ({"most_rows": 2}, "at most 2 rows, got 3"),

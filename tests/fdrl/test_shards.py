@@ -13,6 +13,7 @@ import moody
 import numpy as np
 import pytest
 from fdrl.agents.ppo import PPO
+from messages import fails
 from moody import K, context
 
 from fdrl import workers
@@ -91,14 +92,14 @@ def test_state_moves_between_cuts() -> None:
 def test_a_cohort_that_was_cut_does_not_pool() -> None:
     cohort = build(tile=2)
     assert isinstance(cohort, Poolable)
-    with pytest.raises(FdrlError, match="cohort of one agent, this one has 5"):
+    with fails(FdrlError, "update", "one agent", 5):
         cohort.update({})
 
 
 def test_nonsense_is_refused() -> None:
-    with pytest.raises(FdrlError, match="at least 1, not 0 and 10"):
+    with fails(FdrlError, "threads", 0, 10):
         build(threads=0)
-    with pytest.raises(FdrlError, match=r"\(4,\) does not fit 5 agents"):
+    with fails(FdrlError, "(4,)", "5 agents"):
         build(tile=2).learn(np.full(4, 16))
 
 
@@ -108,22 +109,22 @@ def build_moody(mood: str) -> Cohort:
 
 def test_errors_of_workers_come_back() -> None:
     mendable = build_moody("mendable")
-    with pytest.raises(FdrlError, match="agent 'agent-4' has no shoes"):
+    with fails(FdrlError, "'agent-4'", "shoes"):
         mendable.learn(np.zeros(K, np.int64))
-    with pytest.raises(RuntimeError, match=r"agents agent-0\.\.agent-1 failed: AttributeError"):
+    with fails(RuntimeError, "agent-0..agent-1", "AttributeError"):
         mendable.probs(np.zeros((1, 1)))
     mendable.close()
     bug = build_moody("bug")
-    with pytest.raises(RuntimeError, match="ZeroDivisionError: one over none"):
+    with fails(RuntimeError, "ZeroDivisionError", "one over none"):
         bug.learn(np.zeros(K, np.int64))
     bug.close()
-    with pytest.raises(FdrlError, match="cannot be built"):
+    with fails(FdrlError, "built"):
         build_moody("unborn")
 
 
 def test_a_worker_that_dies_is_named() -> None:
     cohort = build_moody("exit")
-    with pytest.raises(FdrlError, match=r"agents agent-2\.\.agent-4 ended \(exit code 7\)"):
+    with fails(FdrlError, "agent-2..agent-4", "exit code 7"):
         cohort.learn(np.zeros(K, np.int64))
     with pytest.raises(FdrlError, match="ended"):
         cohort.learn(np.zeros(K, np.int64))

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from fake_federation import STEPS, FakeFederation
+from messages import fails
 
 import fdrl.training as training
 from fdrl.config import make_run
@@ -108,5 +109,5 @@ def test_without_tensorboard_the_error_names_the_extra(
 
 
 def test_tensorboard_needs_a_folder() -> None:
-    with pytest.raises(FdrlError, match="needs a run folder"):
+    with fails(FdrlError, "tensorboard", "out="):
         train(RUN, federation=FakeFederation)

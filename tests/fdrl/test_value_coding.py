@@ -90,12 +90,12 @@ def test_what_cannot_be_sent(values: Any, reason: str) -> None:
 @pytest.mark.parametrize(
     ("codes", "reason"),
     [
-        (np.zeros(7, np.uint8), "without their range"),
+        (np.zeros(7, np.uint8), "range"),
         (np.array([1.0, 0.0], "<f4").view(np.uint8), "no order"),
         (np.array([0.0, np.inf], "<f4").view(np.uint8), "no order"),
         (np.zeros((2, 8), np.uint8), r"must be \[n\]"),
         (np.zeros(9, np.uint8), "shape"),
-        (np.zeros(2, F32), "must not be float32"),
+        (np.zeros(2, F32), "float32"),
     ],
 )
 def test_what_is_refused(codes: Any, reason: str) -> None:

@@ -278,7 +278,7 @@ def test_visited_cells_are_believed_only_as_far_as_an_agent_can_walk():
     good = client.client_message(cohort, experience([[[0.1]]] * 3), 1)[IDS[0]]
     server.check(good, IDS[0], 1)
     for seen, times, reason in (
-        ([1], [500.0], "more than steps"),
+        ([1], [500.0], "steps"),
         ([1, 2, 3], [1.0, 1.0, 1.0], "more than 2"),
     ):
         bad = good.with_parts(Seen(np.array(seen), np.array(times)))

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from messages import fails
 
 import fdrl
 from fdrl.cohort import LabelTable
@@ -209,9 +210,9 @@ def test_unfit_weights_are_refused():
 @pytest.mark.parametrize(
     ("strategy", "reason"),
     [
-        ({"type": "mix2fld", "seeds": {"lam": 0.5}}, r"lam = 0\.5 mixes 2 labels evenly"),
-        ({"type": "fld", "answer": "labels", "seeds": {"count": 0}}, "without seed samples"),
-        ({"type": "mix2fld", "seeds": {"labels": 3}}, "3 labels cannot be mixed"),
+        ({"type": "mix2fld", "seeds": {"lam": 0.5}}, r"lam = 0\.5.*2 labels"),
+        ({"type": "fld", "answer": "labels", "seeds": {"count": 0}}, "seed"),
+        ({"type": "mix2fld", "seeds": {"labels": 3}}, "3 labels"),
     ],
 )
 def test_settings_that_cannot_work_are_one_clear_line(strategy, reason):
@@ -224,7 +225,7 @@ def test_settings_that_cannot_work_are_one_clear_line(strategy, reason):
 def test_halves_fit_the_answers():
     client, server = contexts({"type": "mixfld", "answer": "current"})
     for make, context in ((fld_halves.client, client), (fld_halves.server, server)):
-        with pytest.raises(FdrlError, match="use --strategy fld"):
+        with fails(FdrlError, "--strategy fld"):
             make(context)
     by_label, by_proxy = (contexts(s)[0] for s in (PLAIN, "fld"))
     assert isinstance(fld_halves.client(by_label), Client)
@@ -266,7 +267,7 @@ def test_real_agents_learn_digits(strategy):
 def test_a_conversion_that_diverges_is_one_clear_line():
     client, server, trainer, cohort = halves()
     trainer.rows["policy"] = np.array([[np.inf, 0.0]], np.float32)
-    with pytest.raises(FdrlError, match=r"on seeds of size 0\.6 diverged.*strategy\.seeds\.lam"):
+    with fails(FdrlError, "size 0.6", "strategy.seeds.lam"):
         server.aggregate(1, uploads(client, server, cohort))
 
 
@@ -276,12 +277,12 @@ def test_a_deadline_that_seeds_miss_is_tried_again_and_said():
     federation = fdrl.Federation(run)
     records = said(federation)
     federation.close()
-    assert all("not through after 1 slots" in r["rejected"][0][1] for r in records)
+    assert all("1 slots" in r["rejected"][0][1] for r in records)
     assert all(len(r["rejected"]) == 4 for r in records)
     assert not any(r["exchanged"] for r in records)
 
 
 def test_agents_without_labels_are_told_so():
     run = fdrl.make_run(strategy="mix2fld", agents=2, steps=256, agent={"type": "ppo"})
-    with pytest.raises(FdrlError, match="labeled samples: use --agent classifier"):
+    with fails(FdrlError, "--agent classifier"):
         fdrl.Federation(run)

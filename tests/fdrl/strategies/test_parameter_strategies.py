@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from messages import fails
 
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import OptimizerState, Parameters, ProbTable, Transitions, decode, encode
@@ -180,10 +181,10 @@ def test_pooled_puts_all_agents_side_by_side():
     ("change", "reason"),
     [
         ({"rewards": None}, "expected arrays"),
-        ({"rewards": np.ones((3, 1), np.float32)}, "rewards of shape"),
+        ({"rewards": np.ones((3, 1), np.float32)}, "rewards.*shape"),
         ({"actions": np.full((2, 1), 2)}, "beyond"),
-        ({"actions": np.zeros((2, 1), np.float32)}, "actions of type"),
-        ({"observations": np.zeros((2, 1, 4), np.float32)}, "observations of shape"),
+        ({"actions": np.zeros((2, 1), np.float32)}, "actions.*type"),
+        ({"observations": np.zeros((2, 1, 4), np.float32)}, "observations.*shape"),
     ],
 )
 def test_bad_transitions_are_refused(change, reason):
@@ -195,7 +196,7 @@ def test_bad_transitions_are_refused(change, reason):
     bad = {k: v for k, v in (good | change).items() if v is not None}
     with pytest.raises(BadMessage, match=reason):
         server.check(Transitions(1, bad), IDS[0], 1)
-    with pytest.raises(BadMessage, match="more than 20 steps"):
+    with fails(BadMessage, "20 steps"):
         server.check(Transitions(1, transitions(np.zeros((21, 1, 1), np.float32))), IDS[0], 1)
 
 
