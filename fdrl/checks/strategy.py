@@ -89,7 +89,7 @@ def _messages(name: str, run: Any) -> None:
     """Try the server half alone on real uploads, with nothing but bytes in between."""
     federation = Federation(run)
     try:
-        opening = federation.server.opening()
+        opening = federation.server.announce()
         federation.transport.exchange(0, opening)
         ids = federation.ids
         uploads = federation.transport.exchange(1, dict.fromkeys(ids, b""))

@@ -60,9 +60,7 @@ class Client:
         """Learn locally for one round."""
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Answer with each agent's table and, if it matters, its return; some say nothing."""
         self.recent.add(experience.returns)
         self.trained += experience.steps
@@ -89,7 +87,7 @@ class Client:
         else:
             raise BadMessage(f"expected a table or proxy set, got {type(message).__name__}")
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Distill each agent's teacher into its policy."""
         tables = {n: m for n, m in messages.items() if isinstance(m, ProbTable | GaussTable)}
         if not tables:

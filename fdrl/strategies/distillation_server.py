@@ -42,7 +42,7 @@ class Server:
         self.heard: set[str] = set()
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Tell every agent which proxy states to answer."""
         if self.proxies is None:
             return {}

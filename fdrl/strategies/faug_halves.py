@@ -77,12 +77,10 @@ class Client:
             )
         return cohort.learn(np.zeros_like(steps), None)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload seeds of scarce labels and of decoys in round 1."""
         if round != FAUG_ROUND:
-            return self.half.client_message(cohort, experience, round)
+            return self.half.upload(cohort, experience, round)
         self.begun = True
         out: dict[str, Message] = {}
         for name, want, (x, y) in self._wants(cohort):
@@ -108,10 +106,10 @@ class Client:
         generators.check_row(self.layout, row)
         return _check_labels(labels, self.context.n_actions)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Make up the samples that each agent lacks."""
         if round != FAUG_ROUND:
-            return self.half.apply(cohort, messages, round)
+            return self.half.download(cohort, messages, round)
         assert isinstance(cohort, Fillable)
         extra, leak = [], []
         for k, (name, want, _) in enumerate(self._wants(cohort)):
@@ -161,9 +159,9 @@ class Server:
         self.layout = _layout(self.faug, context.low.shape)
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say what the inner method says."""
-        return self.half.opening()
+        return self.half.announce()
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse seeds of another shape, or more than were asked for."""

@@ -58,9 +58,7 @@ class Client:
             cohort.anchor(self.average.copy(), self.settings.prox)
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload parameters and, if they are averaged too, optimizer moments."""
         self.recent.add(experience.returns)
         rows = cohort.parameters(self.settings.part)
@@ -93,7 +91,7 @@ class Client:
             optimizer=cohort.parameters("optimizer").shape[1] if average else 0,
         )
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the average into each agent that received one."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         if not received:
@@ -147,7 +145,7 @@ class Server:
                 "architectures, and no two agents share one; use fd, or networks = 'same'"
             )
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Nothing: equal initial weights are agreed through the config."""
         return {}
 

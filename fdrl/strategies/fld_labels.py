@@ -50,9 +50,7 @@ class Client:
         """Learn locally for one round, from the model that was downloaded."""
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say each label's mean output while training; add seeds until they have arrived."""
         tables = self.answers.tables(cohort, experience, round)
         found: dict[str, Message] = {}
@@ -92,7 +90,7 @@ class Client:
         size = cohort.parameters("policy").shape[1]
         check_parameters(message, round=round, part="policy", size=size, optimizer=0)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's model; what arrives says whose seeds are still missing."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         for name, message in received.items():
@@ -126,7 +124,7 @@ class Server:
         self._usable: seeds.Usable | None = None
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Nothing: equal initial weights are agreed through the config."""
         return {}
 

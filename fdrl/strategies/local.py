@@ -34,9 +34,7 @@ class Client:
         """Learn locally for one round."""
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say nothing."""
         return {}
 
@@ -44,7 +42,7 @@ class Client:
         """Refuse everything: nobody was asked."""
         raise BadMessage(f"strategy {self.context.run.strategy_name!r} expects no messages")
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Do nothing."""
         return {}
 
@@ -62,7 +60,7 @@ class Server:
     def __init__(self, context: ServerContext) -> None:
         self.context = context
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say nothing before the first round."""
         return {}
 

@@ -58,9 +58,7 @@ class Client:
         experience, self._transitions = cohort.collect(steps)
         return experience
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload every transition."""
         return {
             name: Transitions(
@@ -75,7 +73,7 @@ class Client:
         size = cohort.parameters("all").shape[1]
         check_parameters(message, round=round, part="all", size=size, optimizer=0)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's network."""
         rows = cohort.parameters("all")
         for k, name in enumerate(self.context.ids):
@@ -114,7 +112,7 @@ class Server:
         }
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Nothing: equal initial weights are agreed through the config."""
         return {}
 

@@ -58,9 +58,7 @@ class Client:
             self.lagged = cohort.parameters("policy")
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say nothing; count where the agents have been."""
         if self.seen is not None:
             for k in range(len(self.context.ids)):
@@ -71,7 +69,7 @@ class Client:
         """Refuse everything: nobody was asked."""
         raise BadMessage('strategy "self" expects no messages')
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Distill, at the moment at which the others exchange."""
         if self.lagged is None:
             return {}
