@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Episodes, Experience, Valued
+from fdrl.cohort import Cohort, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
@@ -19,6 +19,7 @@ from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
 from fdrl.strategies.gate import Gate
 from fdrl.strategies.label_answers import Labels
+from fdrl.strategies.local import Client as BaseClient
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
@@ -32,12 +33,13 @@ KINDS: dict[str, Callable[[Distillation, ClientContext], answers.Answers]] = {
 """What the setting `answer` may be."""
 
 
-class Client:
+class Client(BaseClient):
     """Answers for each agent of a cohort, and distills what comes back."""
 
+    settings: Distillation
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: Distillation = context.run.strategy
+        super().__init__(context)
         check_actions(self.settings, context.gaussian)
         self.answers: answers.Answers = KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
@@ -55,10 +57,6 @@ class Client:
                 f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent ppo "
                 "or a2c, or --strategy fd"
             )
-
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
-        """Learn locally for one round."""
-        return cohort.learn(steps, episodes)
 
     def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Answer with each agent's table and, if it matters, its return; some say nothing."""

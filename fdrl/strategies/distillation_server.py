@@ -16,6 +16,7 @@ from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, Table, che
 from fdrl.proxy import ProxySet
 from fdrl.strategies import teacher
 from fdrl.strategies.distillation import Distillation, check_values
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ServerContext
 
 Array = NDArray[Any]
@@ -23,12 +24,13 @@ VISIT_SLACK = 1.05
 """One-byte visit counts are rounded by up to 3%."""
 
 
-class Server:
+class Server(BaseServer):
     """Combines the agents' tables into a teacher, and chooses the proxy states."""
 
+    settings: Distillation
+
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: Distillation = context.run.strategy
+        super().__init__(context)
         check_values(self.settings)
         self.proxies: ProxySet | None = None
         if self.settings.answer == "current":

@@ -22,6 +22,8 @@ from fdrl.message import Message, Transitions
 from fdrl.seeding import Purpose, generator
 from fdrl.strategies import distillation_client, distillation_server, fedavg
 from fdrl.strategies.faug import FAug, check_settings, device_leak
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategies.scarce import Wanted, pixels, wanted
 from fdrl.strategy import ClientContext, ClientHalf, Messages, ServerContext, ServerHalf
 from fdrl.wire import require
@@ -53,13 +55,13 @@ def _check_labels(labels: Array, count: int, most: int | None = None) -> None:
     require(most is None or len(labels) <= (most or 0), f"{len(labels)} seeds, more than {most}")
 
 
-class Client:
+class Client(BaseClient):
     """Uploads seeds, fills up what its agents lack, then hands over to the inner method."""
 
     inner: ClassVar[Any]
 
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
+        super().__init__(context)
         self.faug: FAug = context.run.strategy.faug
         check_settings(self.faug, context.n_actions)
         self.half: ClientHalf = self.inner(context)
@@ -147,13 +149,13 @@ class Client:
         self.half.load_state({k[6:]: v for k, v in state.items() if k.startswith("inner.")})
 
 
-class Server:
+class Server(BaseServer):
     """Trains the generator in round 1, then hands over to the inner method."""
 
     inner: ClassVar[Any]
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
+        super().__init__(context)
         self.faug: FAug = context.run.strategy.faug
         self.half: ServerHalf = self.inner(context)
         self.layout = _layout(self.faug, context.low.shape)

@@ -14,6 +14,8 @@ from fdrl.cohort import Cohort, Episodes, Experience, Labeled
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, Parameters, check_parameters
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategies.teacher import known_scores
 from fdrl.strategy import ClientContext, Messages, ServerContext
@@ -40,12 +42,13 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     """FedProx: pull local learning toward the last average with this strength."""
 
 
-class Client:
+class Client(BaseClient):
     """Uploads each agent's parameters, and loads the average."""
 
+    settings: FedAvg
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: FedAvg = context.run.strategy
+        super().__init__(context)
         if self.settings.prox and self.settings.part != "all":
             raise FdrlError('strategy.prox pulls policy and value: it needs part = "all"')
         self.recent = RecentReturns(len(context.ids))
@@ -128,12 +131,16 @@ class Client:
         self.average = np.array(state["average"]) if "average" in state else None
 
 
-class Server:
-    """Averages parameters inside each group of agents that share an architecture."""
+class Server(BaseServer):
+    """Averages parameters inside each group of agents that share an architecture.
+
+    Equal initial weights are agreed through the config, and the average lives at the agents.
+    """
+
+    settings: FedAvg
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: FedAvg = context.run.strategy
+        super().__init__(context)
         self.facts = {
             name: facts
             for ids, facts in zip(context.groups, context.facts, strict=True)
@@ -144,10 +151,6 @@ class Server:
                 f"strategy {context.run.strategy_name!r} cannot average networks of different "
                 "architectures, and no two agents share one; use fd, or networks = 'same'"
             )
-
-    def announce(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
@@ -194,14 +197,3 @@ class Server:
             scores = known_scores([m.score for m in group])
             return np.asarray(aggregate.return_weights(scores, self.settings.beta))
         return np.ones(len(group))
-
-    def metrics(self) -> dict[str, float]:
-        """Nothing beyond the bytes."""
-        return {}
-
-    def state(self) -> dict[str, Array]:
-        """Nothing to keep: the average lives at the agents."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Nothing to restore."""
