@@ -21,18 +21,25 @@ if TYPE_CHECKING:
     from fdrl.config import Run, make_run
     from fdrl.errors import FdrlError
     from fdrl.federation import Federation
+    from fdrl.learner_base import AgentSettings, Learner
     from fdrl.pack.train import train_packed
     from fdrl.records import Summary
     from fdrl.registry import register_agent, register_env, register_strategy
+    from fdrl.strategies.local import Client, Server, StrategySettings
     from fdrl.training import train
 
 _HOMES = {
+    "AgentSettings": "fdrl.learner_base",
+    "Client": "fdrl.strategies.local",
     "Cohort": "fdrl.cohort",
     "CohortContext": "fdrl.cohort",
     "Experience": "fdrl.cohort",
     "FdrlError": "fdrl.errors",
     "Federation": "fdrl.federation",
+    "Learner": "fdrl.learner_base",
     "Run": "fdrl.config",
+    "Server": "fdrl.strategies.local",
+    "StrategySettings": "fdrl.strategies.local",
     "Summary": "fdrl.records",
     "check_cohort": "fdrl.checks.cohort",
     "check_env": "fdrl.checks.env",
@@ -46,12 +53,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "AgentSettings",
+    "Client",
     "Cohort",
     "CohortContext",
     "Experience",
     "FdrlError",
     "Federation",
+    "Learner",
     "Run",
+    "Server",
+    "StrategySettings",
     "Summary",
     "check_cohort",
     "check_env",

@@ -23,7 +23,7 @@ from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.partial_tables import filled
 from fdrl.proxy import ProxySettings
-from fdrl.registry import AGENTS, STRATEGIES, load_object
+from fdrl.registry import AGENTS, STRATEGIES, load_object, near_settings
 
 if TYPE_CHECKING:
     from fdrl.parallel import TeamSpec
@@ -130,16 +130,16 @@ def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
     return _convert(filled(table, cls), cls, where)
 
 
-@functools.cache
 def run_type(agent: str, strategy: str) -> type[Run]:
-    """Return `Run` with the settings classes of one learner and one strategy filled in.
+    """Return `Run` with the settings classes of one learner and one strategy filled in."""
+    settings = (AGENTS.spec(agent).settings, STRATEGIES.spec(strategy).settings)
+    return _run_type(*map(load_object, settings))
 
-    Always the same class for the same names, or equal runs would not compare equal.
-    """
-    classes = {
-        "agent": load_object(AGENTS.spec(agent).settings),
-        "strategy": load_object(STRATEGIES.spec(strategy).settings),
-    }
+
+@functools.cache
+def _run_type(agent: Any, strategy: Any) -> type[Run]:
+    """Return always the same class for the same classes, or equal runs would not compare equal."""
+    classes = {"agent": agent, "strategy": strategy}
     fields = [(key, cls, msgspec.field(default_factory=cls)) for key, cls in classes.items()]
     options: dict[str, Any] = {"frozen": True, "kw_only": True, "forbid_unknown_fields": True}
     made = cast(type[Run], msgspec.defstruct("Run", fields, bases=(Run,), **options))
@@ -233,7 +233,8 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
     """Build a `Run` in Python: ``make_run(env="CartPole-v1", strategy="fd", steps=20_000)``.
 
     `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings
-    object; `agent` also a model of Stable-Baselines3, which every agent then copies.
+    object; `agent` and `strategy` also a settings class, one's own among them, and `agent` a model
+    of Stable-Baselines3, which every agent then copies.
     """
     raw: dict[str, Any] = dict(fields)
     if isinstance(raw.get("cohorts"), list | tuple):
@@ -241,7 +242,7 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
             {**c, "agent": _adopted(c.get("agent"))} if isinstance(c, Mapping) else c
             for c in raw["cohorts"]
         ]
-    for key, value in (("agent", _adopted(agent)), ("strategy", strategy)):
+    for key, value in (("agent", _adopted(agent)), ("strategy", _named(strategy))):
         if value is not None:
             raw[key] = value
     for key in ("agent", "strategy", "hetero", "proxy", "channel"):
@@ -250,17 +251,35 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
     return parse(msgspec.to_builtins(raw))
 
 
+def _named(strategy: Any) -> Any:
+    """Return the table that names a settings class; names, tables and settings as they are."""
+    if isinstance(strategy, type) and issubclass(strategy, msgspec.Struct):
+        return {"type": str(strategy.__struct_config__.tag)}
+    if strategy is None or isinstance(strategy, str | Mapping | msgspec.Struct):
+        return strategy
+    raise FdrlError(
+        "config: a strategy is a name, a table, or settings (a subclass of fdrl.StrategySettings), "
+        f"not {strategy!r}{near_settings('strategy', strategy)} (at strategy)"
+    )
+
+
 def _adopted(agent: Any) -> Any:
-    """Return the settings of agents like a model object; names, tables and settings as they are."""
+    """Return the settings of agents like a model object, or the table of a settings class.
+
+    Names, tables and settings stay as they are.
+    """
+    if isinstance(agent, type) and issubclass(agent, msgspec.Struct):
+        return {"type": str(agent.__struct_config__.tag)}
     if agent is None or isinstance(agent, str | Mapping | msgspec.Struct):
         return agent
-    for spec in AGENTS:
-        settings = load_object(spec.adopt)(agent) if spec.adopt else None
+    adopts = [] if isinstance(agent, type) else [spec.adopt for spec in AGENTS if spec.adopt]
+    for adopt in adopts:
+        settings = load_object(adopt)(agent)
         if settings is not None:
             return settings
     raise FdrlError(
-        "config: an agent is a name, a table, settings, or a Stable-Baselines3 model, not "
-        f"{agent!r} (at agent)"
+        "config: an agent is a name, a table, settings (a subclass of fdrl.AgentSettings), or a "
+        f"Stable-Baselines3 model, not {agent!r}{near_settings('agent', agent)} (at agent)"
     )
 
 

@@ -93,7 +93,7 @@ class Federation:
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""
         start = time.perf_counter()
-        opening = self.server.opening() if self.rounds_done == 0 else {}
+        opening = self.server.announce() if self.rounds_done == 0 else {}
         failures = self._deliver(0, opening) if opening else []
         number = self.rounds_done + 1
         answers = self.transport.exchange(number, dict.fromkeys(self.ids, b""))

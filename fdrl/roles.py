@@ -58,9 +58,9 @@ class RoleHalves:
         self.halves = dict(halves)
         self._of = {name: half for ids, half in halves.items() for name in ids}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say what every agent must know before the first round."""
-        return {n: m for half in self.halves.values() for n, m in half.opening().items()}
+        return {n: m for half in self.halves.values() for n, m in half.announce().items()}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Let the agent's role decide."""

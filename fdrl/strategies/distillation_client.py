@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Episodes, Experience, Valued
+from fdrl.cohort import Cohort, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import (
     AnyTable,
@@ -26,6 +26,7 @@ from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
 from fdrl.strategies.gate import Gate
 from fdrl.strategies.label_answers import Labels
+from fdrl.strategies.local import Client as BaseClient
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
@@ -39,12 +40,13 @@ KINDS: dict[str, Callable[[Distillation, ClientContext], answers.Answers]] = {
 """What the setting `answer` may be."""
 
 
-class Client:
+class Client(BaseClient):
     """Answers for each agent of a cohort, and distills what comes back."""
 
+    settings: Distillation
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: Distillation = context.run.strategy
+        super().__init__(context)
         check_actions(self.settings, context.gaussian)
         self.answers: answers.Answers = KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
@@ -63,13 +65,7 @@ class Client:
                 "or a2c, or --strategy fd"
             )
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
-        """Learn locally for one round."""
-        return cohort.learn(steps, episodes)
-
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Answer with each agent's table and, if it matters, its return; some say nothing."""
         self.recent.add(experience.returns)
         self.trained += experience.steps
@@ -96,7 +92,7 @@ class Client:
         else:
             raise BadMessage(f"expected a table or proxy set, got {type(message).__name__}")
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Distill each agent's teacher into its policy."""
         tables = {n: m for n, m in messages.items() if isinstance(m, ProbTable | GaussTable)}
         if not tables:

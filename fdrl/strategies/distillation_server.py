@@ -33,17 +33,19 @@ from fdrl.message import (
 from fdrl.proxy import ProxySet
 from fdrl.strategies import teacher
 from fdrl.strategies.distillation import Distillation, check_values
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ServerContext
 
 Array = NDArray[Any]
 
 
-class Server:
+class Server(BaseServer):
     """Combines the agents' tables into a teacher, and chooses the proxy states."""
 
+    settings: Distillation
+
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: Distillation = context.run.strategy
+        super().__init__(context)
         check_values(self.settings)
         self.proxies: ProxySet | None = None
         if self.settings.answer == "current":
@@ -57,7 +59,7 @@ class Server:
         self.heard: set[str] = set()
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Tell every agent which proxy states to answer."""
         if self.proxies is None:
             return {}

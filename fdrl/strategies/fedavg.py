@@ -14,6 +14,8 @@ from fdrl.cohort import Cohort, Episodes, Experience, Labeled
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Message, OptimizerState, Parameters, Score, check_parameters, parts_of
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategies.teacher import known_scores, scores_of
 from fdrl.strategy import ClientContext, Messages, ServerContext
@@ -40,12 +42,13 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     """FedProx: pull local learning toward the last average with this strength."""
 
 
-class Client:
+class Client(BaseClient):
     """Uploads each agent's parameters, and loads the average."""
 
+    settings: FedAvg
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: FedAvg = context.run.strategy
+        super().__init__(context)
         if self.settings.prox and self.settings.part != "all":
             raise FdrlError('strategy.prox pulls policy and value: it needs part = "all"')
         self.recent = RecentReturns(len(context.ids))
@@ -58,9 +61,7 @@ class Client:
             cohort.anchor(self.average.copy(), self.settings.prox)
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload parameters and, if they are averaged too, optimizer moments."""
         self.recent.add(experience.returns)
         rows = cohort.parameters(self.settings.part)
@@ -92,7 +93,7 @@ class Client:
         size = cohort.parameters(part).shape[1]
         check_parameters(message, round=round, part=part, size=size, parts=asked)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the average into each agent that received one."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         if not received:
@@ -129,12 +130,16 @@ class Client:
         self.average = np.array(state["average"]) if "average" in state else None
 
 
-class Server:
-    """Averages parameters inside each group of agents that share an architecture."""
+class Server(BaseServer):
+    """Averages parameters inside each group of agents that share an architecture.
+
+    Equal initial weights are agreed through the config, and the average lives at the agents.
+    """
+
+    settings: FedAvg
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: FedAvg = context.run.strategy
+        super().__init__(context)
         self.facts = {
             name: facts
             for ids, facts in zip(context.groups, context.facts, strict=True)
@@ -145,10 +150,6 @@ class Server:
                 f"strategy {context.run.strategy_name!r} cannot average networks of different "
                 "architectures, and no two agents share one; use fd, or networks = 'same'"
             )
-
-    def opening(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
@@ -190,14 +191,3 @@ class Server:
             scores = known_scores(scores_of(group))
             return np.asarray(aggregate.return_weights(scores, self.settings.beta))
         return np.ones(len(group))
-
-    def metrics(self) -> dict[str, float]:
-        """Nothing beyond the bytes."""
-        return {}
-
-    def state(self) -> dict[str, Array]:
-        """Nothing to keep: the average lives at the agents."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Nothing to restore."""

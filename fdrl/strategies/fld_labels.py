@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fdrl import mixup, privacy
 from fdrl.client import under
-from fdrl.cohort import Cohort, Episodes, Experience, Labeled
+from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
 from fdrl.message import (
     CellRows,
@@ -36,6 +36,8 @@ from fdrl.strategies import seeds, teacher
 from fdrl.strategies.fld import FLD
 from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.load import load_policies
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -43,12 +45,13 @@ CHOICE = 1
 """The branch of an agent's stream that chooses its seeds: always the same, so never to be kept."""
 
 
-class Client:
+class Client(BaseClient):
     """Uploads each label's mean output, at first with seed samples, and loads what comes back."""
 
+    settings: FLD
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: FLD = context.run.strategy
+        super().__init__(context)
         seeds.check_settings(
             self.settings.seeds, self.settings.mix, context.n_actions, context.run.agents
         )
@@ -56,13 +59,7 @@ class Client:
         self.owes = np.ones(len(context.ids), np.bool_)
         self._privacy: Array | None = None
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
-        """Learn locally for one round, from the model that was downloaded."""
-        return cohort.learn(steps, episodes)
-
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say each label's mean output while training; add seeds until they have arrived."""
         tables = self.answers.tables(cohort, experience, round)
         found: dict[str, Message] = {}
@@ -100,7 +97,7 @@ class Client:
         asked = (MissingSeeds.asked(optional=True),)
         check_parameters(message, round=round, part="policy", size=size, parts=asked)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's model; what arrives says whose seeds are still missing."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         for name, message in received.items():
@@ -119,12 +116,16 @@ class Client:
         self.owes = np.array(state["owes"], dtype=np.bool_)
 
 
-class Server:
-    """Averages outputs by label, turns them into parameters on the seeds, and sends these."""
+class Server(BaseServer):
+    """Averages outputs by label, turns them into parameters on the seeds, and sends these.
+
+    Equal initial weights are agreed through the config.
+    """
+
+    settings: FLD
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: FLD = context.run.strategy
+        super().__init__(context)
         seeds.check_settings(
             self.settings.seeds, self.settings.mix, context.n_actions, len(context.ids)
         )
@@ -134,10 +135,6 @@ class Server:
         self.uploads: dict[int, tuple[Array, Array]] = {}
         self._usable: seeds.Usable | None = None
         self._metrics: dict[str, float] = {}
-
-    def opening(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not this round's outputs by label, and seeds of other shapes."""

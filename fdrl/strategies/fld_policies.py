@@ -62,7 +62,7 @@ class Client(distillation_client.Client):
         self.answers.check_next(self.context.ids.index(agent), message)
         return None
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's policy; value networks stay the agents' own."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         for name, message in received.items():

@@ -18,6 +18,8 @@ from fdrl.message import (
     check_parameters,
     check_transitions,
 )
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -33,13 +35,14 @@ class Pooled(Exchange, tag="pooled", tag_field="type", frozen=True, kw_only=True
     default_same_init: ClassVar[bool] = True
 
 
-class Client:
+class Client(BaseClient):
     """Acts, uploads transitions, loads the server's network."""
 
+    settings: Pooled
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        settings: Pooled = context.run.strategy
-        if settings.every != 1 or settings.unit != "iterations":
+        super().__init__(context)
+        if self.settings.every != 1 or self.settings.unit != "iterations":
             raise FdrlError('strategy "pooled" exchanges every iteration: leave `every` at 1')
         if context.run.episodes:
             raise FdrlError(
@@ -58,9 +61,7 @@ class Client:
         experience, self._transitions = cohort.collect(steps)
         return experience
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload every transition."""
         return {
             name: Transitions(
@@ -75,7 +76,7 @@ class Client:
         size = cohort.parameters("all").shape[1]
         check_parameters(message, round=round, part="all", size=size)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's network."""
         rows = cohort.parameters("all")
         for k, name in enumerate(self.context.ids):
@@ -85,19 +86,15 @@ class Client:
         cohort.load_parameters(rows, "all")
         return {}
 
-    def state(self) -> dict[str, Array]:
-        """Nothing to keep between rounds."""
-        return {}
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Nothing to restore."""
+class Server(BaseServer):
+    """Owns one learner per architecture, which never steps an environment.
 
-
-class Server:
-    """Owns one learner per architecture, which never steps an environment."""
+    Equal initial weights are agreed through the config.
+    """
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
+        super().__init__(context)
         if context.trainer is None:
             raise FdrlError('strategy "pooled" needs a learner at the server')
         self.trainers = [context.trainer(group) for group in range(len(context.groups))]
@@ -113,10 +110,6 @@ class Server:
             for name in ids
         }
         self._metrics: dict[str, float] = {}
-
-    def opening(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not this round's transitions."""

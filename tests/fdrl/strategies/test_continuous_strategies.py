@@ -34,19 +34,19 @@ def opened(strategy: Any, **fields: Any) -> tuple[Client, Server, FakeCohort]:
     client = Client(replace(to_client, n_actions=1, gaussian=True))
     server = Server(replace(to_server, n_actions=1, gaussian=True))
     cohort = FakeCohort(IDS, ANSWERS)
-    for name, message in server.opening().items():
+    for name, message in server.announce().items():
         client.check(cohort, decode(encode(message)), name, 0)
     return client, server, cohort
 
 
 def one_round(client: Client, server: Server, cohort: FakeCohort, seen: Any) -> Any:
-    up = {n: decode(encode(m)) for n, m in client.client_message(cohort, seen, 1).items()}
+    up = {n: decode(encode(m)) for n, m in client.upload(cohort, seen, 1).items()}
     for name, message in up.items():
         server.check(message, name, 1)
     down = {n: decode(encode(m)) for n, m in server.aggregate(1, up).items()}
     for name, message in down.items():
         client.check(cohort, message, name, 1)
-    client.apply(cohort, down, 1)
+    client.download(cohort, down, 1)
     return down
 
 
@@ -106,7 +106,7 @@ def test_raw_states_travel_with_their_gaussians() -> None:
 
 def test_a_table_of_probabilities_is_refused_on_both_sides() -> None:
     client, server, cohort = opened(FLOAT, proxy=TWO_STATES)
-    opening = server.opening()[IDS[0]]
+    opening = server.announce()[IDS[0]]
     assert isinstance(opening, ProxyUpdate)
     wrong = ProbTable(1, np.full((2, 2), 0.5, np.float32), version=opening.version)
     with fails(BadMessage, "GaussTable", "ProbTable"):

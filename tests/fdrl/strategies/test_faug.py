@@ -48,7 +48,7 @@ def parts(settings=FAUG):
 def uploads(client, cohort):
     zeros = np.zeros(3, np.int64)
     client.learn(cohort, zeros + 4, None)
-    return client.client_message(cohort, experience([[[0.0]]] * 3), 1)
+    return client.upload(cohort, experience([[[0.0]]] * 3), 1)
 
 
 def test_a_round_by_hand():
@@ -65,7 +65,7 @@ def test_a_round_by_hand():
     assert down[IDS[0]].arrays["labels"].tolist() == [1]
     assert server.metrics()["faug/seeds"] == 1
     client.check(cohort, down[IDS[0]], IDS[0], 1)
-    metrics = client.apply(cohort, down, 1)
+    metrics = client.download(cohort, down, 1)
     assert [y.tolist() for _, y in cohort.extra] == [[1, 1], [], []]
     assert metrics["faug/filled"].tolist() == [2, 0, 0]
     assert metrics["faug/leak"].tolist() == [1, 0, 0]
@@ -76,7 +76,7 @@ def test_labels_that_nobody_sent_are_not_made_up():
     client, server, cohort = parts()
     row = server._train(np.array([[0.5]], np.float32), np.array([0]))
     message = Transitions(1, {"generator": row, "labels": np.array([0], np.uint8)})
-    client.apply(cohort, {IDS[2]: message}, 1)  # it lacks label 1
+    client.download(cohort, {IDS[2]: message}, 1)  # it lacks label 1
     assert [len(y) for _, y in cohort.extra] == [0, 0, 0]
 
 

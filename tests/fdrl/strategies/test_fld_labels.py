@@ -78,7 +78,7 @@ def through_bytes(messages):
 
 
 def uploads(client, server, cohort, round=1):
-    up = through_bytes(client.client_message(cohort, seen(), round))
+    up = through_bytes(client.upload(cohort, seen(), round))
     for name, message in up.items():
         server.check(message, name, round)
     return up
@@ -87,7 +87,7 @@ def uploads(client, server, cohort, round=1):
 def receive(client, cohort, messages, round=1):
     for name, message in messages.items():
         client.check(cohort, message, name, round)
-    return client.apply(cohort, messages, round)
+    return client.download(cohort, messages, round)
 
 
 def test_a_round_by_hand():

@@ -59,18 +59,18 @@ def through_bytes(messages):
 def receive(client, cohort, messages, round):
     for name, message in messages.items():
         client.check(cohort, message, name, round)
-    return client.apply(cohort, messages, round)
+    return client.download(cohort, messages, round)
 
 
 def opened(*args, **fields):
     client, server, trainers = halves(*args, **fields)
     cohort = FakeCohort(IDS, ANSWERS)
-    receive(client, cohort, through_bytes(server.opening()), 0)
+    receive(client, cohort, through_bytes(server.announce()), 0)
     return client, server, trainers, cohort
 
 
 def answers(client, server, cohort, round=1):
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), round))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), round))
     for name, message in up.items():
         server.check(message, name, round)
     return up
@@ -113,7 +113,7 @@ def test_who_hears_nothing_keeps_its_weights():
     down = server.aggregate(1, answers(client, server, cohort))
     receive(client, cohort, {IDS[1]: down[IDS[1]]}, 1)
     np.testing.assert_array_equal(cohort.parameters("policy")[[0, 2]], before[[0, 2]])
-    assert client.apply(cohort, {}, 2) == {}
+    assert client.download(cohort, {}, 2) == {}
 
 
 def test_nobody_answered():

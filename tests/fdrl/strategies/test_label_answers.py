@@ -54,14 +54,14 @@ def round_of(**fields):
     cohort = Owners(IDS, TABLES)
     seen = experience([[[0.0]]] * 3)
     seen.labels = LabelTable(TABLES, COUNTS)
-    assert server.opening() == {}
-    up = client.client_message(cohort, seen, 1)
+    assert server.announce() == {}
+    up = client.upload(cohort, seen, 1)
     for name, message in up.items():
         server.check(message, name, 1)
     down = server.aggregate(1, up)
     for name, message in down.items():
         client.check(cohort, message, name, 1)
-    client.apply(cohort, down, 1)
+    client.download(cohort, down, 1)
     return up, down, cohort
 
 
@@ -151,7 +151,7 @@ def test_methods_that_send_visited_states_say_that_there_are_none():
 def test_federated_averaging_weighs_by_samples():
     client, server = contexts("fl")
     cohort = Owners(IDS, TABLES)
-    up = Averager(client).client_message(cohort, experience([[[0.0]]] * 3), 1)
+    up = Averager(client).upload(cohort, experience([[[0.0]]] * 3), 1)
     assert [up[name].steps for name in IDS] == [4, 5, 1]
     down = Mean(server).aggregate(1, up)
     rows = np.arange(9).reshape(3, 3)

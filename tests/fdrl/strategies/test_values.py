@@ -38,7 +38,7 @@ class ValuedCohort(FakeCohort):
 def opened(**settings):
     client, server = contexts({**FLOAT, "values": True, **settings}, proxy=TWO_STATES)
     halves, cohort = (Client(client), Server(server)), ValuedCohort()
-    receive(halves[0], cohort, through_bytes(halves[1].opening()), 0)
+    receive(halves[0], cohort, through_bytes(halves[1].announce()), 0)
     return *halves, cohort
 
 
@@ -63,7 +63,7 @@ def test_values_are_weighted_like_answers():
 
 def test_who_does_not_hear_is_not_taught():
     client, server, cohort = opened()
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     for name, message in up.items():
         server.check(message, name, 1)
     down = through_bytes(server.aggregate(1, up))
@@ -74,7 +74,7 @@ def test_who_does_not_hear_is_not_taught():
 
 def test_both_sides_refuse_a_table_without_values_or_with_unasked_ones():
     client, server, cohort = opened()
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     with pytest.raises(BadMessage, match="values are missing"):
         server.check(up[IDS[0]].without(Values), IDS[0], 1)
     down = server.aggregate(1, up)
@@ -119,7 +119,7 @@ def test_values_do_not_add_up_in_the_air():
 def test_gradient_steps_of_values_count_like_those_of_policies():
     """The fake policy takes one step and its critic five; in a real run both take 32."""
     client, server, cohort = opened()
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     for name, message in up.items():
         server.check(message, name, 1)
     metrics = receive(client, cohort, through_bytes(server.aggregate(1, up)), 1)
