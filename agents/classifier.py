@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import CohortContext, Episodes, Experience, LabelTable
 from fdrl.errors import FdrlError
-from fdrl.gymenv import open_env
 from fdrl.seeding import Purpose
 
 from . import filled, partition
@@ -271,7 +270,7 @@ def _samples(context: CohortContext) -> Any:
     """Return the `samples` of the agents' environment."""
     spec, found = context.envs.spec, None
     if not spec.vector:  # whose arguments are not those of a real environment, and has no samples
-        env = open_env(spec, context.envs.kwargs[0])
+        env = context.envs.open(0)
         found = getattr(env.unwrapped, "samples", None)
         env.close()
     if found is None:

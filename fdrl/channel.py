@@ -75,9 +75,11 @@ def make_channel(run: Run, ids: tuple[str, ...]) -> Channel:
     if isinstance(run.channel, MacDigital):
         from fdrl.mac.digital import Digital
 
-        return Digital(run.channel, ids, run)
+        return Digital(run.channel, ids, run.seed, run.strategy)
     if isinstance(run.channel, MacAnalog):
         from fdrl.mac.analog import Analog
+        from fdrl.mac.sums import check_strategy
 
-        return Analog(run.channel, ids, run)
+        check_strategy(run)
+        return Analog(run.channel, ids, run.seed, run.strategy)
     return Ideal()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.distill import DistillSettings
-from fdrl.environment import EnvFactory
+from fdrl.vector import Envs
 
 Array = NDArray[Any]
 Part = Literal["policy", "all", "optimizer"]
@@ -82,7 +82,7 @@ class CohortContext:
 
     ids: tuple[str, ...]
     agents: tuple[int, ...]
-    envs: EnvFactory
+    envs: Envs
     seed: int
     same_init: bool = False
     total_steps: int = 0

@@ -21,7 +21,7 @@ from fdrl.environment import EnvFactory
 from fdrl.fitting import check_air, check_labels, fitted
 from fdrl.records import RoundRecord, Summary
 from fdrl.roles import together
-from fdrl.summarize import summarize
+from fdrl.summarize import Returns, summarize
 from fdrl.tally import Tally
 from fdrl.transport import Failure, Reply
 
@@ -193,7 +193,16 @@ class Federation:
 
     def summary(self) -> Summary:
         """Evaluate every agent on fixed seeds and add up the run."""
-        return summarize(self)
+        episodes = self.run.evaluation.episodes
+        returns = Returns(
+            greedy=self.evaluate(episodes),
+            stochastic=self.evaluate(episodes, greedy=False),
+            held_out=self.evaluate(episodes, held_out=True),
+        )
+        sizes = [self.parameters[name] for name in self.ids]
+        return summarize(
+            self.run, self.tally, self.clock, self.rounds_done, returns, sizes, self.proxy_steps
+        )
 
     def state(self) -> dict[str, Array]:
         """Return everything needed to continue to the bit, as flat names and arrays."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.arrays import stack_padded
 from fdrl.cohort import Cohort, CohortContext, Episodes, Experience, LabelTable, Part
 from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
@@ -160,7 +161,7 @@ class Shards:
     def state(self) -> dict[str, Array]:
         """Return every piece's state, one after another along the first axis."""
         states = self._all("state")
-        return {name: _stack([s[name] for s in states]) for name in states[0]}
+        return {name: stack_padded([s[name] for s in states]) for name in states[0]}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from what `state` returned."""
@@ -183,7 +184,7 @@ class PoolableShards(Shards):
         """Act for one iteration in every piece; see `fdrl.Poolable`."""
         results = self._all("collect", self._cut(steps))
         transitions = [t for _, t in results]
-        joined = {name: _stack([t[name] for t in transitions]) for name in transitions[0]}
+        joined = {name: stack_padded([t[name] for t in transitions]) for name in transitions[0]}
         return _join([e for e, _ in results]), joined
 
     def update(self, transitions: Mapping[str, Array]) -> Metrics:
@@ -238,24 +239,11 @@ def _same(value: Any) -> Callable[[slice], Any]:
     return lambda rows: value
 
 
-def _stack(arrays: Sequence[Array]) -> Array:
-    """Concatenate along the first axis, padding the others with zeros to the longest."""
-    if len({a.shape[1:] for a in arrays}) == 1:
-        return np.concatenate(arrays)
-    tail = tuple(np.max([a.shape[1:] for a in arrays], axis=0).tolist())
-    out = np.zeros((sum(len(a) for a in arrays), *tail), arrays[0].dtype)
-    start = 0
-    for a in arrays:
-        out[(slice(start, start + len(a)), *map(slice, a.shape[1:]))] = a
-        start += len(a)
-    return out
-
-
 def _join(parts: Sequence[Experience]) -> Experience:
     """Put experiences of different agents together; shorter ones are padded."""
     return Experience(
-        observations=_stack([e.observations for e in parts]),
-        probs=_stack([e.probs for e in parts]),
+        observations=stack_padded([e.observations for e in parts]),
+        probs=stack_padded([e.probs for e in parts]),
         steps=np.concatenate([e.steps for e in parts]),
         returns=[r for e in parts for r in e.returns],
         lengths=[n for e in parts for n in e.lengths],

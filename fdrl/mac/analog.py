@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,9 @@ from fdrl.channel import Delivery
 from fdrl.channel_settings import MacAnalog
 from fdrl.errors import FdrlError
 from fdrl.mac import inversion, sparse
-from fdrl.mac.sums import Summed, check_strategy, lay, unlay
+from fdrl.mac.sums import Summed, lay, unlay
 from fdrl.mac.uplink import CHOICE, NOISE, Uplink
 from fdrl.message import Message, Parameters, ProbTable, ProxyUpdate, decode, encode
-
-if TYPE_CHECKING:
-    from fdrl.config import Run
 
 Array = NDArray[Any]
 REAL_BYTES = 4
@@ -39,10 +36,6 @@ class Analog(Uplink):
     """
 
     settings: MacAnalog
-
-    def __init__(self, settings: MacAnalog, ids: Sequence[str], run: Run) -> None:
-        super().__init__(settings, ids, run)
-        check_strategy(run)
 
     def agree(self, parameters: Mapping[str, Array]) -> None:
         """Note the parameters [P] from which every agent starts; they must be of one size."""
@@ -88,14 +81,14 @@ class Analog(Uplink):
     def _tables(self, heard: Sequence[Message], gains: Array, round: int) -> list[Delivery]:
         if not heard:
             return []
-        laid = lay([m for m in heard if isinstance(m, ProbTable)], self.run.strategy)
+        laid = lay([m for m in heard if isinstance(m, ProbTable)], self.strategy)
         width = laid.vectors.shape[1]
         if width > self.dimensions:
             room = f"{self.dimensions:,} real dimensions"
             reason = f"lost on the uplink: {width:,} values do not fit in {room}"
             return [Delivery(None, self.seconds, reason, size=0)] * len(heard)
         total = Summed(self._add(laid.vectors, gains, round), laid)
-        made = unlay(total, len(heard), self.run.strategy)
+        made = unlay(total, len(heard), self.strategy)
         if made is None:
             reason = "lost on the uplink: no row's weight stood out of the noise"
             return [Delivery(None, self.seconds, reason, size=REAL_BYTES * width)] * len(heard)
@@ -126,7 +119,7 @@ class Analog(Uplink):
         size = len(changes[senders[0]])
         at = sparse.common(size, self.dimensions, self.draw(0, round, CHOICE))
         w = np.array([weights[a] for a in senders])
-        uniform = getattr(self.run.strategy, "weights", "uniform") == "uniform" or not w.any()
+        uniform = getattr(self.strategy, "weights", "uniform") == "uniform" or not w.any()
         w = np.ones(len(senders)) if uniform else w / w.max()
         vectors = w[:, None] * np.stack([changes[a][at] for a in senders])
         mean = self._add(vectors, gains, round) / w.sum()

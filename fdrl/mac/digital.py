@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from fdrl.mac import budget, quantize, sparse
 from fdrl.mac.uplink import CHOICE, DITHER, Uplink
 from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
 
-if TYPE_CHECKING:
-    from fdrl.config import Run
-
 CODED = {"uint8": 8, "float16": 16, "float32": 32}
 NUMBER_BITS = 32
 """A count of steps or a recent return."""
@@ -36,8 +33,8 @@ class Digital(Uplink):
 
     settings: MacDigital
 
-    def __init__(self, settings: MacDigital, ids: Sequence[str], run: Run) -> None:
-        super().__init__(settings, ids, run)
+    def __init__(self, settings: MacDigital, ids: Sequence[str], seed: int, strategy: Any) -> None:
+        super().__init__(settings, ids, seed, strategy)
         bits = self.bits()
         if bits < 1.0:
             raise FdrlError(

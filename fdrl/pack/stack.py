@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.arrays import stack_padded
 from fdrl.build import Group, agent_ids
 from fdrl.cohort import Cohort, CohortContext, Experience, Staggered, Valued
 from fdrl.config import Run
@@ -67,8 +68,9 @@ def joined_states(states: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     out = {}
     for name in states[0]:
         parts = [s[name] for s in states]
-        tail = tuple(np.max([p.shape[1:] for p in parts], axis=0).tolist()) if parts else ()
-        out[name] = np.concatenate([fitted(p, tail) for p in parts])
+        if len({p.ndim for p in parts}) > 1:
+            raise Collapsed(f"the runs' states of {name!r} have different axes", alone=True)
+        out[name] = stack_padded(parts)
     return out
 
 
