@@ -1,8 +1,7 @@
 """Some copies of a vector of environments, stepped without the others.
 
 Vectors that can be cut say so by two methods, ``take(copies)`` and ``put(copies, part)``; of any
-other all copies are stepped, and those that should have stood still are put back. Vectors in which
-copies can stand still say so by ``rest(copies)``.
+other all copies are stepped, and those that should have stood still are put back.
 """
 
 from __future__ import annotations
@@ -26,14 +25,6 @@ class Divisible(Protocol):
 
     def put(self, copies: NDArray[np.int64], part: Any) -> None:
         """Take back what `take` returned, as it is now."""
-
-
-@runtime_checkable
-class Restful(Protocol):
-    """A `VectorEnv` in which copies can stand still."""
-
-    def rest(self, copies: NDArray[np.int64]) -> None:
-        """Let these copies stand still from now on, and no others."""
 
 
 def take(env: VectorEnv, copies: NDArray[np.int64]) -> VectorEnv:

@@ -32,6 +32,15 @@ def is_gaussian(cohort: Cohort) -> bool:
     return bool(getattr(cohort, "gaussian", False))
 
 
+def late_state(cohort: Cohort) -> tuple[str, ...]:
+    """Return the arrays of a cohort's state that are only there after first use.
+
+    Until then they count as zeros: an optimizer of something that few methods need, say. Learners
+    that have some name them in an attribute ``late_state``.
+    """
+    return tuple(getattr(cohort, "late_state", ()))
+
+
 @dataclass
 class LabelTable:
     """What classifiers answered while they trained, by the label of the sample.

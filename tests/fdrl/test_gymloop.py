@@ -182,21 +182,19 @@ def test_evaluation_takes_no_step_after_an_episode(monkeypatch: pytest.MonkeyPat
     assert (taken.count(4), taken.count(3)) == (6 + 6 + 4, 6 + 5)
 
 
-def test_copies_stand_still_until_told_otherwise() -> None:
+def test_copies_that_were_not_taken_stand_still() -> None:
     env = loop(noise=0.0)
     env.reset()
     env.step(np.array([1, 1]))
     for _ in range(5):  # then copy 0 is through and begins again
         step = env.step(np.array([1, 0]))
     assert step.observations.tolist() == [[0, 0], [-4, 6]]
-    env.rest(np.array([0]))
-    step = env.step(np.array([1, 0]))
-    assert step.observations.tolist() == [[0, 0], [-5, 7]]
-    assert step.rewards.tolist() == [0.0, -5.0]
-    assert step.terminated.tolist() == [False, False]
-    step = env.step(np.array([1, 0]))
-    assert step.terminated.tolist() == [False, True]
-    env.rest(np.array([], np.int64))
+    part = env.take(np.array([1]))
+    step = part.step(np.array([0]))
+    assert step.observations.tolist() == [[-5, 7]]
+    assert step.rewards.tolist() == [-5.0]
+    assert part.step(np.array([0])).terminated.tolist() == [True]
+    env.put(np.array([1]), part)
     assert env.step(np.array([1, 1])).observations.tolist() == [[1, 1], [1, 1]]
 
 
@@ -225,7 +223,7 @@ def test_agents_that_wait_for_others_are_where_they_would_be_put_back(
     monkeypatch.setattr(Walk, "step", lambda env, move: calls.append(move) or step(env, move))
     resting, taken = trained(), len(calls)
     assert len({*np.frombuffer(dict(resting)["tally.steps"], np.int64)}) > 1
-    monkeypatch.setattr("fdrl.agents.some.Restful", Push)  # so nobody can stand still
+    monkeypatch.setattr("fdrl.agents.some.Divisible", Push)  # so all are stepped, and put back
     assert resting == trained()
     assert taken < len(calls) - taken
 

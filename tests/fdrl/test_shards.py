@@ -206,7 +206,7 @@ def test_a_signal_to_a_worker_that_is_starting_is_ignored_too() -> None:
         os.kill(piece._process.pid, number)
         assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # the parent's own
     piece.ready()
-    assert piece.info["n_actions"] == 2
+    assert piece.profile.n_actions == 2
     piece.close()
 
 

@@ -10,10 +10,11 @@ from messages import fails
 from rounds import ANSWERS, FLOAT, TWO_STATES, one_round, receive, through_bytes
 
 import fdrl
+from fdrl.abilities import Profile
 from fdrl.cohort import Poolable, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import Values
-from fdrl.shards import _joined
+from fdrl.shards import joined
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 
@@ -140,10 +141,9 @@ def test_shards_can_do_what_all_their_cohorts_can():
     """A learner may estimate values without being poolable: then so may its shards."""
     kinds = {}
     for valued, poolable in ((True, True), (True, False), (False, True)):
-        info = {"ids": ("a",), "observation_shape": (4,), "n_actions": 2, "iteration_steps": 1}
-        info |= {"gaussian": False, "labeled": False, "fillable": False}
-        piece = SimpleNamespace(info=info | {"valued": valued, "poolable": poolable})
-        made = _joined([piece, piece])
+        able = [name for name, has in (("valued", valued), ("poolable", poolable)) if has]
+        own = Profile(("a",), (4,), 2, 1, gaussian=False, abilities=tuple(able))
+        made = joined([SimpleNamespace(profile=own)] * 2)
         kinds[valued, poolable] = isinstance(made, Valued), isinstance(made, Poolable)
     assert all(found == able for able, found in kinds.items())
 
