@@ -524,6 +524,47 @@ def test_ten_methods_have_ten_colors_on_either_paper() -> None:
     assert not {light for light, _ in look.COLORS} & set(look.ROLES.values())
 
 
+def test_no_two_of_fifty_methods_have_color_and_dash_in_common() -> None:
+    found = look.styles([f"m{i}" for i in range(50)]).values()
+    assert len({(s.color, str(s.dash)) for s in found}) == 50
+
+
+def test_thirteen_lines_are_told_apart_by_color_dash_and_name(tmp_path: Path) -> None:
+    names = [f"m{i}" for i in range(13)]
+    setting = only(grouped(write_many(tmp_path, {"fd": [400, 410]})))
+    setting = replace(setting, methods=setting.methods[:1] * 13)
+    with canvas.style_context():
+        picture, axis = canvas.blank(setting)
+        for i, (name, s) in enumerate(look.styles(names).items()):
+            ends = [0, i % 5]  # several end at one place
+            axis.plot([0, 1], ends, color=s.color, ls=s.dash, marker=s.marker, label=name)
+        canvas.name_lines(picture, axis)
+        picture.draw_without_rendering()
+    texts = {t.get_text(): t for t in axis.texts}
+    assert texts.keys() == set(names)
+    boxes = [texts[n].get_window_extent() for n in names]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    frame = picture.bbox
+    assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 for b in boxes)
+    assert all(frame.y0 <= b.y0 and b.y1 <= frame.y1 for b in boxes)
+    # a higher end, a higher name; and a sample of each line with its color and dash
+    heights = [(i % 5, boxes[i].y0) for i in range(13)]
+    assert all(b > a for e, a in heights for f, b in heights if f > e)
+    samples = [a for a in axis.lines if list(a.get_ydata()) == [0, 0] and a.get_clip_on() is False]
+    assert len({(a.get_color(), str(a._dash_pattern)) for a in samples}) == 13
+
+
+def test_names_stand_apart_in_order_near_their_lines() -> None:
+    assert canvas.spread([], 0.1) == []
+    assert canvas.spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert canvas.spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    assert canvas.spread([-1, 0, 0.02, 2], 0.1) == pytest.approx([0, 0.1, 0.2, 1])
+    # three near one another, moved as little as they can be: 0.5 + 0.52 + 0.54, less 0 + 0.1 + 0.2
+    assert canvas.spread([0.5, 0.52, 0.54], 0.1) == pytest.approx([0.42, 0.52, 0.62])
+    # more than there is room for
+    assert canvas.spread([0.5] * 5, 0.4) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+
+
 @pytest.mark.parametrize("sent", [[16e3, 18e3], [800.0, 2e7], [500.0], []])
 @pytest.mark.parametrize("zero", [True, False])
 def test_byte_axes_have_marks_inside_that_do_not_touch(sent: list[float], zero: bool) -> None:
