@@ -202,7 +202,7 @@ class Reinforcers(Policies):
         """Wind the streams of agents `rows` back by `count` uniforms."""
         if count:
             for k in rows.tolist():
-                self._action_rngs[k].bit_generator.advance(-count)  # type: ignore[attr-defined]
+                self._action_rngs[k].bit_generator.advance(-count)
 
     def _learn_from(self, tape: Tape, k: int, end: int) -> tuple[float, float, float]:
         """Let agent k learn from the episode that ended just before row `end`; return `METRICS`."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.arrays import stack_padded
 from fdrl.vector import Step, VectorEnv
 
 Array = NDArray[Any]
@@ -91,10 +92,7 @@ class _Held:
 
 def merged(rows: Array, others: Array, where: NDArray[np.bool_]) -> Array:
     """Return `rows` [n, ...] with those of `others` where it says [n]; shorter ones are padded."""
-    shape = tuple(np.maximum(rows.shape, others.shape).tolist())
-    out = np.zeros(shape, rows.dtype)
-    out[tuple(map(slice, rows.shape))] = rows
-    out[where] = 0
-    for k in np.flatnonzero(where).tolist():
-        out[k : k + 1][(slice(None), *map(slice, others.shape[1:]))] = others[k]
+    both = stack_padded([rows, others])
+    out = both[: len(rows)]
+    out[where] = both[len(rows) :][where]
     return out

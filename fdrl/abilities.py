@@ -80,8 +80,8 @@ class Argument:
 
     def alike(self, value: Any) -> Hashable:
         """Return what calls must have in common here to become one."""
-        found: Hashable = value
-        return found
+        common: Hashable = value
+        return common
 
     def merge(self, values: Sequence[Any], whole: Profile, where: Where) -> Any:
         """Return what the whole is given for several callers, each with some rows of it."""
@@ -136,7 +136,7 @@ class States(Rows):
 
     def alike(self, value: Any) -> Hashable:
         """States must have one shape."""
-        return np.shape(value)
+        return tuple(np.shape(value))
 
     def merge(self, values: Sequence[Any], whole: Profile, where: Where) -> Any:
         """Give each agent a set of its own: every caller may ask about other states."""
@@ -160,6 +160,10 @@ class Items(Argument):
     def alike(self, value: Any) -> Hashable:
         """Whoever serves such calls looks at what they hold."""
         return None
+
+    def merge(self, values: Sequence[Any], whole: Profile, where: Where) -> Any:
+        """Raise: nobody knows what agents that are not asked about are to be given."""
+        raise TypeError("a list of things, or arrays by name, cannot be merged for several runs")
 
 
 class Nothing:

@@ -217,10 +217,10 @@ class Together:
             role.begin(job)
         try:
             self._take_turns()
-        except BaseException as error:
+        except BaseException as interrupt:
             self._abandon()
             for role in self._roles:
-                role.end(error)
+                role.end(interrupt)
             raise
         errors = [role.error for role in self._roles if role.error is not None]
         for error in errors:

@@ -36,7 +36,8 @@ class Coroutine:
     """
 
     def __init__(self, job: Callable[[], Any] | None = None) -> None:
-        self.done, self.result = True, None
+        self.done = True
+        self.result: Any = None
         self.error: BaseException | None = None
         self._job: Callable[[], Any] | None = None
         self._begun = self._running = False

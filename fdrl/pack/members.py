@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ class Call:
 
     view: Any
     method: str
-    args: tuple[Any, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
     begun: bool = False
     result: Any = None
 
