@@ -199,8 +199,9 @@ class Learner(ABC):
         """Draw actions [R, E], or [R, E, D], for answers [R, E, W] of agents with these streams."""
         if self.gaussian:
             means, stds = np.split(answers, 2, axis=-1)
-            normal = [rng.standard_normal(means.shape[1:]) for rng in rngs]
-            return np.asarray(means if greedy else means + stds * np.stack(normal))
+            if not greedy:
+                means = means + stds * np.stack([r.standard_normal(means.shape[1:]) for r in rngs])
+            return np.asarray(means)
         if greedy:
             return np.asarray(answers.argmax(-1))
         chances = np.stack([rng.random(answers.shape[1]) for rng in rngs])[..., None]
