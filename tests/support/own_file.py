@@ -16,11 +16,13 @@ class Client(fdrl.Client):
 
     def upload(self, cohort, experience, round):
         rows = cohort.parameters()
-        return {a: Parameters(round, row) for a, row in zip(cohort.ids, rows, strict=True)}
+        return {
+            a: Parameters(round=round, values=row) for a, row in zip(cohort.ids, rows, strict=True)
+        }
 
     def check(self, cohort, message, agent, round):
         size = cohort.parameters().shape[1]
-        check_parameters(message, round=round, part="all", size=size, optimizer=0)
+        check_parameters(message, round=round, part="all", size=size)
 
     def download(self, cohort, messages, round):
         rows = cohort.parameters()
@@ -36,13 +38,13 @@ class Server(fdrl.Server):
 
     def check(self, message, agent, round):
         size = self.context.facts[0].parameters["all"]
-        check_parameters(message, round=round, part="all", size=size, optimizer=0)
+        check_parameters(message, round=round, part="all", size=size)
 
     def aggregate(self, round, messages):
         if not messages:
             return {}
         rows = np.stack([messages[agent].values for agent in sorted(messages)])
-        return dict.fromkeys(self.context.ids, Parameters(round, np.median(rows, 0)))
+        return dict.fromkeys(self.context.ids, Parameters(round=round, values=np.median(rows, 0)))
 
 
 class Median(fdrl.StrategySettings):
