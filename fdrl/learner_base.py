@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ Array = NDArray[Any]
 Metrics = dict[str, NDArray[np.float64]]
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class AgentSettings(
     msgspec.Struct,
     metaclass=SettingsType,
@@ -41,8 +42,8 @@ class AgentSettings(
     registered.
     """
 
-    cohort: ClassVar[Callable[[Any, CohortContext], Cohort]]
-    """Builds the agents from these settings and their context, as a `Learner` does."""
+    cohort: ClassVar[type[Cohort]]
+    """Called with these settings and a `CohortContext`, as a `Learner` is."""
 
     n_steps: Count = 256
     """Environment steps of an iteration, after which an agent improves; 0: an episode."""
@@ -199,8 +200,9 @@ class Learner(ABC):
         """Draw actions [R, E], or [R, E, D], for answers [R, E, W] of agents with these streams."""
         if self.gaussian:
             means, stds = np.split(answers, 2, axis=-1)
-            normal = [rng.standard_normal(means.shape[1:]) for rng in rngs]
-            return np.asarray(means if greedy else means + stds * np.stack(normal))
+            if not greedy:
+                means = means + stds * np.stack([r.standard_normal(means.shape[1:]) for r in rngs])
+            return np.asarray(means)
         if greedy:
             return np.asarray(answers.argmax(-1))
         chances = np.stack([rng.random(answers.shape[1]) for rng in rngs])[..., None]

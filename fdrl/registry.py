@@ -163,14 +163,19 @@ class SettingsType(msgspec.StructMeta):
     """
 
     def __new__(
-        mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        namespace: dict[str, Any],
+        /,
+        *,
+        tag: str | None = None,
+        **options: Any,
     ) -> SettingsType:
-        if options.get("tag") is None:
-            options["tag"] = f"{_home(namespace['__module__'])}:{namespace['__qualname__']}"
-        made: SettingsType = super().__new__(
-            mcls, name, bases, namespace, **{"kw_only": True, **options}
-        )
-        return made
+        if tag is None:
+            tag = f"{_home(namespace['__module__'])}:{namespace['__qualname__']}"
+        options.setdefault("kw_only", True)
+        return super().__new__(mcls, name, bases, namespace, tag=tag, **options)
 
 
 def _home(module: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,6 +91,7 @@ class Server:
         """Nothing to restore."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class StrategySettings(
     Exchange,
     metaclass=SettingsType,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +42,37 @@ def test_a_project_has_all_that_it_needs(kind: str, tmp_path: Path) -> None:
     installs = tomllib.loads((folder / "pyproject.toml").read_text())
     assert installs["project"]["name"] == "sea_lion"
     assert installs["project"]["entry-points"]["fdrl.plugins"] == {"sea_lion": "sea_lion:register"}
+
+
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+
+
+def code_lines(text: str) -> int:
+    """Count the lines of Python that are not blank, not comments and not docstrings."""
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE and token.string:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def test_lines_of_code_are_counted() -> None:
+    text = (
+        '"""Title.\n\nMore.\n"""\n\n# why\nx = [\n    1,\n]  # this\n\n\ndef f():\n    """Doc."""\n'
+    )
+    assert code_lines(text) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "modules", "most"),
+    [("strategy", ["strategy"], 60), ("agent", ["learner", "linear"], 150)],
+)
+def test_a_project_is_short(kind: str, modules: list[str], most: int) -> None:
+    made = project.files(kind, "sea_lion")
+    assert sum(code_lines(made[f"sea_lion/{m}.py"]) for m in modules) < most
 
 
 @pytest.mark.parametrize(
