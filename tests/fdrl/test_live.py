@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fdrl.closing import closing, closing_line
 from fdrl.config import make_run
-from fdrl.live import LiveTable, PlainLines, _facts, render
+from fdrl.live import LiveTable, PlainLines, render
 from fdrl.progress import (
     Progress,
     human_bytes,
@@ -205,7 +205,7 @@ def test_a_budget_of_episodes_and_a_goal_are_said() -> None:
     made |= {"bytes_up": 0.0, "bytes_down": 0.0, "env_steps": [300, 400], "episodes": [10, 12]}
     progress.add(RoundRecord(**made, completed=1))
     assert progress.fraction == 0.2
-    text = " ".join(_facts(progress))
+    text = " ".join(" ".join(screen(progress, 120, 24)).split())
     says(text, "10 of 50 episodes", "300 steps", "1 of 2")
     progress.add(RoundRecord(**made | {"round": 2, "completed": 2}))
     assert progress.fraction == 1.0

@@ -23,6 +23,7 @@ from messages import fails
 import fdrl.training as training
 from fdrl.config import Run, make_run
 from fdrl.errors import FdrlError
+from fdrl.federation import Federation
 from fdrl.records import WALL_CLOCK, RoundRecord, Summary
 from fdrl.rundir import latest_checkpoint, read_summary
 from fdrl.stopping import Stopped
@@ -127,7 +128,7 @@ def test_a_real_federation_resumes_to_the_bit(
     number: int, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = msgspec.structs.replace(REAL, checkpoint_every=1 + number % 3)
-    crashed(run, tmp_path / "run", training._federation, [number])
+    crashed(run, tmp_path / "run", Federation, [number])
     ours, theirs = what_it_says(tmp_path / "run"), what_it_says(undisturbed)
     # checkpoint_every is in config.toml and changes nothing else
     assert ours[:3] == theirs[:3]
