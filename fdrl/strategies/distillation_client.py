@@ -14,6 +14,7 @@ from fdrl import aggregate
 from fdrl.cohort import Cohort, Episodes, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
+from fdrl.registry import able
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
@@ -52,8 +53,8 @@ class Client:
         if self.settings.values and not isinstance(cohort, Valued):
             raise FdrlError(
                 f"strategy {self.context.run.strategy_name!r} exchanges values, but agents "
-                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent ppo "
-                "or a2c, or --strategy fd"
+                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent "
+                f"{able('values')}, or --strategy fd"
             )
 
     def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,13 @@ Array = NDArray[Any]
 class Local(Exchange, tag="local", tag_field="type", frozen=True, kw_only=True):
     """Every agent learns alone; `every` sets only how often a record is written."""
 
+    sends: ClassVar[Literal["nothing"]] = "nothing"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
     default_same_init: ClassVar[bool] = False
+
+    def why_no_mean(self) -> str:
+        """Nothing is combined."""
+        return ""
 
 
 class Client:

@@ -18,6 +18,7 @@ from fdrl.message import (
     check_parameters,
     check_transitions,
 )
+from fdrl.registry import able
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -53,7 +54,7 @@ class Client:
         if not isinstance(cohort, Poolable):
             raise FdrlError(
                 f"agent {self.context.run.agent_name!r} cannot be pooled (it has no separate "
-                "collect and update); use ppo or a2c"
+                f"collect and update); use {able('pooling')}"
             )
         experience, self._transitions = cohort.collect(steps)
         return experience
@@ -105,7 +106,7 @@ class Server:
             if not isinstance(trainer, Poolable):
                 raise FdrlError(
                     f"agent {context.run.agent_name!r} cannot be pooled (it has no separate "
-                    "collect and update); use ppo or a2c"
+                    f"collect and update); use {able('pooling')}"
                 )
         self.copies = {
             name: facts.copies
