@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import CohortContext, Episodes, Experience
 from fdrl.errors import FdrlError
+from fdrl.settings import LearnerSettings, sizes
 
 from .activations import Name as ActivationName
 from .backend import Backend, make_network
@@ -33,7 +34,7 @@ METRICS = ("train/policy_gradient_loss", "train/entropy_loss", "train/learning_r
 
 
 class Reinforce(
-    msgspec.Struct,
+    LearnerSettings,
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
@@ -43,6 +44,7 @@ class Reinforce(
     """REINFORCE: one gradient step an episode, no value network; Adam with epsilon 1e-5."""
 
     n_envs: ClassVar[int] = 1
+    steps_together: ClassVar[bool] = False  # whose episode has ended learns before the next step
 
     learning_rate: NotNegative = 1e-3
     """Adam's step size, at first."""
@@ -66,6 +68,11 @@ class Reinforce(
     """Initial weights: orthogonal as in Stable-Baselines3, or torch's defaults."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
+
+    @property
+    def architecture(self) -> str:
+        """Its hidden layers."""
+        return sizes(self.hidden)
 
 
 def make(settings: Reinforce, context: CohortContext) -> Reinforcers:

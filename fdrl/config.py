@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import msgspec
 import tomli_w
@@ -23,7 +23,8 @@ from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.partial_tables import filled
 from fdrl.proxy import ProxySettings
-from fdrl.registry import AGENTS, STRATEGIES, load_object, near_settings
+from fdrl.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
+from fdrl.settings import LearnerSettings
 
 if TYPE_CHECKING:
     from fdrl.parallel import TeamSpec
@@ -33,12 +34,53 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When agents exchange: the part of the settings that all strategies share."""
+    """When agents exchange: the part of the settings that all strategies share.
+
+    A strategy's settings subclass it, and override what is true of them: nobody else asks which
+    strategy it is.
+    """
+
+    sends: ClassVar[Literal["nothing", "answers", "parameters", "other"]] = "other"
+    """What agents upload: probabilities or moments (answers), parameters, nothing, or else."""
+    served: ClassVar[bool] = True
+    """Whether there is a server, which could visit proxy states for the agents."""
 
     every: Positive = 1
     """Local learning between two exchanges, in `unit`s."""
     unit: Literal["iterations", "steps", "episodes"] = "iterations"
     """What `every` counts: the learner's own iterations, environment steps, or episodes."""
+
+    @property
+    def asks_states(self) -> bool:
+        """Whether agents answer about proxy states, or distill on them."""
+        return True
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether agents must own labeled samples (`fdrl.cohort.Labeled`)."""
+        return False
+
+    @property
+    def shared_part(self) -> Literal["policy", "all", "optimizer"]:
+        """Which part of the parameters travels, if any does."""
+        return "all"
+
+    @property
+    def shares_moments(self) -> bool:
+        """Whether the optimizer's moments travel beside the parameters."""
+        return False
+
+    @property
+    def weighted(self) -> bool:
+        """Whether parameters count by the steps or samples that they say stand behind them."""
+        return False
+
+    def why_no_mean(self) -> str:
+        """Return why a server's combining is no mean of what agents send; "" if it is one.
+
+        What is one can add up on the way, in the air, before a server sees it.
+        """
+        return "its server needs more than a mean"
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,7 +106,7 @@ class CohortSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that defines a training run."""
 
-    env: str = "CartPole-v1"
+    env: str = msgspec.field(default_factory=lambda: ENVS.default().name)
     """Environment: a name from `fdrl envs`, a Gymnasium id, or "module:Id-v0"."""
     env_kwargs: dict[str, Any] = {}
     """Keyword arguments of every agent's environment."""
@@ -120,20 +162,34 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 LOCAL_FIELDS = ("out", "checkpoint_every", "threads", "tensorboard")
 """Fields that change no number, so runs that differ in them alone are the same run."""
 
-DEFAULT_TYPES = {"agent": "ppo", "strategy": "fd"}
+PLUGINS: dict[str, tuple[Registry[Any], type[msgspec.Struct]]] = {
+    "agent": (AGENTS, LearnerSettings),
+    "strategy": (STRATEGIES, Exchange),
+}
+"""Tables whose ``type`` is a plugin's name: where it is registered, and what its settings are."""
+
+
+def settings_class(key: str, name: str) -> Any:
+    """Return the settings class of a learner or strategy; `key` is "agent" or "strategy"."""
+    registry, base = PLUGINS[key]
+    cls = load_object(registry.spec(name).settings)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise FdrlError(
+            f"{key} {name!r}: its settings must derive from {base.__module__}.{base.__qualname__}"
+        )
+    return cls
 
 
 def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
     """Convert a learner's table (with ``type``) into its settings."""
-    name = str(table.get("type", DEFAULT_TYPES["agent"]))
-    cls = load_object(AGENTS.spec(name).settings)
+    name = str(table.get("type", AGENTS.default().name))
+    cls = settings_class("agent", name)
     return _convert(filled(table, cls), cls, where)
 
 
 def run_type(agent: str, strategy: str) -> type[Run]:
     """Return `Run` with the settings classes of one learner and one strategy filled in."""
-    settings = (AGENTS.spec(agent).settings, STRATEGIES.spec(strategy).settings)
-    return _run_type(*map(load_object, settings))
+    return _run_type(settings_class("agent", agent), settings_class("strategy", strategy))
 
 
 @functools.cache
@@ -160,7 +216,7 @@ def _type_of(raw: Mapping[str, Any], key: str) -> str:
     table = raw.get(key, {})
     if not isinstance(table, Mapping):
         raise FdrlError(f'config: {key} must be a table: [{key}] type = "...", not {table!r}')
-    return str(table.get("type", DEFAULT_TYPES[key]))
+    return str(table.get("type", PLUGINS[key][0].default().name))
 
 
 def parse(raw: Mapping[str, Any]) -> Run:
@@ -168,11 +224,11 @@ def parse(raw: Mapping[str, Any]) -> Run:
     cls = run_type(_type_of(raw, "agent"), _type_of(raw, "strategy"))
     raw = {k: v for k, v in raw.items() if v is not None}
     for field in msgspec.structs.fields(cls):
-        if field.name in DEFAULT_TYPES and field.name in raw:
+        if field.name in PLUGINS and field.name in raw:
             raw[field.name] = filled(raw[field.name], field.type)
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
-    defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)
+    defaults = settings_class("strategy", _type_of(raw, "strategy"))
     default_proxy = dict(defaults.default_proxy)
     team = _team(raw)
     if team is not None and "agents" not in raw:
@@ -182,8 +238,7 @@ def parse(raw: Mapping[str, Any]) -> Run:
         widest = max(math.prod(s.shape) for s in team.observation_spaces)
         fits = max(b for b in range(1, 41) if b**widest < 2**63)
         if fits < 2:  # too many for any grid: states that are visited at random, or uniform ones
-            served = _type_of(raw, "strategy") != "self"
-            default_proxy = {"type": "rollout" if served else "uniform"}
+            default_proxy = {"type": "rollout" if defaults.served else "uniform"}
         elif fits < 40:
             default_proxy.setdefault("bins", min(fits, 30))
     raw.setdefault("proxy", default_proxy)

@@ -72,7 +72,7 @@ class Federation:
     def _agree(self) -> None:
         """Tell a channel that sends changes what they are relative to, where all start alike."""
         if isinstance(self.channel, Remembering) and self.run.same_init:
-            part: Part = getattr(self.run.strategy, "part", "all")
+            part: Part = self.run.strategy.shared_part
             for client in self.clients:
                 rows = client.cohort.parameters(part)
                 self.channel.agree(dict(zip(client.cohort.ids, rows, strict=True)))
@@ -230,9 +230,7 @@ class Federation:
     def labels(self) -> list[str]:
         """Return what is particular about each agent, in a few words."""
         networks = {
-            agent: "-".join(map(str, getattr(g.settings, "hidden", ())))
-            for g in build.groups(self.run)
-            for agent in g.agents
+            agent: g.settings.architecture for g in build.groups(self.run) for agent in g.agents
         }
         several = len({*networks.values()}) > 1
         owned = self._owned()

@@ -21,6 +21,7 @@ from fdrl.cohort import Cohort, CohortContext, Episodes, Experience, Part
 from fdrl.distill import Count, DistillSettings
 from fdrl.registry import SettingsType
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
+from fdrl.settings import LearnerSettings
 
 Array = NDArray[Any]
 Metrics = dict[str, NDArray[np.float64]]
@@ -28,7 +29,7 @@ Metrics = dict[str, NDArray[np.float64]]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class AgentSettings(
-    msgspec.Struct,
+    LearnerSettings,
     metaclass=SettingsType,
     frozen=True,
     forbid_unknown_fields=True,

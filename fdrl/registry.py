@@ -15,7 +15,7 @@ import importlib.metadata
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -52,6 +52,7 @@ class EnvSpec:
     state: a vector class that takes the parameters ``init_low, init_high`` sets it to
     ``(low, high, shift)``, and the `init` heterogeneity moves the interval by ``level*u*shift``.
     `labels`: observations are examples whose label is the right action, so returns are accuracies.
+    `default`: a config that names no environment means this one.
     """
 
     name: str
@@ -67,6 +68,7 @@ class EnvSpec:
     proxy_high: tuple[float, ...] = ()
     extra: str = ""
     labels: bool = False
+    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ class AgentSpec:
 
     `adopt` names a function that turns a foreign object (a model of another library) into the
     settings of agents like it, or returns None if it is none of its kind. `offers` are the values
-    of its field `algorithm` by which somebody may ask for it.
+    of its field `algorithm` by which somebody may ask for it. `abilities` are what its cohorts can
+    beyond `fdrl.Cohort`, for hints: ``"values"``, ``"pooling"``, ``"labels"``. `export` names a
+    function ``export(settings, parameters, envs)`` that makes an agent a model of another library.
+    `default`: a config that names no learner means this one.
     """
 
     name: str
@@ -84,11 +89,19 @@ class AgentSpec:
     summary: str = ""
     adopt: str = ""
     offers: tuple[str, ...] = ()
+    abilities: tuple[str, ...] = ()
+    export: str = ""
+    default: bool = False
 
 
 @dataclass(frozen=True)
 class StrategySpec:
-    """A method: its settings class and its two halves, which share nothing but messages."""
+    """A method: its settings class and its two halves, which share nothing but messages.
+
+    `needs` is an ability that its learners must have (see `AgentSpec`). `default`: a config that
+    names no method means this one. Reports list methods by `rank`, then by name; compare one with
+    what it is a `variant_of`; and say how the reference stands to a `baseline`.
+    """
 
     name: str
     settings: str
@@ -96,6 +109,11 @@ class StrategySpec:
     server: str
     summary: str = ""
     moves: str = ""
+    needs: str = ""
+    default: bool = False
+    rank: int = 99
+    variant_of: str = ""
+    baseline: bool = False
 
 
 Spec = TypeVar("Spec", EnvSpec, AgentSpec, StrategySpec)
@@ -114,6 +132,10 @@ class Registry(Generic[Spec]):
         known = self._specs.get(spec.name)
         if known is not None and known != spec:
             raise FdrlError(f"{self.kind} {spec.name!r} is registered already, differently")
+        if spec.default and any(s.default and s.name != spec.name for s in self._specs.values()):
+            raise FdrlError(
+                f"{self.kind} {spec.name!r} cannot be the default: there is one already"
+            )
         self._specs[spec.name] = spec
 
     def spec(self, name: str) -> Spec:
@@ -128,6 +150,13 @@ class Registry(Generic[Spec]):
             hint = self._offered(name) or nearest(name, self._specs)
             raise FdrlError(f"unknown {self.kind} {name!r}{hint}{not_installed()}")
         return self._specs[name]
+
+    def default(self) -> Spec:
+        """Return the entry that a config means which names none."""
+        for spec in self:
+            if spec.default:
+                return spec
+        raise FdrlError(f"no {self.kind} is registered as the default, so a config must name one")
 
     def _offered(self, name: str) -> str:
         """Say which learner offers an algorithm of that name; nothing if one is called nearly so.
@@ -291,13 +320,36 @@ def register_agent(
     summary: str = "",
     adopt: str = "",
     offers: tuple[str, ...] = (),
+    abilities: tuple[str, ...] = (),
+    export: str = "",
+    default: bool = False,
 ) -> None:
-    """Register a learner; `settings`, `factory`, `adopt` are ``"module:attribute"`` strings.
+    """Register a learner.
 
-    Without a `factory`, it is the `cohort` of the settings.
+    `settings` (a `fdrl.settings.LearnerSettings`), `factory`, `adopt` and `export` are
+    ``"module:attribute"`` strings; see `AgentSpec`. Without a `factory`, it is the `cohort` of the
+    settings.
     """
     factory = factory or f"{settings}.cohort"
-    AGENTS.register(AgentSpec(name, settings, factory, summary, adopt, offers))
+    AGENTS.register(
+        AgentSpec(name, settings, factory, summary, adopt, offers, abilities, export, default)
+    )
+
+
+def able(ability: str) -> str:
+    """Name the learners that say they have an ability, the default one first: ``x or y``."""
+    return " or ".join(s.name for s in by_default(AGENTS) if ability in s.abilities)
+
+
+def by_default(specs: Iterable[Spec]) -> list[Spec]:
+    """Return entries with the default first."""
+    return sorted(specs, key=lambda spec: not spec.default)
+
+
+def labeled_example() -> str:
+    """Return flags of a learner and an environment that have labeled samples, for hints."""
+    env = next((spec.name for spec in ENVS if spec.labels), "of your own")
+    return f"--agent {able('labels')} and --env {env}"
 
 
 def register_strategy(
@@ -308,13 +360,15 @@ def register_strategy(
     server: str = "",
     summary: str = "",
     moves: str = "",
+    **more: Any,
 ) -> None:
     """Register a method; `settings`, `client`, `server` are ``"module:attribute"`` strings.
 
-    Without halves, they are the `client` and `server` of the settings.
+    `settings` are a `fdrl.config.Exchange`; without halves, they are the `client` and `server` of
+    the settings. `more` are the other fields of `StrategySpec`.
     """
     client, server = client or f"{settings}.client", server or f"{settings}.server"
-    STRATEGIES.register(StrategySpec(name, settings, client, server, summary, moves))
+    STRATEGIES.register(StrategySpec(name, settings, client, server, summary, moves, **more))
 
 
 def load_object(entry_point: str) -> Any:

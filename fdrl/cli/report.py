@@ -7,13 +7,16 @@ from pathlib import Path
 from fdrl.cli import options
 from fdrl.cli.benchwords import counted
 from fdrl.errors import FdrlError
+from fdrl.registry import STRATEGIES
 
 ABOUT = """Write one page (and its figures and tables as files) that compares runs: grouped by
 environment, heterogeneity, networks and budget, then by method, over seeds. RUNS are
 run folders, or folders that contain run folders at any depth."""
 OPTIONS = {
     "out": options.Option("DIR", "where report.html goes (default: report)"),
-    "reference": options.Option("METHOD", "compare the others with it (default: fd)"),
+    "reference": options.Option(
+        "METHOD", f"compare the others with it (default: {STRATEGIES.default().name})"
+    ),
     "archive": options.Option("FILE.tar.xz", "pack what the page rests on, to publish it"),
 }
 MANY = 1_000_000

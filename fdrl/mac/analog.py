@@ -33,6 +33,7 @@ from fdrl.message import (
     encode,
     parts_of,
 )
+from fdrl.registry import STRATEGIES
 
 Array = NDArray[Any]
 REAL_BYTES = 4
@@ -54,7 +55,7 @@ class Analog(Uplink):
         if len({len(row) for row in self.memory.known.values()}) > 1:
             raise FdrlError(
                 "config: networks of different sizes cannot add up in the air: use mac-digital, or "
-                "fd (at channel.type)"
+                f"{STRATEGIES.default().name} (at channel.type)"
             )
 
     def combine(self, messages: Mapping[str, bytes], round: int) -> dict[str, Delivery]:
@@ -132,8 +133,7 @@ class Analog(Uplink):
         size = len(changes[senders[0]])
         at = sparse.common(size, self.dimensions, self.draw(0, round, CHOICE))
         w = np.array([weights[a] for a in senders])
-        uniform = getattr(self.strategy, "weights", "uniform") == "uniform" or not w.any()
-        w = np.ones(len(senders)) if uniform else w / w.max()
+        w = w / w.max() if self.strategy.weighted and w.any() else np.ones(len(senders))
         vectors = w[:, None] * np.stack([changes[a][at] for a in senders])
         mean = self._add(vectors, gains, round) / w.sum()
         out = []

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fdrl.channel import Delivery, Direction
 from fdrl.channel_settings import MacAnalog, MacDigital
-from fdrl.errors import BadMessage, FdrlError
+from fdrl.errors import BadMessage
 from fdrl.mac import budget
 from fdrl.mac.memory import Memory
 from fdrl.message import Message, Parameters, decode
@@ -32,11 +32,6 @@ class Uplink:
         self.snr = 10.0 ** (settings.snr / 10.0)
         self.memory = Memory()
         self._metrics: dict[str, float] = {}
-        if getattr(strategy, "optimizer", "keep") == "average":
-            raise FdrlError(
-                "config: a multiple-access uplink carries parameters alone, not the optimizer's "
-                "moments: use keep or reset (at strategy.optimizer)"
-            )
 
     @property
     def seconds(self) -> float:

@@ -21,6 +21,7 @@ from fdrl.message import (
     Values,
     check_proxy_update,
 )
+from fdrl.registry import able
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
@@ -61,8 +62,8 @@ class Client(BaseClient):
         if self.settings.values and not isinstance(cohort, Valued):
             raise FdrlError(
                 f"strategy {self.context.run.strategy_name!r} exchanges values, but agents "
-                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent ppo "
-                "or a2c, or --strategy fd"
+                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent "
+                f"{able('values')}, or --strategy fd"
             )
 
     def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:

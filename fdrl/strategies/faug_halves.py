@@ -19,6 +19,7 @@ from fdrl.cohort import Cohort, Episodes, Experience, Fillable
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.generator import GeneratorLayout
 from fdrl.message import Message, Transitions
+from fdrl.registry import able
 from fdrl.seeding import Purpose, generator
 from fdrl.strategies import distillation_client, distillation_server, fedavg
 from fdrl.strategies.faug import FAug, check_settings, device_leak
@@ -75,7 +76,8 @@ class Client(BaseClient):
         if not isinstance(cohort, Fillable):
             raise FdrlError(
                 f"strategy {self.context.run.strategy_name!r} fills up scarce labels, but agent "
-                f"{self.context.run.agent_name!r} has no labeled samples: use --agent classifier"
+                f"{self.context.run.agent_name!r} has no labeled samples: use --agent "
+                f"{able('labels')}"
             )
         return cohort.learn(np.zeros_like(steps), None)
 

@@ -26,6 +26,7 @@ Array = NDArray[Any]
 class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True):
     """Average parameters after every stretch of local learning."""
 
+    sends: ClassVar[Literal["parameters"]] = "parameters"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
     default_same_init: ClassVar[bool] = True
 
@@ -40,6 +41,26 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     """Strength of return weights: softmax(beta * z-score)."""
     prox: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     """FedProx: pull local learning toward the last average with this strength."""
+
+    @property
+    def shared_part(self) -> Literal["policy", "all"]:
+        """What is averaged."""
+        return self.part
+
+    @property
+    def shares_moments(self) -> bool:
+        """Whether the optimizer's moments are averaged too."""
+        return self.optimizer == "average"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether agents count by their steps or samples."""
+        return self.weights != "uniform"
+
+    def why_no_mean(self) -> str:
+        """Return what is no mean, if anything is."""
+        weighs = self.weights == "return"
+        return "weights = 'return' weighs agents against each other" if weighs else ""
 
 
 class Client(BaseClient):

@@ -17,6 +17,7 @@ from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
 from fdrl.message import (
     AnyTable,
+    GaussTable,
     CellRows,
     Expected,
     Parameters,
@@ -26,6 +27,7 @@ from fdrl.message import (
     check_table,
     parts_of,
 )
+from fdrl.registry import labeled_example
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategy import ClientContext
 
@@ -50,8 +52,8 @@ class Labels:
         """Return the mean answers of the labels that each agent has trained on."""
         if experience.labels is None:
             raise FdrlError(
-                'strategy.answer = "labels" needs agents with labeled samples: use --agent '
-                "classifier (and --env fdrl/Digits-v0), or another answer"
+                'strategy.answer = "labels" needs agents with labeled samples: use '
+                f"{labeled_example()}, or another answer"
             )
         probs, counts = experience.labels.probs, experience.labels.counts
         return [self._table(p, n, round) for p, n in zip(probs, counts, strict=True)]

@@ -20,6 +20,7 @@ from fdrl.message import (
 )
 from fdrl.strategies.local import Client as BaseClient
 from fdrl.strategies.local import Server as BaseServer
+from fdrl.registry import able
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -56,7 +57,7 @@ class Client(BaseClient):
         if not isinstance(cohort, Poolable):
             raise FdrlError(
                 f"agent {self.context.run.agent_name!r} cannot be pooled (it has no separate "
-                "collect and update); use ppo or a2c"
+                f"collect and update); use {able('pooling')}"
             )
         experience, self._transitions = cohort.collect(steps)
         return experience
@@ -102,7 +103,7 @@ class Server(BaseServer):
             if not isinstance(trainer, Poolable):
                 raise FdrlError(
                     f"agent {context.run.agent_name!r} cannot be pooled (it has no separate "
-                    "collect and update); use ppo or a2c"
+                    f"collect and update); use {able('pooling')}"
                 )
         self.copies = {
             name: facts.copies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,16 @@ Array = NDArray[Any]
 class Self(Exchange, tag="self", tag_field="type", frozen=True, kw_only=True):
     """Distill from the agent's own policy as it was one exchange ago."""
 
+    sends: ClassVar[Literal["nothing"]] = "nothing"
+    served: ClassVar[bool] = False
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "mix"}
     default_same_init: ClassVar[bool] = False
 
     distill: DistillSettings = DistillSettings(steps=16, batch=128, lr=1e-4)
+
+    def why_no_mean(self) -> str:
+        """Nothing is combined."""
+        return ""
 
 
 class Client(BaseClient):
