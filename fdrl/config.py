@@ -219,29 +219,57 @@ def _type_of(raw: Mapping[str, Any], key: str) -> str:
     return str(table.get("type", PLUGINS[key][0].default().name))
 
 
+def run_class(raw: Mapping[str, Any]) -> type[Run]:
+    """Return the class of the runs that raw tables describe: their learner and strategy decide."""
+    return run_type(_type_of(raw, "agent"), _type_of(raw, "strategy"))
+
+
+def type_name(raw: Mapping[str, Any], union: str) -> str:
+    """Return the type that a table such as ``[channel]`` has, or would have by default."""
+    if union in PLUGINS:
+        return _type_of(raw, union)
+    table = raw.get(union)
+    if table is None and union == "proxy":
+        table = default_proxy(raw)
+    default = Nothing if union == "hetero" else IdealChannel
+    usual = str(default.__struct_config__.tag)
+    return str(table.get("type", usual)) if isinstance(table, Mapping) else usual
+
+
+def default_proxy(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the proxy set of raw tables that name none: the strategy's, as the world allows."""
+    return _default_proxy(raw, _team(raw))
+
+
+def _default_proxy(raw: Mapping[str, Any], team: TeamSpec | None) -> dict[str, Any]:
+    defaults = settings_class("strategy", _type_of(raw, "strategy"))
+    proxy = dict(defaults.default_proxy)
+    if team is None or proxy["type"] not in ("mix", "visited", "grid"):
+        return proxy
+    # As fine a grid as can be numbered: worlds of many agents have many components.
+    widest = max(math.prod(s.shape) for s in team.observation_spaces)
+    fits = max(b for b in range(1, 41) if b**widest < 2**63)
+    if fits < 2:  # too many for any grid: states that are visited at random, or uniform ones
+        return {"type": "rollout" if defaults.served else "uniform"}
+    if fits < 40:
+        proxy.setdefault("bins", min(fits, 30))
+    return proxy
+
+
 def parse(raw: Mapping[str, Any]) -> Run:
     """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place."""
-    cls = run_type(_type_of(raw, "agent"), _type_of(raw, "strategy"))
+    cls = run_class(raw)
     raw = {k: v for k, v in raw.items() if v is not None}
     for field in msgspec.structs.fields(cls):
         if field.name in PLUGINS and field.name in raw:
             raw[field.name] = filled(raw[field.name], field.type)
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
-    defaults = settings_class("strategy", _type_of(raw, "strategy"))
-    default_proxy = dict(defaults.default_proxy)
     team = _team(raw)
     if team is not None and "agents" not in raw:
         raw["agents"] = len(team.agents)
-    if team is not None and default_proxy["type"] in ("mix", "visited", "grid"):
-        # As fine a grid as can be numbered: worlds of many agents have many components.
-        widest = max(math.prod(s.shape) for s in team.observation_spaces)
-        fits = max(b for b in range(1, 41) if b**widest < 2**63)
-        if fits < 2:  # too many for any grid: states that are visited at random, or uniform ones
-            default_proxy = {"type": "rollout" if defaults.served else "uniform"}
-        elif fits < 40:
-            default_proxy.setdefault("bins", min(fits, 30))
-    raw.setdefault("proxy", default_proxy)
+    raw.setdefault("proxy", _default_proxy(raw, team))
+    defaults = settings_class("strategy", _type_of(raw, "strategy"))
     raw.setdefault("same_init", defaults.default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):

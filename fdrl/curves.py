@@ -70,7 +70,7 @@ def curve(label: str, env: str, records: Sequence[RoundRecord], by_episodes: boo
         steps=np.array(
             [r.episodes if by_episodes else r.env_steps for r in records], dtype=np.float64
         ),
-        unit="episodes" if by_episodes else "environment steps",
+        unit="episodes" if by_episodes else of_env(env).env_steps,
         returns=carried(returns.astype(np.float64)),
         bytes=np.array([r.bytes_up + r.bytes_down for r in records], dtype=np.float64),
         seconds=np.array([r.sim_seconds for r in records], dtype=np.float64),
@@ -134,9 +134,8 @@ def _decorate(panels: Panels, curves: Sequence[Curve], threshold: float | None) 
     axes = [*panels.values()]
     axes[0].xaxis.set_major_formatter("{x:,.0f}")
     axes[0].locator_params(axis="x", nbins=6)
-    said = of_env(curves[0].env).said
-    axes[0].set_xlabel(said(f"{curves[0].unit} per agent"))
-    axes[0].set_ylabel(said("return of training episodes"))
+    axes[0].set_xlabel(f"{curves[0].unit} per agent")
+    axes[0].set_ylabel(of_env(curves[0].env).while_training)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25, lw=0.6)
@@ -161,7 +160,7 @@ def _bytes_panel(axis: Axes, curves: Sequence[Curve]) -> None:
         _log_axis(axis, np.concatenate(sent) / 1000)
         return
     axis.set_xticks([])
-    nothing = of_env(curves[0].env).said("no episode has ended")
+    nothing = of_env(curves[0].env).nothing_yet
     axis.text(0.5, 0.5, nothing, transform=axis.transAxes, ha="center", color="0.35")
 
 

@@ -42,14 +42,19 @@ KEEP = 2
 CONFIG, METRICS, SUMMARY, LOCK = "config.toml", "metrics.jsonl", "summary.json", ".lock"
 
 
-def read_run(folder: str | Path) -> Run:
-    """Read the config of a run folder."""
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read the config of a run folder as raw tables."""
     path = Path(folder)
     if not (path / CONFIG).is_file():
         what = f"it has no {CONFIG}" if path.is_dir() else "no such folder"
         what = "it is a file" if path.is_file() else what
         raise FdrlError(f"{folder} is not a run folder: {what}")
-    return config.parse(read_tables(str(path / CONFIG)))
+    return read_tables(str(path / CONFIG))
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read the config of a run folder."""
+    return config.parse(read_config(folder))
 
 
 def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:

@@ -7,23 +7,6 @@ from dataclasses import dataclass
 from fdrl.config import Run
 from fdrl.registry import ENVS
 
-_SAID = (
-    ("greedy evaluation after training on fixed seeds", "on all test examples after training"),
-    ("return of training episodes", "accuracy on test examples"),
-    ("mean training return over all steps", "mean test accuracy over all of training"),
-    ("no episode has ended", "nothing has been tested"),
-    ("environment steps", "examples"),
-    ("inal greedy return", "inal accuracy"),
-    ("inal return", "inal accuracy"),
-    ("raining return", "est accuracy"),
-    ("above a return", "above an accuracy"),
-    ("Return for bytes", "Accuracy for bytes"),
-    ("steps, median", "examples, median"),
-    ("steps, std", "examples, std"),
-    ("so many steps", "so many examples"),
-    ("Training until", "Training until accuracy"),
-)
-
 
 @dataclass(frozen=True)
 class Wording:
@@ -51,13 +34,35 @@ class Wording:
         """What is particular about an agent: its environment, or what it owns."""
         return "owns" if self.labels else "learns in"
 
-    def said(self, text: str) -> str:
-        """Return a sentence about returns in the words that fit."""
-        for play, labeled in _SAID if self.labels else ():
-            text = text.replace(play, labeled)
-            if play[0].islower():
-                text = text.replace(play.capitalize(), labeled.capitalize())
-        return text
+    @property
+    def a_value(self) -> str:
+        """The same with its article."""
+        return "an accuracy" if self.labels else "a return"
+
+    @property
+    def final(self) -> str:
+        """What the evaluation after training gives."""
+        return f"final {self.value}"
+
+    @property
+    def final_greedy(self) -> str:
+        """The same, where it must be told how agents act in it."""
+        return "final accuracy" if self.labels else "final greedy return"
+
+    @property
+    def while_training(self) -> str:
+        """What a learning curve shows."""
+        return "accuracy on test examples" if self.labels else "return of training episodes"
+
+    @property
+    def env_steps(self) -> str:
+        """What a budget counts, where steps alone could be other steps."""
+        return "examples" if self.labels else "environment steps"
+
+    @property
+    def nothing_yet(self) -> str:
+        """Why a curve is empty."""
+        return "nothing has been tested" if self.labels else "no episode has ended"
 
 
 def of_env(env: str) -> Wording:

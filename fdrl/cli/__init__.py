@@ -28,6 +28,7 @@ VERBS = {
     "new": ("fdrl.cli.new", "begin a project with an environment, a learner or a strategy"),
     "check": ("fdrl.cli.check", "check that an environment is fit for training"),
     "theory": ("fdrl.cli.theory", "what theory predicts of distillation, and finite networks do"),
+    "completion": ("fdrl.cli.completion", "the script that completes all this in your shell"),
 }
 """Verb: module with a ``main(argv) -> int``, and what it does."""
 
@@ -113,5 +114,12 @@ def _dispatch(words: list[str]) -> int:
     if verb not in VERBS:
         kind = "option" if verb.startswith("-") else "verb"
         raise FdrlError(f"unknown {kind} {verb!r}{nearest(verb, VERBS)} (see fdrl --help)")
-    code: int = importlib.import_module(VERBS[verb][0]).main(rest)
+    if rest and rest[0].replace("_", "-") == "--tyro-print-completion":  # a script has all verbs
+        verb, rest = "completion", rest[1:]
+    try:
+        code: int = importlib.import_module(VERBS[verb][0]).main(rest)
+    except SystemExit as stop:  # tyro's way to end after a help text
+        if stop.code not in (0, None):
+            raise
+        return 0
     return code

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdrl.cli import options
-from fdrl.cli.benchrun import Request, conclude, play
+from fdrl.cli.benchrun import Bench, Request, conclude, play
 from fdrl.cli.benchtune import tune
 from fdrl.cli.benchwords import again, counted, say_incomparable, say_tuned
 from fdrl.errors import FdrlError
@@ -27,84 +27,61 @@ stopped ones continue from their last checkpoint, failed ones are tried again.
 suites that ship with fdrl (or name your own FILE.toml):
 {suites}
 """
-OPTIONS = {
-    "out": options.Option("DIR", "folder of the runs (default: the suite's)"),
-    "jobs": options.Option("N", "worker processes (default: one a core)"),
-    "only": options.Option("M/S", "only METHOD/SETTING; * for any, several with commas"),
-    "seeds": options.Option("A B", "only these seeds of the suite; A..B for a range"),
-    "tune": options.Option("", "choose the methods' grid values on the tuning seeds"),
-    "audit": options.Option("", "re-check finished runs against the suite; run nothing"),
-    "dry-run": options.Option("", "list the runs and how long they may take; run nothing"),
-    "no-report": options.Option("", "do not write OUT/report at the end"),
-}
 
 
 def main(argv: list[str]) -> int:
     """Return 0 when all is well, 1 for a failed cell or a deviation, 130 when stopped."""
-    if not argv or "--help" in argv or "-h" in argv:
-        print(_usage())
-        return 0 if argv else 2
+    if not argv:
+        return options.usage(Bench, "bench", about=_about())
     request = read_command(argv)
-    if "tune" in request.given:
+    asked = request.asked
+    if asked.tune:
         return tune(request)
     from fdrl.bench import grid
     from fdrl.bench.source import read_text
     from fdrl.bench.tuned import find_tuned
 
     suite, out = request.suite, request.out
-    tuned, origin = find_tuned(suite, out, read_text(request.source)[1])
+    tuned, origin = find_tuned(suite, out, read_text(asked.suite)[1])
     cells, missing = grid.cells(suite, tuned), grid.absent(suite)
-    if "audit" in request.given:
+    if asked.audit:
         return _audit(suite, cells, out, tuned)
-    say_tuned(suite, tuned, origin, again(request.source, out, {"tune": ""}))
-    seeds = read_seeds(request.given.get("seeds", ""))
+    say_tuned(suite, tuned, origin, again(Bench(suite=asked.suite, tune=True), out))
     say_incomparable(cells)
-    chosen = grid.select(suite, cells, request.given.get("only", ""), seeds)
-    if "dry-run" in request.given:
+    chosen = grid.select(suite, cells, asked.only or "", read_seeds(",".join(asked.seeds)))
+    if asked.dry_run:
         return _dry_run(request, chosen, missing)
     return _bench(request, cells, chosen, missing)
 
 
-def _usage() -> str:
+def _about() -> str:
     from fdrl.bench.source import decode, suites
 
     lines = [f"  {n:<20}{decode(t, n).get('about', '')}" for n, t in suites().items()]
-    return options.usage("bench", "SUITE", ABOUT.format(suites="\n".join(lines)), OPTIONS)
+    return ABOUT.format(suites="\n".join(lines))
 
 
 def read_command(argv: Sequence[str]) -> Request:
     """Read the words; errors name the word."""
-    words = options.read(_join_seeds(argv), OPTIONS, most=1)
-    given = words.options
-    if not words.positional:
-        raise FdrlError("fdrl bench needs a suite: fdrl bench SUITE (see fdrl bench --help)")
-    if given.get("only") == "":
+    about = _about() if options.wants_help(argv) else ""
+    asked = options.read(Bench, argv, "bench", about=about)
+    if asked.only == "":
         raise FdrlError("--only needs METHOD/SETTING")
-    modes = [name for name in ("tune", "audit", "dry-run") if name in given]
-    if len(modes) > 1:
-        raise FdrlError(f"--{modes[0]} and --{modes[1]} do not go together")
+    modes = {"tune": asked.tune, "audit": asked.audit, "dry-run": asked.dry_run}
+    on = [name for name, switched in modes.items() if switched]
+    if len(on) > 1:
+        raise FdrlError(f"--{on[0]} and --{on[1]} do not go together")
+    chosen = {"only": asked.only, "seeds": asked.seeds}
     for mode, names in {"audit": ("only", "seeds"), "tune": ("seeds",)}.items():
         for name in names:
-            if mode in given and name in given:
+            if modes[mode] and chosen[name]:
                 what = "the whole suite" if mode == "audit" else "the suite's tuning_seeds"
                 raise FdrlError(f"--{mode} is about {what}: leave --{name} out")
     from fdrl.bench.source import read_suite
 
-    source = words.positional[0]
-    suite = read_suite(source)
-    out = Path(given.get("out") or suite.out or f"runs/{suite.name}")
-    return Request(source, suite, out, _jobs(given), given)
-
-
-def _join_seeds(argv: Sequence[str]) -> list[str]:
-    """Make ``--seeds 0 3 7`` one value: ``--seeds 0,3,7``."""
-    out: list[str] = []
-    for word in argv:
-        if len(out) > 1 and out[-2] == "--seeds" and re.fullmatch(r"\d+", word):
-            out[-1] += f",{word}"
-        else:
-            out.append(word)
-    return out
+    suite = read_suite(asked.suite)
+    out = Path(asked.out or suite.out or f"runs/{suite.name}")
+    return Request(asked, suite, out, asked.jobs or _cores())
 
 
 def read_seeds(text: str) -> list[int]:
@@ -121,9 +98,7 @@ def read_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _jobs(given: dict[str, str]) -> int:
-    if "jobs" in given:
-        return options.whole_number("jobs", given["jobs"])
+def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -195,7 +170,7 @@ def _bench(request: Request, cells: list[Cell], chosen: list[Cell], missing: lis
             outcome = play(request, chosen, out, request.suite.name, lock)
         finally:
             write_manifest(out, request.suite, cells, missing)
-    if not outcome.stopped and "no-report" not in request.given:
+    if not outcome.stopped and not request.asked.no_report:
         _report(out)
     return conclude(request, outcome)
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from tyro.conf import Positional
 
 from fdrl.cli.benchwords import again, counted
+from fdrl.cli.options import Switch, argument, flag
+from fdrl.config import Positive
 
 if TYPE_CHECKING:
     from fdrl.bench.grid import Cell
@@ -15,15 +20,37 @@ if TYPE_CHECKING:
     from fdrl.bench.suite import Suite
 
 
+class Bench(msgspec.Struct, frozen=True, kw_only=True):
+    """Run a suite: every method in every setting on every seed."""
+
+    suite: Annotated[Positional[str], argument("SUITE")]
+    """A suite, by its name, or a FILE.toml of your own."""
+    out: Annotated[str, flag("DIR", "the suite's")] = ""
+    """Folder of the runs."""
+    jobs: Annotated[Positive | None, flag("N", "one a core")] = None
+    """Worker processes."""
+    only: Annotated[str | None, flag("M/S", "all")] = None
+    """Only METHOD/SETTING; * for any, several with commas."""
+    seeds: Annotated[tuple[str, ...], flag("A B", "all")] = ()
+    """Only these seeds of the suite; A..B for a range."""
+    tune: Switch = False
+    """Choose the methods' grid values on the tuning seeds."""
+    audit: Switch = False
+    """Re-check finished runs against the suite; run nothing."""
+    dry_run: Switch = False
+    """List the runs and how long they may take; run nothing."""
+    no_report: Switch = False
+    """Do not write OUT/report at the end."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """What the command line asks for, with the suite it names."""
 
-    source: str
+    asked: Bench
     suite: Suite
     out: Path
     jobs: int
-    given: dict[str, str]
 
 
 def play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int | None) -> Outcome:
@@ -53,7 +80,7 @@ def play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int |
 
 def conclude(request: Request, outcome: Outcome) -> int:
     """Say how to go on if not all is done; return the exit code."""
-    command = again(request.source, request.out, request.given)
+    command = again(request.asked, request.out)
     if outcome.stopped:
         print(f"stopped; continue with: {command}", file=sys.stderr)
         return 130

@@ -22,7 +22,7 @@ def tune(request: Request) -> int:
     from fdrl.bench.tuned import TUNED, write_tuned
     from fdrl.cli.listing import print_table
 
-    suite, folder, only = request.suite, tuning_folder(request.out), request.given.get("only", "")
+    suite, folder, only = request.suite, tuning_folder(request.out), request.asked.only or ""
     found = points(suite)
     if only:
         found = select_points(suite, found, only)
@@ -51,6 +51,6 @@ def _kept(request: Request) -> tuple[Tuned | None, str]:
     from fdrl.bench.tune import check_kept
     from fdrl.bench.tuned import find_tuned
 
-    kept, origin = find_tuned(request.suite, request.out, read_text(request.source)[1])
+    kept, origin = find_tuned(request.suite, request.out, read_text(request.asked.suite)[1])
     check_kept(kept, origin, request.suite)
     return kept, origin

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fdrl.cli.options import spell
 
 if TYPE_CHECKING:
     from fdrl.bench.grid import Cell
     from fdrl.bench.suite import Suite
     from fdrl.bench.tuned import Tuned
+    from fdrl.cli.benchrun import Bench
 
-OURS = ("out", "audit", "dry-run")
+OURS = ("out", "audit", "dry_run")
 """Options that the command has anyway, or that run nothing."""
 
 
@@ -21,13 +24,9 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def again(source: str, out: Path, given: Mapping[str, str]) -> str:
+def again(asked: Bench, out: Path) -> str:
     """Return the command that goes on with what a command line asked for, quoted for a shell."""
-    words = ["fdrl", "bench", source, "--out", str(out)]
-    for name, value in given.items():
-        if name not in OURS:
-            words += [f"--{name}", value] if value else [f"--{name}"]
-    return shlex.join(words)
+    return shlex.join(["fdrl", "bench", asked.suite, "--out", str(out), *spell(asked, OURS)])
 
 
 def say_tuned(suite: Suite, tuned: Tuned | None, origin: str, command: str) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
+from tyro.conf import Positional
+
+from fdrl.channel_settings import FadingChannel
 from fdrl.cli import options
+from fdrl.cli.options import argument, flag
+from fdrl.config import Positive
 from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
     from fdrl import fading
-    from fdrl.channel_settings import FadingChannel
 
-ABOUT = """Print the link budget of a fading channel, and how many slots messages need on it: means
-over simulated fadings, and how many of the uploads miss the deadline. SIZE are messages in bytes.
-
-  --agents N            agents that share the uplink (default 10)
-  --channel.FIELD V     a setting of the channel, for example --channel.symmetric
-
-settings, with their defaults:"""
 EXAMPLES = (
     ("labels' mean outputs", 400),
     ("with 50 images", 39_600),
@@ -30,17 +28,27 @@ EXAMPLES = (
 """What is printed without a SIZE; the first three are the published comparison's messages."""
 
 
+class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Print the link budget of a fading channel, and how many slots messages need on it: means
+    over simulated fadings, and how many of the uploads miss the deadline.
+    """
+
+    sizes: Annotated[Positional[tuple[str, ...]], argument("[SIZE ...]")] = ()
+    """Messages, in bytes (default: examples)."""
+    agents: Annotated[Positive, flag("N", "10")] = 10
+    """Agents that share the uplink."""
+    channel: FadingChannel = FadingChannel()
+    """The channel's settings."""
+
+
 def main(argv: list[str]) -> int:
     """Print both tables."""
-    if "--help" in argv or "-h" in argv:
-        print(_usage())
-        return 0
-    words = list(argv)
-    sizes = []
-    while words and not words[0].startswith("-"):
-        sizes.append(_size(words.pop(0)))
-    settings, agents = _settings(words)
-    _print(settings, agents, [("", n) for n in sizes] or [*EXAMPLES])
+    named, words = options.take(argv, {"channel": str})
+    if named.get("channel", "fading") != "fading":
+        raise FdrlError("only a fading channel has a link budget: use --channel fading")
+    asked = options.read(ChannelOptions, words, "channel", keys=True)
+    sizes = [("", _size(text)) for text in asked.sizes]
+    _print(asked.channel, asked.agents, sizes or [*EXAMPLES])
     return 0
 
 
@@ -49,25 +57,6 @@ def _size(text: str) -> int:
     if not digits.isdecimal() or int(digits) < 1:
         raise FdrlError(f"SIZE is a message's bytes, a whole number of at least 1, not {text!r}")
     return int(digits)
-
-
-def _usage() -> str:
-    from fdrl.channel_settings import FadingChannel
-    from fdrl.cli.listing import settings_rows
-
-    rows = settings_rows(FadingChannel, "--channel")
-    lines = [f"  {flag:<36}{default or 'unset':<10} {text}" for flag, _, default, text in rows]
-    return options.usage("channel", "[SIZE ...]", "\n".join([ABOUT, *lines]), {})
-
-
-def _settings(words: list[str]) -> tuple[FadingChannel, int]:
-    from fdrl.channel_settings import FadingChannel
-    from fdrl.cli.flags import apply_flags
-
-    run = apply_flags({"channel": {"type": "fading"}}, words)
-    if not isinstance(run.channel, FadingChannel):
-        raise FdrlError("only a fading channel has a link budget: use --channel fading")
-    return run.channel, run.agents
 
 
 def _print(settings: FadingChannel, agents: int, messages: list[tuple[str, int]]) -> None:

@@ -6,25 +6,42 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from typing import Any
+from typing import Annotated
+
+import msgspec
+from tyro.conf import Positional
 
 from fdrl.cli import options
+from fdrl.cli.flags import env_kwargs
+from fdrl.cli.options import argument
 from fdrl.errors import FdrlError
 
-ABOUT = """Check an environment: a name from fdrl envs, a Gymnasium id, module:Id-v0,
-or a PettingZoo parallel environment (module:name_v3, module:factory, or its id).
-Every finding says what to mend; the exit code is 1 if one is an error.
 
-  --env_kwargs.NAME V   a keyword argument of the environment; max_episode_steps: its time limit"""
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """Check an environment: a name from fdrl envs, a Gymnasium id, module:Id-v0,
+    or a PettingZoo parallel environment (module:name_v3, module:factory, or its id).
+
+    Every finding says what to mend; the exit code is 1 if one is an error.
+
+      --env_kwargs.NAME V   a keyword argument of the environment; max_episode_steps: its time limit
+    """
+
+    env: Annotated[Positional[str], argument("ID")]
+    """An environment."""
+
+
 MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
 
 def main(argv: list[str]) -> int:
     """Print every finding; return 1 if the environment cannot be trained in."""
-    if not argv or "--help" in argv or "-h" in argv:
-        print(options.usage("check", "ID", ABOUT, {}))
-        return 0 if argv else 2
-    name, kwargs = argv[0], _kwargs(argv[1:])
+    if not argv:
+        return options.usage(Check, "check")
+    kwargs, rest = env_kwargs(argv)
+    unknown = [w for w in rest if options.is_flag(w) and not options.wants_help([w])]
+    if unknown:
+        raise FdrlError(f"unknown flag {unknown[0]!r}; fdrl check takes --env_kwargs.NAME VALUE")
+    name = options.read(Check, rest, "check").env
     from fdrl.checks.env import check_env
     from fdrl.checks.parallel import check_parallel_env
     from fdrl.parallel import opener
@@ -46,14 +63,3 @@ def _hanging(line: str) -> str:
         return line
     width = max(40, shutil.get_terminal_size().columns)
     return textwrap.fill(line, width, subsequent_indent=" " * 9)
-
-
-def _kwargs(words: list[str]) -> dict[str, Any]:
-    from fdrl.cli.flags import choose_types
-
-    if words and not words[0].startswith("-"):
-        raise FdrlError(f"unexpected argument {words[0]!r}: fdrl check takes one environment")
-    chosen, rest = choose_types({}, words)
-    if rest or chosen.keys() - {"env_kwargs"}:
-        raise FdrlError(f"unknown flag {words[0]!r}; fdrl check takes --env_kwargs.NAME VALUE")
-    return dict(chosen.get("env_kwargs", {}))

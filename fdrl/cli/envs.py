@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import textwrap
 
+import msgspec
+
 from fdrl.cli import options
 from fdrl.registry import ENVS, PARALLEL, EnvSpec
 
-ABOUT = (
-    "List the environments that fdrl knows. Any other Gymnasium id with a Box (flat or images) of\n"
-    "observations and actions that are Discrete or a flat, bounded Box works too, and\n"
-    "module:Id-v0 for one of your own."
-)
+
+class Environments(msgspec.Struct, frozen=True, kw_only=True):
+    """List the environments that fdrl knows.
+
+    Any other Gymnasium id with a Box (flat or images) of observations and actions that are Discrete
+    or a flat, bounded Box works too, and module:Id-v0 for one of your own.
+    """
 
 
 def _row(spec: EnvSpec) -> tuple[str, str, str, str]:
@@ -23,10 +27,7 @@ def _row(spec: EnvSpec) -> tuple[str, str, str, str]:
 
 def main(argv: list[str]) -> int:
     """Print the table of environments."""
-    if "--help" in argv or "-h" in argv:
-        print(options.usage("envs", "", ABOUT, {}))
-        return 0
-    options.read(argv, {}, most=0)
+    options.read(Environments, argv, "envs")
     from fdrl.cli.listing import console_width, print_table
 
     print_table(("environment", "solved at", "dynamics vary", ""), map(_row, ENVS))

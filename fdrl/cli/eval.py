@@ -4,38 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from tyro.conf import Positional
 
 from fdrl.cli import options
+from fdrl.cli.options import Switch, argument, flag
+from fdrl.config import Positive
 from fdrl.errors import FdrlError, nearest
 
 if TYPE_CHECKING:
     from fdrl.federation import Federation
 
-ABOUT = "Evaluate the agents of a run folder, as its last checkpoint has them."
-OPTIONS = {
-    "episodes": options.Option("N", "episodes per agent (default: the run's)"),
-    "stochastic": options.Option("", "sample actions instead of taking the likeliest"),
-    "held-out": options.Option("", "in environments that no agent trained in"),
-    "video": options.Option("?", "record an animated GIF to VALUE (default: RUN/video)"),
-    "agent": options.Option(
-        "ID", "this agent only, by id or number (video: default best and worst)"
-    ),
-}
+
+class Eval(msgspec.Struct, frozen=True, kw_only=True):
+    """Evaluate the agents of a run folder, as its last checkpoint has them."""
+
+    run: Annotated[Positional[str], argument("RUN", "(required)")] = ""
+    """A run folder."""
+    episodes: Annotated[Positive | None, flag("N", "the run's")] = None
+    """Episodes per agent."""
+    stochastic: Switch = False
+    """Sample actions instead of taking the likeliest."""
+    held_out: Switch = False
+    """In environments that no agent trained in."""
+    video: Annotated[tuple[str, ...] | None, flag("[DIR]", "no video")] = None
+    """Record an animated GIF to DIR (RUN/video if none is named)."""
+    agent: Annotated[str, flag("ID", "all; a video is of the best and the worst")] = ""
+    """This agent only, by id or number."""
 
 
 def main(argv: list[str]) -> int:
     """Print a table of returns; write videos if asked to."""
-    if not argv or "--help" in argv or "-h" in argv:
-        print(options.usage("eval", "RUN", ABOUT, OPTIONS))
-        return 0 if argv else 2
-    words = options.read(argv, OPTIONS, least=1, most=1)
-    if not words.positional:
+    if not argv:
+        return options.usage(Eval, "eval")
+    asked = options.read(Eval, argv, "eval")
+    if not asked.run and asked.video:  # the value of --video may be left out: --video RUN
+        asked = msgspec.structs.replace(asked, run=asked.video[0], video=())
+    if not asked.run:
         raise FdrlError("fdrl eval needs a run folder: fdrl eval RUN")
-    folder, given = Path(words.positional[0]), words.options
+    folder = Path(asked.run)
     federation, round = load(folder)
     try:
-        _evaluate(federation, round, folder, given)
+        _evaluate(federation, round, folder, asked)
     finally:
         federation.close()
     return 0
@@ -43,8 +55,6 @@ def main(argv: list[str]) -> int:
 
 def load(folder: Path) -> tuple[Federation, int]:
     """Build a run's federation as its last checkpoint left it; also return the round."""
-    import msgspec
-
     from fdrl.federation import Federation
     from fdrl.rundir import own_checkpoint, read_run
 
@@ -63,21 +73,19 @@ def load(folder: Path) -> tuple[Federation, int]:
     return federation, checkpoint.round
 
 
-def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str, str]) -> None:
+def _evaluate(federation: Federation, round: int, folder: Path, asked: Eval) -> None:
     from fdrl.wording import wording
 
     run, ids = federation.run, federation.ids
-    if "video" in given and federation.together is not None:
+    if asked.video is not None and federation.together is not None:
         raise FdrlError(f"{run.env}: no videos of agents that share a world yet")
-    if "video" in given and wording(run).labels:
+    if asked.video is not None and wording(run).labels:
         raise FdrlError(f"{run.env} holds examples to name: there is nothing to film")
     chosen = list(range(len(ids)))
-    if "agent" in given:
-        chosen = [agent_index(given["agent"], ids, folder)]
-    episodes = run.evaluation.episodes
-    if "episodes" in given:
-        episodes = options.whole_number("episodes", given["episodes"])
-    greedy, held_out = "stochastic" not in given, "held-out" in given
+    if asked.agent:
+        chosen = [agent_index(asked.agent, ids, folder)]
+    episodes = asked.episodes or run.evaluation.episodes
+    greedy, held_out = not asked.stochastic, asked.held_out
     returns = federation.evaluate(episodes, held_out=held_out, greedy=greedy)
     how = "greedy" if greedy else "sampled actions"
     if wording(run).labels:
@@ -87,9 +95,9 @@ def _evaluate(federation: Federation, round: int, folder: Path, given: dict[str,
         _print_accuracies(title, federation, returns, chosen)
     else:
         _print(title, federation, returns, chosen, held_out)
-    if "video" in given:
+    if asked.video is not None:
         order = sorted(chosen, key=lambda i: float(returns[i].mean()))
-        target = Path(given["video"]) if given["video"] else folder / "video"
+        target = Path(*asked.video) if asked.video else folder / "video"
         _videos(federation, sorted({order[0], order[-1]}), target, greedy)
 
 

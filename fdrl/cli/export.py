@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
-from fdrl.errors import FdrlError
+from fdrl.cli.options import argument, flag
 
 if TYPE_CHECKING:
     from fdrl.environment import EnvFactory
     from fdrl.federation import Federation
 
-ABOUT = (
-    "Write one agent of a run folder as a Stable-Baselines3 zip: `PPO.load` and `A2C.load` run it."
-)
-OPTIONS = {
-    "agent": options.Option("ID", "which one, by id or number (default: the best)"),
-    "out": options.Option("FILE", "the zip to write (default: RUN/AGENT.zip)"),
-}
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """Write one agent of a run folder as a Stable-Baselines3 zip: `PPO.load`, `A2C.load` run it."""
+
+    run: Annotated[Positional[str], argument("RUN")]
+    """A run folder."""
+    agent: Annotated[str | None, flag("ID", "the best")] = None
+    """Which one, by id or number."""
+    out: Annotated[str | None, flag("FILE", "RUN/AGENT.zip")] = None
+    """The zip to write."""
 
 
 def main(argv: list[str]) -> int:
     """Load the run, convert, write."""
-    if not argv or "--help" in argv or "-h" in argv:
-        print(options.usage("export", "RUN", ABOUT, OPTIONS))
-        return 0 if argv else 2
-    words = options.read(argv, OPTIONS, least=1, most=1)
-    if not words.positional:
-        raise FdrlError("fdrl export needs a run folder: fdrl export RUN")
-    folder, given = Path(words.positional[0]), words.options
+    if not argv:
+        return options.usage(Export, "export")
+    asked = options.read(Export, argv, "export")
+    folder = Path(asked.run)
     federation, _ = load(folder)
     try:
-        path, note = export(federation, folder, given.get("agent"), given.get("out"))
+        path, note = export(federation, folder, asked.agent, asked.out)
     finally:
         federation.close()
     print(path)

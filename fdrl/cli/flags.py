@@ -6,29 +6,21 @@ bare names (``--agent ppo``); a flag nobody knows is answered here, with the nea
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, cast
 
 import msgspec
+import tyro
 
 from fdrl import config
-from fdrl.cli.hints import elsewhere, near_flag
-from fdrl.cli.switches import is_switch, positive, spell_out
-from fdrl.cli.wholes import apart, is_whole, whole
+from fdrl.cli import options
+from fdrl.cli.hints import HIDDEN, TABLES, UNIONS, elsewhere, is_table, near_flag, structs_in
+from fdrl.cli.options import is_flag, is_switch, name_of, positive
 from fdrl.config import Run
 from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
 from fdrl.presets import presets
-
-UNIONS = ("agent", "strategy", "hetero", "proxy", "channel")
-TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
-"""Fields of free shape: TOML only, but for ``--env_kwargs.NAME VALUE``."""
-HIDDEN = (*TABLES, "goal", "groups")
-"""Fields whose flags tyro does not read: the goal and the groups may be unset."""
 
 COMMON = """Train a federation: PRESET or FILE.toml, then any flag below.
 
@@ -57,19 +49,11 @@ most used:
 All settings, with the values of this config as their defaults:"""
 
 
-def _name(flag: str) -> str:
-    return flag.lstrip("-").partition("=")[0].replace("-", "_")
-
-
-def _is_flag(word: str) -> bool:
-    return bool(re.match(r"--?[A-Za-z]", word))
-
-
 def _pairs(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Group words into (flag, its values); ``--x=1`` counts as ``--x 1``."""
     out: list[tuple[str, list[str]]] = []
     for word in words:
-        if _is_flag(word):
+        if is_flag(word):
             flag, equals, value = word.partition("=")
             out.append((flag, [value] if equals else []))
         elif out:
@@ -94,20 +78,58 @@ def _table_value(text: str) -> Any:
         return text
 
 
-def flag_types(run: Run) -> dict[str, Any]:
-    """Return the dotted names of all flags of a run with these types, and their annotations."""
+def flag_types(tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dotted names of all flags beside a config's tables, and their annotations.
 
-    def below(value: msgspec.Struct, prefix: str) -> dict[str, Any]:
+    Which types the tables choose, or would by default, decides. Raises `FdrlError` for no type.
+    """
+    defaults = {"proxy": config.default_proxy(tables)}
+
+    def below(cls: type[msgspec.Struct], table: Any, prefix: str) -> dict[str, Any]:
         names: dict[str, Any] = {}
-        for field in msgspec.structs.fields(type(value)):
-            name, inner = prefix + field.name, getattr(value, field.name)
-            if isinstance(inner, msgspec.Struct) and name != "goal":
-                names |= below(inner, f"{name}.")
-            elif name not in HIDDEN:
+        for field in msgspec.structs.fields(cls):
+            name, inner = prefix + field.name, structs_in(field.type)
+            given = table.get(field.name) if isinstance(table, Mapping) else None
+            if name in HIDDEN:
+                continue
+            if not inner:
                 names[name] = field.type
+                continue
+            chosen = given if given is not None else defaults.get(name)
+            names |= below(_member(inner, field, chosen), given, f"{name}.")
         return names
 
-    return below(run, "")
+    return below(config.run_class(tables), tables, "")
+
+
+def _member(
+    members: Sequence[type[msgspec.Struct]], field: msgspec.structs.FieldInfo, table: Any
+) -> type[msgspec.Struct]:
+    """Return which of a field's classes its table means; without a table, what it is by default."""
+    if len(members) == 1:
+        return members[0]
+    if isinstance(table, Mapping):
+        named = [m for m in members if m.__struct_config__.tag == table.get("type")]
+        return named[0] if named else members[0]  # of no type: said where the config is read
+    made = field.default_factory() if callable(field.default_factory) else field.default
+    return type(made) if isinstance(made, msgspec.Struct) else members[0]
+
+
+def env_kwargs(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take ``--env_kwargs.NAME VALUE`` out of words; return the arguments, and what is left."""
+    found: dict[str, Any] = {}
+    rest, left = [], list(words)
+    while left:
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        if not (is_flag(word) and name_of(word).startswith("env_kwargs.")):
+            rest.append(word)
+            continue
+        more = next((i for i, w in enumerate(left) if is_flag(w)), len(left))
+        values = [value] if equals else left[: min(more, 1)]
+        del left[: 0 if equals else len(values)]
+        found[flag.lstrip("-").partition(".")[2]] = _table_value(_one(flag, values))
+    return found, rest
 
 
 def choose_types(
@@ -122,7 +144,7 @@ def choose_types(
     """
     chosen, rest = dict(tables), []
     for flag, values in _pairs(words):
-        name = _name(flag)
+        name = name_of(flag)
         union = name.removesuffix(".type")
         if union in UNIONS:
             table = chosen.get(union, {})
@@ -132,40 +154,104 @@ def choose_types(
         elif name.partition(".")[0] in ("env_kwargs", "goal") and name != "env_kwargs":
             table, key = name.partition(".")[0], flag.lstrip("-").partition(".")[2]
             given = {key or "mean": _table_value(_one(flag, values))}
-            known = chosen.get(table, {})
-            if not isinstance(known, Mapping):
-                raise FdrlError(f"config: {table} must be a table: [{table}], not {known!r}")
-            chosen[table] = {**known, **given}
+            chosen[table] = {**_table(chosen, table), **given}
         else:
             rest.append((flag, values))
-    if chosen.get("cohorts") and any(_name(f) == "agent" for f in words if _is_flag(f)):
+    if chosen.get("cohorts") and any(name_of(f) == "agent" for f in words if is_flag(f)):
         raise FdrlError("--agent has no effect here: the config's cohorts name their own learners")
     return chosen, rest
 
 
-def check_flags(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> None:
-    """Raise for a flag that is no field of the run, naming the nearest one."""
-    known = flag_types(run)
+def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    known = tables.get(name, {})
+    if not isinstance(known, Mapping):
+        raise FdrlError(f"config: {name} must be a table: [{name}], not {known!r}")
+    return known
+
+
+def check_flags(
+    known: Mapping[str, Any], tables: Mapping[str, Any], pairs: Sequence[tuple[str, list[str]]]
+) -> None:
+    """Raise for a flag that is none of the `known` ones, naming the nearest."""
     for flag, _ in pairs:
-        name = _name(flag)
-        if name in known or name in ("help", "h") or is_switch(known.get(positive(name))):
-            continue
-        if name in TABLES:
+        name = name_of(flag)
+        if name in TABLES or is_table(known.get(name)):
             raise FdrlError(f"{flag} can only be set in a TOML file")
+        if name in known or is_switch(known.get(positive(name))):
+            continue
         if name.split(".")[0] in UNIONS and "." in name:
             union = name.split(".")[0]
-            table = config.to_tables(run)[union]
             own = [k for k in known if k.startswith(f"{union}.")]
             near = elsewhere(name) or near_flag(name, own, f"{union}.")
-            raise FdrlError(f"unknown flag {flag!r} of {union} {table.get('type')!r}{near}")
+            kind = config.type_name(tables, union)
+            raise FdrlError(f"unknown flag {flag!r} of {union} {kind!r}{near}")
         near = near_flag(name, [*known, *UNIONS, "goal", "resume", "config", "quiet", "help"])
         raise FdrlError(f"unknown flag {flag!r}{near}")
 
 
+def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
+    """Return the run that a config's tables and the flags after it describe, checked.
+
+    ``--help`` prints every flag and exits.
+    """
+    if options.wants_help(words):
+        asked = [w for w in words if w not in ("--help", "-h")]
+        _show(config.parse(choose_types(tables, asked)[0]))
+    chosen, pairs = choose_types(tables, words)
+    known = flag_types(chosen)
+    check_flags(known, chosen, pairs)
+    found = options.given(known, [w for flag, values in pairs for w in (flag, *values)])
+    with options.naming_flags([flag for flag, _ in pairs]):
+        return config.parse(_laid_over(chosen, found))
+
+
+def _laid_over(tables: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's tables with what the flags say; a flag of None unsets.
+
+    A preset's steps give way to ``--episodes``: they are its budget in another unit.
+    """
+    raw = dict(tables)
+    if found.get("episodes") and not tables.get("episodes"):
+        raw.pop("steps", None)
+    for name, value in found.items():
+        *path, last = name.split(".")
+        table = raw
+        for key in path:
+            inner = dict(_table(table, key))
+            if not inner and key in UNIONS and key == name.split(".")[0]:
+                inner = _usual(tables, key)
+            table[key] = table = inner
+        table.pop(last, None)
+        if value is not None:
+            table[last] = value
+    # What is given instead of another setting (see `fdrl.partial_tables`) stands alone.
+    place = "strategy.distill."
+    for name, other in DistillSettings.instead.items():
+        if place + name in found and place + other not in found:
+            raw["strategy"]["distill"].pop(other, None)
+    return raw
+
+
+def _usual(tables: Mapping[str, Any], union: str) -> dict[str, Any]:
+    """Return the table that a union has where the config says nothing of it."""
+    if union == "proxy":
+        return config.default_proxy(tables)
+    return {"type": config.type_name(tables, union)}
+
+
+def _show(run: Run) -> None:
+    """Print every flag, with a run's settings as defaults, and exit."""
+    cls = _flag_class(run)
+    tyro.cli(
+        cls, args=["--help"], use_underscores=True, prog="fdrl train [PRESET | FILE.toml]",
+        default=cls(**{f.name: getattr(run, f.name) for f in msgspec.structs.fields(type(run))}),
+        description=COMMON.format(presets=", ".join(presets())),
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff), registry=options.RULES,
+    )  # fmt: skip
+
+
 def _flag_class(run: Run) -> type[Run]:
     """Return a `Run` class without free tables, its unions narrowed to what `run` holds."""
-    import tyro
-
     fields: list[Any] = []
     for name in HIDDEN:
         kind = {f.name: f.type for f in msgspec.structs.fields(Run)}[name]
@@ -174,127 +260,9 @@ def _flag_class(run: Run) -> type[Run]:
         value = getattr(run, name)
         fields.append((name, type(value), value))
     fields = [(n, k, msgspec.field(default_factory=partial(_same, v))) for n, k, v in fields]
-    options: dict[str, Any] = {"frozen": True, "kw_only": True}
-    made: Any = msgspec.defstruct("Run", fields, bases=(Run,), **options)
+    made: Any = msgspec.defstruct("Run", fields, bases=(Run,), frozen=True, kw_only=True)
     return cast("type[Run]", made)
 
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _complaint(box: str) -> str:
-    """Turn tyro's box into one line: what is wrong, without frame, title and advice."""
-    blocks: list[list[str]] = [[]]
-    for line in box.splitlines():
-        text = line.strip("│|+╭╮╰╯─- \t")
-        if text and not line.startswith("╭"):
-            blocks[-1].append(text)
-        elif blocks[-1]:
-            blocks.append([])
-    # Without box characters the title is a block of its own.
-    what = blocks[0] if "╭" in box or len(blocks) < 2 else blocks[1]
-    text = re.sub(r"\s+", " ", " ".join(what)) or "the flags cannot be read"
-    bad = re.match(r"Error parsing (\S+): could not convert string to float: (.*)", text)
-    if bad:
-        return f"{bad.group(1)} takes a number such as 0.001, not {bad.group(2)}"
-    other = re.match(r"invalid choice (.+) for argument '(\S+)'\. Expected one of \((.*)\)", text)
-    if other:
-        known = [part.strip(" '") for part in other.group(3).split(",") if part.strip()]
-        return f"{other.group(2)} is one of {', '.join(known)}, not {other.group(1)}"
-    missing = re.match(r"Missing value for argument '(\S+?)'", text)
-    return f"{missing.group(1)} needs a value" if missing else text
-
-
-def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
-    """Return the run that a config's tables and the flags after it describe, checked.
-
-    ``--help`` prints every flag and exits.
-    """
-    import tyro
-
-    chosen, pairs = choose_types(tables, words)
-    run = config.parse(chosen)
-    check_flags(run, pairs)
-    run = _instead(run, pairs)
-    kinds = flag_types(run)
-    spelled = [(f, _digits(f, v, kinds.get(_name(f)))) for f, v in spell_out(pairs, kinds)]
-    rest = [w for flag, values in spelled for w in (flag, *values)]
-    wants_help = any(_name(f) in ("help", "h") for f, _ in pairs)
-    if not rest:
-        return run
-    cls, caught = _flag_class(run), io.StringIO()
-    default = cls(**{f.name: getattr(run, f.name) for f in msgspec.structs.fields(type(run))})
-    try:
-        with contextlib.ExitStack() as stack:
-            if not wants_help:
-                stack.enter_context(contextlib.redirect_stderr(caught))
-                stack.enter_context(contextlib.redirect_stdout(caught))
-            flagged = tyro.cli(
-                cls,
-                args=rest,
-                default=default,
-                use_underscores=True,
-                prog="fdrl train [PRESET | FILE.toml]",
-                description=COMMON.format(presets=", ".join(presets())),
-                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
-            )
-    except SystemExit as error:
-        if wants_help or not error.code:
-            raise
-        raise FdrlError(f"flags: {_complaint(caught.getvalue())}") from None
-    with _naming_flags(pairs):
-        return _budgeted(flagged, tables, pairs)
-
-
-def _instead(run: Run, pairs: Sequence[tuple[str, list[str]]]) -> Run:
-    """Drop settings instead of which a flag gives another, as `fdrl.partial_tables` does."""
-    names, place = {_name(flag) for flag, _ in pairs}, "strategy.distill."
-    for name, other in DistillSettings.instead.items():
-        if place + name in names and place + other not in names:
-            usual = {other: getattr(DistillSettings(), other)}
-            distill = msgspec.structs.replace(run.strategy.distill, **usual)
-            strategy = msgspec.structs.replace(run.strategy, distill=distill)
-            run = msgspec.structs.replace(run, strategy=strategy)
-    return run
-
-
-@contextlib.contextmanager
-def _naming_flags(pairs: Sequence[tuple[str, list[str]]]) -> Iterator[None]:
-    """Say of a complaint about a setting that a flag gave that the flag is meant."""
-    try:
-        yield
-    except FdrlError as error:
-        text = str(error)
-        for flag, _ in pairs:
-            place = f"(at {_name(flag)})"
-            if text.startswith("config: ") and text.endswith(place):
-                said = f"flags: {text.removeprefix('config: ').removesuffix(place)}(at {flag})"
-                raise FdrlError(said) from None
-        raise
-
-
-def _digits(flag: str, values: list[str], kind: Any) -> list[str]:
-    """Spell the values of a flag that takes whole numbers as digits; leave others alone."""
-    if not is_whole(kind):
-        return values
-    return [whole(flag, value) for value in apart(flag, values, kind)]
-
-
-def _budgeted(run: Run, tables: Mapping[str, Any], pairs: Sequence[tuple[str, list[str]]]) -> Run:
-    """Check the run; its steps follow from ``--episodes`` unless they are given beside them.
-
-    A preset's steps give way to ``--episodes``: they are its budget in another unit.
-    """
-    names = {_name(flag) for flag, _ in pairs}
-    given = "steps" in names or (
-        "steps" in tables and (tables.get("episodes") or "episodes" not in names)
-    )
-    raw = config.to_tables(run)
-    if "agents" not in names and "agents" not in tables:
-        del raw["agents"]  # as many as share a world, if they do
-    if "proxy" not in tables and not any(n.split(".")[0] == "proxy" for n in names):
-        del raw["proxy"]  # the strategy's, in a grid that fits the environment
-    if not given and run.episodes:
-        del raw["steps"]
-    return config.parse(raw)

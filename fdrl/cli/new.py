@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from tyro.conf import Positional
 
 from fdrl.cli import options
-from fdrl.cli.options import Option
+from fdrl.cli.options import argument, flag
 from fdrl.errors import FdrlError, nearest
 from fdrl.scaffold.project import KINDS, write
 
-OPTIONS = {"into": Option("FOLDER", "where the project's folder is made; default: here")}
+
+class New(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a small installable project that passes its own tests at once."""
+
+    kind: Annotated[Positional[str], argument("KIND")]
+    """A kind: env, agent or strategy."""
+    name: Annotated[Positional[str], argument("NAME", "(required)")] = ""
+    """The Python package: small letters, digits and underscores."""
+    into: Annotated[str, flag("FOLDER", "here")] = "."
+    """Where the project's folder is made."""
+
+
 NEXT = """{folder} holds:
 {files}
 
@@ -27,25 +42,20 @@ TRY = {
 
 def _about() -> str:
     kinds = "\n".join(f"  {kind:<10}{text}" for kind, text in KINDS.items())
-    return (
-        "Write a small installable project that passes its own tests at once, with\n\n"
-        f"{kinds}\n\nNAME is the Python package: small letters, digits and underscores."
-    )
+    return f"Write a small installable project that passes its own tests at once, with\n\n{kinds}"
 
 
 def main(argv: list[str]) -> int:
     """Write the project and say what to do next; 2 without arguments."""
-    if not argv or "--help" in argv or "-h" in argv:
-        print(options.usage("new", "KIND NAME", _about(), OPTIONS))
-        return 0 if argv else 2
-    words = options.read(argv, OPTIONS, most=2, least=2)
-    if not words.positional or words.positional[0] not in KINDS:
-        asked = words.positional[0] if words.positional else ""
-        raise FdrlError(f"unknown kind {asked!r}{nearest(asked, KINDS)}; use: fdrl new KIND NAME")
-    if len(words.positional) < 2:
-        raise FdrlError(f"name the package: fdrl new {words.positional[0]} NAME")
-    kind, name = words.positional
-    folder = write(kind, name, Path(words.options.get("into", ".")))
+    if not argv:
+        return options.usage(New, "new", about=_about())
+    asked = options.read(New, argv, "new", about=_about())
+    kind, name = asked.kind, asked.name
+    if kind not in KINDS:
+        raise FdrlError(f"unknown kind {kind!r}{nearest(kind, KINDS)}; use: fdrl new KIND NAME")
+    if not name:
+        raise FdrlError(f"name the package: fdrl new {kind} NAME")
+    folder = write(kind, name, Path(asked.into))
     made = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     title = "".join(part.capitalize() for part in name.split("_"))
     listing = "\n".join(f"  {path}" for path in made)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+from tyro.conf import Positional
+
 from fdrl.cli import options
+from fdrl.cli.options import argument
 from fdrl.registry import STRATEGIES, StrategySpec, able, load_object
+
+
+class Strategies(msgspec.Struct, frozen=True, kw_only=True):
+    """List methods, or one's settings."""
+
+    name: Annotated[Positional[str], argument("[NAME]", "(default: list all)")] = ""
+    """The one whose settings are listed."""
 
 
 def main(argv: list[str]) -> int:
     """Print the table of methods, or the settings of one."""
-    if "--help" in argv or "-h" in argv:
-        print(options.usage("strategies", "[NAME]", "List methods, or one's settings.", {}))
-        return 0
-    words = options.read(argv, {}, most=1)
+    asked = options.read(Strategies, argv, "strategies")
     from fdrl.cli.listing import print_settings, print_table
 
-    if words.positional:
-        spec = STRATEGIES.spec(words.positional[0])
+    if asked.name:
+        spec = STRATEGIES.spec(asked.name)
         print_settings("strategy", spec.name, _about(spec), load_object(spec.settings))
         return 0
     rows = ((s.name, s.moves, _about(s)) for s in STRATEGIES)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional
 
 from fdrl.cli import options
+from fdrl.cli.options import argument
 from fdrl.errors import FdrlError
+from fdrl.presets import read_tables
+from fdrl.theory.settings import Theory, parse
 
 if TYPE_CHECKING:
     from fdrl.theory.experiment import Results
-    from fdrl.theory.settings import Theory
 
-ABOUT = """Compare knowledge distillation (KD), co-distillation (CD), CD with periodic teachers and
-FD by label: closed forms, their differential equations, and two-layer networks that are
-trained. Prints what held; writes figures, CSV files and results.json.
 
-FILE.toml holds the flags' names as keys (teacher_error = 0.5); flags win."""
+class TheoryOptions(Theory, frozen=True, kw_only=True):
+    """Compare knowledge distillation (KD), co-distillation (CD), CD with periodic teachers and
+    FD by label: closed forms, their differential equations, and two-layer networks that are
+    trained. Prints what held; writes figures, CSV files and results.json.
+
+    FILE.toml holds the flags' names as keys (teacher_error = 0.5); flags win.
+    """
+
+    file: Annotated[Positional[str], argument("[FILE.toml]", "")] = ""
+    """Settings."""
 
 
 def main(argv: list[str]) -> int:
     """Run the experiment; print tables and statements. What did not hold is no error."""
-    if "--help" in argv or "-h" in argv:
-        print(options.usage("theory", "[FILE.toml]", ABOUT, flags()[0]))
-        return 0
     settings = read_command(argv)
     from fdrl.theory import write
 
@@ -40,70 +45,16 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def flags() -> tuple[dict[str, options.Option], dict[str, Any]]:
-    """Return an option for each setting, and the settings' annotations, by the flag's name."""
-    import msgspec
-
-    from fdrl.cli.listing import settings_rows
-    from fdrl.theory.settings import Theory
-
-    kinds = {f.name.replace("_", "-"): f.type for f in msgspec.structs.fields(Theory)}
-    found = {}
-    rows = settings_rows(Theory, "")
-    for (name, kind), (_, _, default, text) in zip(kinds.items(), rows, strict=True):
-        about = f"{text} (default: {default})" if default else text
-        about = textwrap.fill(about, 66, break_on_hyphens=False).replace("\n", "\n" + " " * 24)
-        metavar = "N ..." if name == "widths" else "DIR" if name == "out" else "N"
-        found[name] = options.Option("X" if _real(kind) else metavar, about, setting=True)
-    return found, kinds
-
-
-def _real(kind: Any) -> bool:
-    return "float" in str(kind)
-
-
 def read_command(argv: Sequence[str]) -> Theory:
     """Read file and flags; errors name the word or the place."""
-    from fdrl.presets import read_tables
-    from fdrl.theory.settings import parse
-
-    known, kinds = flags()
-    words = options.read(_join_widths(argv), known, most=1)
+    found = options.named(TheoryOptions, argv, "theory", keys=True)
     tables: dict[str, Any] = {}
-    if words.positional:
-        name = words.positional[0]
+    if name := found.pop("file", ""):
         if not name.endswith(".toml") and not Path(name).is_file():
             raise FdrlError(f"no file {name!r} (fdrl theory takes a FILE.toml, or flags alone)")
         tables = read_tables(name)
-    for name, text in words.options.items():
-        tables[name.replace("-", "_")] = _value(name, text, kinds[name])
-    return parse(tables)
-
-
-def _join_widths(argv: Sequence[str]) -> list[str]:
-    """Make ``--widths 64 128`` one value: ``--widths 64,128``."""
-    out: list[str] = []
-    for word in argv:
-        if len(out) > 1 and out[-2] == "--widths" and re.fullmatch(r"-?[\d_.e]+", word):
-            out[-1] += f",{word}"
-        else:
-            out.append(word)
-    return out
-
-
-def _value(name: str, text: str, kind: Any) -> Any:
-    from fdrl.cli.wholes import is_whole, whole
-
-    if name == "widths":
-        return [int(whole("--widths", w.strip())) for w in text.split(",")]
-    if is_whole(kind):
-        return int(whole(f"--{name}", text))
-    if not _real(kind):
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise FdrlError(f"flags: --{name} needs a number such as 0.5, got {text!r}") from None
+    with options.naming_flags(argv):
+        return parse({**tables, **found})
 
 
 def _run(settings: Theory) -> Results:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import msgspec
 
 from fdrl import config
+from fdrl.cli import options
 from fdrl.cli.flags import apply_flags
+from fdrl.cli.options import Switch, flag
 from fdrl.config import Run
 from fdrl.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
 from fdrl.presets import presets, read_tables
-from fdrl.rundir import new_path, read_run, read_summary
+from fdrl.rundir import new_path, read_config, read_summary
 
 if TYPE_CHECKING:
     from fdrl.federation import Federation
@@ -22,23 +26,15 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "quickstart"
 
 
-def _take(words: list[str], name: str, *, value: bool) -> tuple[str | None, list[str]]:
-    """Take ``--name [VALUE]`` out of the words; return its value ("" for a switch)."""
-    found: str | None = None
-    rest = list(words)
-    for index, word in enumerate(words):
-        if word == f"--{name}":
-            if value and (index + 1 == len(words) or words[index + 1].startswith("--")):
-                what = "a run folder" if name == "resume" else "a preset or FILE.toml"
-                raise FdrlError(f"flag --{name} needs a value, {what}")
-            found = words[index + 1] if value else ""
-            rest[index : index + 1 + value] = []
-            break
-        if value and word.startswith(f"--{name}="):
-            found = word.partition("=")[2]
-            rest[index : index + 1] = []
-            break
-    return found, rest
+class Train(msgspec.Struct, frozen=True, kw_only=True):
+    """What `fdrl train` takes beside the settings of a run."""
+
+    config: Annotated[str | None, flag("a preset or FILE.toml")] = None
+    """The preset or file, if it does not come first."""
+    resume: Annotated[str | None, flag("a run folder")] = None
+    """Continue a stopped run, to the bit."""
+    quiet: Switch = False
+    """Print one line at the end."""
 
 
 def _names_env(words: list[str]) -> bool:
@@ -78,28 +74,30 @@ def _apply(source: str | None, tables: dict[str, Any], words: list[str]) -> Run:
 
 def read_command(argv: list[str]) -> Command:
     """Read the words after ``fdrl train``; raises `FdrlError` for what cannot be."""
-    quiet, words = _take(argv, "quiet", value=False)
-    resume, words = _take(words, "resume", value=True)
-    named, words = _take(words, "config", value=True)
+    found, words = options.take(argv, options.kinds_of(Train))
+    own = options.checked(Train, found, argv)
     source = words.pop(0) if words and not words[0].startswith("-") else None
-    if named is not None and source is not None:
-        raise FdrlError(f"two configs: {source} and --config {named}; name one, the rest as flags")
-    source = source if named is None else named
-    if resume is not None:
+    if own.config is not None and source is not None:
+        raise FdrlError(
+            f"two configs: {source} and --config {own.config}; name one, the rest as flags"
+        )
+    source = source if own.config is None else own.config
+    if own.resume is not None:
         # Without a preset the folder's own config is what flags are applied to (and compared with).
-        base = config.to_tables(read_run(resume)) if source is None else read_tables(source)
+        base = read_config(own.resume) if source is None else read_tables(source)
         run = _apply(source, base, words)
-        if run.out and Path(run.out).resolve() != Path(resume).resolve():
+        if run.out and Path(run.out).resolve() != Path(own.resume).resolve():
             raise FdrlError(
-                f"--resume {resume} goes on in that folder: it cannot have the out folder {run.out}"
+                f"--resume {own.resume} goes on in that folder: it cannot have the out folder "
+                f"{run.out}"
             )
-        return Command(run, Path(resume), True, quiet is not None, f"continues {resume}")
+        return Command(run, Path(own.resume), True, own.quiet, f"continues {own.resume}")
     if source is None and not _names_env(words):
         source = DEFAULT_PRESET
     run = _apply(source, {} if source is None else read_tables(source), words)
     folder = Path(run.out) if run.out else new_path(run)
     origin = "defaults" if source is None else source if _is_file(source) else f"preset {source}"
-    return Command(run, folder, False, quiet is not None, origin)
+    return Command(run, folder, False, own.quiet, origin)
 
 
 def main(argv: list[str]) -> int:

@@ -172,7 +172,7 @@ def curves_of(curves: Sequence[Series], styles: Styles, setting: Setting) -> tup
     order = list(styles)
     for s in curves:
         _curve(axis, s, styles[s.method], order.index(s.method))
-    axis.set_ylabel(wording(setting.run).said("return of training episodes"))
+    axis.set_ylabel(wording(setting.run).while_training)
     return picture, axis
 
 

@@ -22,6 +22,7 @@ from fdrl.report.look import number, whole
 from fdrl.report.results import ENOUGH, SCARCE, reference
 from fdrl.report.tables import Cell, swatch, table
 from fdrl.stats import Interval, Reached, SpreadRatio
+from fdrl.wording import wording
 
 Floats = NDArray[np.float64]
 WHO = {"all": "all agents", "first": "first agent"}
@@ -184,7 +185,8 @@ def completion_table(setting: Setting, who: str, styles: dict[str, look.Style]) 
             done = c.steps.reached
             line = [swatch(c.method, styles), f"{done.k} of {done.n}", *_cells(c.steps, done.n)]
             lines.append([*line, *_cells(c.episodes, done.n)])
-    headers = ["method", "completed", "steps, median", "steps, quartiles", "steps, std"]
+    steps = wording(setting.run).steps
+    headers = ["method", "completed", f"{steps}, median", f"{steps}, quartiles", f"{steps}, std"]
     headers += ["episodes, median", "episodes, quartiles", "episodes, std"]
     return table(headers, lines, "cards") if lines else ""
 

@@ -20,7 +20,7 @@ from fdrl.report.canvas import (
 )
 from fdrl.report.groups import Setting
 from fdrl.report.results import SCARCE, Row
-from fdrl.wording import wording
+from fdrl.wording import Wording, wording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,10 +37,8 @@ def steps_figure(setting: Setting, styles: Styles) -> Figure | None:
     # Room at the right: no marker or line end is cut by the frame.
     unit, end = series.steps_axis(setting)
     axis.set_xlim(0, 1.03 * end)
-    said = wording(setting.run).said
-    axis.set_xlabel(
-        said("environment steps per agent") if unit == "steps" else "episodes per agent"
-    )
+    counted = wording(setting.run).env_steps if unit == "steps" else "episodes"
+    axis.set_xlabel(f"{counted} per agent")
     threshold_line(axis, setting.threshold)
     name_lines(picture, axis)
     return picture
@@ -84,7 +82,7 @@ def completion_figure(setting: Setting, styles: Styles) -> Figure | None:
     full = [float(c.x[c.band.value >= 1][0]) for c in curves if (c.band.value >= 1).any()]
     end = max(full) if len(full) == len(curves) else float(curves[0].x[-1])
     axis.set_xlim(0, 1.03 * end)
-    axis.set_xlabel(wording(setting.run).said("environment steps per agent"))
+    axis.set_xlabel(f"{wording(setting.run).env_steps} per agent")
     axis.set_ylabel("runs completed, all agents")
     name_lines(picture, axis)
     return picture
@@ -135,7 +133,7 @@ def pareto_figure(rows: Sequence[Row], setting: Setting, styles: Styles) -> Figu
         )  # fmt: skip
     byte_axis(axis, sent, any(r.sent == 0 for r in known))
     axis.set_xlabel("bytes sent and received per agent, whole run")
-    axis.set_ylabel(wording(setting.run).said("final greedy return (IQM)"))
+    axis.set_ylabel(f"{wording(setting.run).final_greedy} (IQM)")
     threshold_line(axis, setting.threshold)
     name_lines(picture, axis)
     return picture
@@ -149,7 +147,7 @@ def profile_figure(setting: Setting, styles: Styles) -> Figure | None:
     picture, axis = curves_of(curves, styles, setting)
     axis.set_ylim(-0.03, 1.03)
     axis.yaxis.set_major_formatter("{x:.0%}")
-    axis.set_xlabel(wording(setting.run).said("final greedy return"))
+    axis.set_xlabel(wording(setting.run).final_greedy)
     axis.set_ylabel("agents above it")
     if setting.threshold is not None and curves[0].x[0] < setting.threshold < curves[0].x[-1]:
         axis.axvline(setting.threshold, color=look.MUTED, lw=1.0, ls=(0, (1, 2)), zorder=2)
@@ -157,39 +155,41 @@ def profile_figure(setting: Setting, styles: Styles) -> Figure | None:
     return picture
 
 
-KINDS: dict[str, tuple[str, str]] = {
-    "steps": (
-        "Learning curves",
-        "Mean over seeds; the band is a 95% bootstrap interval over seeds. Each seed is a trailing "
-        "mean over a twentieth of its rounds, over all agents.",
-    ),
-    "completion": (
-        "Time to completion",
-        "How many of the runs have completed the goal, all agents, after so many steps; a run that "
-        "never does keeps its curve below 100%. The band is a 95% bootstrap interval over seeds.",
-    ),
-    "bytes": (
-        "Learning curves against bytes",
-        "The same curves against every byte sent and received, headers and proxy sets included. "
-        "Methods that send nothing are marked at 0 B, at the level they end on.",
-    ),
-    "seconds": (
-        "Learning curves against simulated seconds",
-        "The same curves against the time that computing and the channel would have taken, with "
-        "the waiting for uploads that missed their deadline.",
-    ),
-    "pareto": (
-        "Return for bytes",
-        "Final greedy return (IQM, bar: 95% interval) against bytes per agent. The gray steps "
-        "join what nothing beats in both.",
-    ),
-    "profile": (
-        "Performance profile",
-        "How many of the agents end above a return; higher is better. Agents of one run are "
-        "resampled together, so the band is over seeds.",
-    ),
-}
-"""Title and caption of each figure."""
+def captions(names: Wording) -> dict[str, tuple[str, str]]:
+    """Return title and caption of each figure, in the words of a setting."""
+    return {
+        "steps": (
+            "Learning curves",
+            "Mean over seeds; the band is a 95% bootstrap interval over seeds. Each seed is a "
+            "trailing mean over a twentieth of its rounds, over all agents.",
+        ),
+        "completion": (
+            "Time to completion",
+            "How many of the runs have completed the goal, all agents, after so many "
+            f"{names.steps}; a run that never does keeps its curve below 100%. The band is a 95% "
+            "bootstrap interval over seeds.",
+        ),
+        "bytes": (
+            "Learning curves against bytes",
+            "The same curves against every byte sent and received, headers and proxy sets "
+            "included. Methods that send nothing are marked at 0 B, at the level they end on.",
+        ),
+        "seconds": (
+            "Learning curves against simulated seconds",
+            "The same curves against the time that computing and the channel would have taken, "
+            "with the waiting for uploads that missed their deadline.",
+        ),
+        "pareto": (
+            f"{names.value.capitalize()} for bytes",
+            f"{names.final_greedy.capitalize()} (IQM, bar: 95% interval) against bytes per agent. "
+            "The gray steps join what nothing beats in both.",
+        ),
+        "profile": (
+            "Performance profile",
+            f"How many of the agents end above {names.a_value}; higher is better. Agents of one "
+            "run are resampled together, so the band is over seeds.",
+        ),
+    }
 
 
 def draw(setting: Setting, rows: Sequence[Row], styles: Styles) -> dict[str, Figure]:

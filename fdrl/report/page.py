@@ -23,7 +23,7 @@ from fdrl.report import suites as about
 from fdrl.report.collect import Manifest
 from fdrl.report.groups import Groups, Setting
 from fdrl.report.results import Difference, Row
-from fdrl.wording import wording
+from fdrl.wording import Wording, wording
 
 Styles = dict[str, look.Style]
 
@@ -77,16 +77,21 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
     compared = [p for p in parts if p.setting.compared]
     for p in compared:
         out.append(f'<h3><a href="#{anchor(p.setting)}">{escape(p.setting.title)}</a></h3>')
-        said = wording(p.setting.run).said
-        out.append(said(_paragraphs(verdict.sentences(p.setting, p.rows, p.differences))))
-        out.append(said(tables.verdict_table(p.setting, p.rows, styles)))
+        out.append(_paragraphs(verdict.sentences(p.setting, p.rows, p.differences)))
+        out.append(tables.verdict_table(p.setting, p.rows, styles))
         if tables.few_seeds(p.setting):
             out.append(_note(tables.FEW_NOTE))
     left_out = _unfinished(parts)
     even = any(p.setting.even for p in compared)
-    area = "; area: mean training return over all steps" if even else ""
+    labels = bool(compared) and all(wording(p.setting.run).labels for p in compared)
+    names = Wording(labels)
+    whole = "all of training" if labels else "all steps"
+    area = f"; area: mean {names.training} over {whole}" if even else ""
+    how = "on all test examples after training"
+    if not labels:
+        how = "greedy evaluation after training on fixed seeds"
     explained = (
-        "Final return: greedy evaluation after training on fixed seeds, mean over agents; worst "
+        f"{names.final.capitalize()}: {how}, mean over agents; worst "
         f"agent: the lowest agent's{area}. Each is the "
         "interquartile mean over seeds, with a 95% bootstrap interval over seeds in brackets. "
         "Bytes: everything sent and received by an agent over the whole run, mean. best: shown to "
@@ -96,18 +101,16 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
     )
     if any(p.setting.threshold is not None for p in compared):
         explained += (
-            " solved: runs whose final return is at least the number; when training first reached "
-            "it stands further down."
+            f" solved: runs whose {names.final} is at least the number; when training first "
+            "reached it stands further down."
         )
-    if compared and all(wording(p.setting.run).labels for p in compared):
-        explained = wording(compared[0].setting.run).said(explained)
     return "".join(out) + (_note(explained) if compared else "") + left_out
 
 
 def _pictures(p: Part) -> str:
     made = []
     for kind, svg in p.figures.items():
-        title, caption = map(wording(p.setting.run).said, figures.KINDS[kind])
+        title, caption = figures.captions(wording(p.setting.run))[kind]
         made.append(
             f"<figure><figcaption><b>{escape(title)}</b>{escape(caption)}</figcaption>"
             f"{svg}</figure>"
@@ -157,13 +160,14 @@ def _level(found: Sequence[Difference]) -> str:
 
 
 def _section(p: Part, styles: Styles) -> str:
-    s = p.setting
+    s, names = p.setting, wording(p.setting.run)
     labels = [m.label for m in s.compared]
+    until = "Training until accuracy" if names.labels else "Training until"
     few = f" {tables.FEW_NOTE}" if tables.few_seeds(s) else ""
     blocks = [
         _block(
             "Paired differences",
-            tables.difference_table(p.differences, styles),
+            tables.difference_table(p.differences, styles, names),
             "Mean over the seeds that both methods have, with a 95% bootstrap interval; bold where "
             "it excludes 0 on at least 6 seeds and a sign-flip test agrees"
             f"{_level(p.differences)}.",
@@ -176,9 +180,9 @@ def _section(p: Part, styles: Styles) -> str:
         ),
         *_ends(p, styles),
         _block(
-            f"Training until {s.threshold:g}" if s.threshold is not None else "",
+            f"{until} {s.threshold:g}" if s.threshold is not None else "",
             tables.speed_table(s, styles),
-            "When the training return (mean over agents, as in the curves) first reached the "
+            f"When the {names.training} (mean over agents, as in the curves) first reached the "
             "threshold: median and quartiles over all seeds. A run that never did counts as later "
             "than the others, so a median stands only where more than half reached it; the "
             f"standard deviation only where all did.{_not_timed(s)}",
@@ -192,7 +196,7 @@ def _section(p: Part, styles: Styles) -> str:
     ]
     return (
         f'<section id="{anchor(s)}"><h2>{escape(s.title)}</h2>{_pictures(p)}'
-        f"{wording(s.run).said(''.join(blocks))}</section>"
+        f"{''.join(blocks)}</section>"
     )
 
 

@@ -32,7 +32,8 @@ ENOUGH = needed(1)
 """Seeds below which nothing is called better, of two methods."""
 SCARCE = 3
 """Seeds below which intervals and probabilities are shown in gray: they say next to nothing."""
-METRICS = {"return_mean": "final return", "return_worst": "worst agent", "auc": "area"}
+METRICS = ("return_mean", "return_worst", "auc")
+"""What methods are compared in."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fdrl.report.groups import Setting
 from fdrl.report.look import bounds, number, size, whole
 from fdrl.report.results import ENOUGH, METRICS, SCARCE, Difference, Row
 from fdrl.stats import Interval, Reached
+from fdrl.wording import Wording, wording
 
 Cell = str
 """HTML, escaped where it came from a config."""
@@ -77,7 +78,7 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
     """Return a setting's verdict table."""
     solved = "" if setting.threshold is None else f"{setting.threshold:g}"
     timed = any(r.seconds > 0 for r in rows)
-    headers = ["method", "final return", "worst agent"]
+    headers = ["method", wording(setting.run).final, "worst agent"]
     headers += ["area"] if setting.even else []
     headers += ["bytes / agent"]
     headers += ["simulated s"] if timed else []
@@ -102,12 +103,15 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
     return table(headers, lines, "cards verdict")
 
 
-def difference_table(found: Sequence[Difference], styles: dict[str, look.Style]) -> str:
+def difference_table(
+    found: Sequence[Difference], styles: dict[str, look.Style], names: Wording
+) -> str:
     """Return the reference's paired differences to the others, a line a method."""
     if not found:
         return ""
     by = {(d.other, d.metric): d for d in found}
-    metrics = {m: name for m, name in METRICS.items() if (found[0].other, m) in by}
+    called = dict(zip(METRICS, (names.final, "worst agent", "area"), strict=True))
+    metrics = {m: name for m, name in called.items() if (found[0].other, m) in by}
     lines = []
     for other in dict.fromkeys(d.other for d in found):
         own = [by[other, metric] for metric in metrics]
@@ -184,7 +188,8 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
         ]
         for s in found
     ]
-    headers = ["method", "reached", "steps, median", "steps, std", "bytes, median"]
+    steps = wording(setting.run).steps
+    headers = ["method", "reached", f"{steps}, median", f"{steps}, std", "bytes, median"]
     headers += ["simulated s, median"] if timed else []
     return table(headers, lines, "cards")
 

@@ -10,9 +10,8 @@ from fdrl.report import completion, naming
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.look import bounds, number, size
 from fdrl.report.results import ENOUGH, Difference, Row, metrics_of, needed
+from fdrl.wording import Wording, wording
 
-SAID = {"return_mean": "final return", "auc": "area under the learning curve"}
-"""Metrics of which a sentence says who leads."""
 FEW = 10
 """Seeds below which a headline should not rest on the intervals."""
 
@@ -77,13 +76,14 @@ def sentences(setting: Setting, rows: Sequence[Row], found: Sequence[Difference]
         return ["One seed for each method: single draws, from which no order can be concluded."]
     if sum(len(m.finished) >= ENOUGH for m in methods) < 2:
         return [f"{most} seeds at most: too few to call a method better (at least {ENOUGH})."]
-    text = [_leaders(rows, metric, most) for metric in SAID if metric in metrics_of(setting)]
-    return [*text, *_against(rows, found), *completion.sentences(setting)]
+    names = wording(setting.run)
+    leading = {"return_mean": names.final, "auc": "area under the learning curve"}
+    text = [_leaders(rows, m, w, most) for m, w in leading.items() if m in metrics_of(setting)]
+    return [*text, *_against(rows, found, names), *completion.sentences(setting)]
 
 
-def _leaders(rows: Sequence[Row], metric: str, seeds: int) -> str:
-    """Say who leads in a metric, if anybody does; `seeds` is what a method has at most."""
-    what = SAID[metric]
+def _leaders(rows: Sequence[Row], metric: str, what: str, seeds: int) -> str:
+    """Say who leads in a metric, called `what`, if anybody does; `seeds`: a method's most."""
     best = [r.method for r in rows if metric in r.best]
     taking_part = sum(r.seeds >= ENOUGH for r in rows)
     takes = needed(taking_part - 1)
@@ -106,7 +106,7 @@ def _leaders(rows: Sequence[Row], metric: str, seeds: int) -> str:
     )
 
 
-def _against(rows: Sequence[Row], found: Sequence[Difference]) -> list[str]:
+def _against(rows: Sequence[Row], found: Sequence[Difference], names: Wording) -> list[str]:
     """Say how the reference stands to each baseline (as fedavg), if both are there."""
     sent = {r.method: r.sent for r in rows}
     text = []
@@ -120,7 +120,7 @@ def _against(rows: Sequence[Row], found: Sequence[Difference]) -> list[str]:
         ratio += f": {number(theirs / ours)} times as much." if ours > 0 and theirs > 0 else "."
         gap = number(d.interval.value, sign=True, beside=d.interval)
         gap = f"{gap} {bounds(d.interval, sign=True)}".rstrip()
-        text.append(f"{d.method} minus {d.other}, final return, mean: {gap}.{ratio}")
+        text.append(f"{d.method} minus {d.other}, {names.final}, mean: {gap}.{ratio}")
     return text
 
 

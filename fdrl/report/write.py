@@ -79,7 +79,7 @@ def _part(setting: Setting, styles: dict[str, look.Style], out: Path, reference:
         for ending in ("png", "svg"):
             path = out / "figures" / setting.slug / f"{kind}.{ending}"
             _write(path, svg.render(picture, ending))
-        title = f"{wording(setting.run).said(figures.KINDS[kind][0])}: {setting.title}"
+        title = f"{figures.captions(wording(setting.run))[kind][0]}: {setting.title}"
         made[kind] = svg.inline(picture, f"{page.anchor(setting)}-{kind}", title)
     differences = results.differences(setting, reference)
     return Part(setting, rows, differences, completion.comparisons(setting, reference), made)

@@ -17,7 +17,6 @@ from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
 from fdrl.message import (
     AnyTable,
-    GaussTable,
     CellRows,
     Expected,
     Parameters,

@@ -127,5 +127,10 @@ class StrategySettings(
 class Local(Exchange, tag="local", tag_field="type", frozen=True, kw_only=True):
     """Every agent learns alone; `every` sets only how often a record is written."""
 
+    sends: ClassVar[Literal["nothing"]] = "nothing"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
     default_same_init: ClassVar[bool] = False
+
+    def why_no_mean(self) -> str:
+        """Nothing is combined."""
+        return ""

@@ -18,9 +18,9 @@ from fdrl.message import (
     check_parameters,
     check_transitions,
 )
+from fdrl.registry import able
 from fdrl.strategies.local import Client as BaseClient
 from fdrl.strategies.local import Server as BaseServer
-from fdrl.registry import able
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]

@@ -597,13 +597,13 @@ def test_the_command_that_goes_on_is_the_whole_one(tmp_path: Path) -> None:
     suite.write_text(SUITE.format(steps=256))
     words = ["--out", "a b", "--seeds", "0", "3", "4", "--only", "fd/*", "--jobs=2", "--no-report"]
     request = read_command([str(suite), *words])
-    command = again(request.source, request.out, request.given)
+    command = again(request.asked, request.out)
     assert command == (
-        f"fdrl bench '{suite}' --out 'a b' --seeds 0,3,4 --only 'fd/*' --jobs 2 --no-report"
+        f"fdrl bench '{suite}' --out 'a b' --jobs 2 --only 'fd/*' --seeds 0 3 4 --no-report"
     )
-    assert read_command(shlex.split(command)[2:]).given == request.given
+    assert read_command(shlex.split(command)[2:]) == request
     tune = read_command([str(suite), "--tune", "--jobs", "1"])
-    assert again("s", Path("o"), tune.given) == "fdrl bench s --out o --tune --jobs 1"
+    assert again(tune.asked, Path("o")) == f"fdrl bench '{suite}' --out o --jobs 1 --tune"
 
 
 def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -626,7 +626,7 @@ def test_one_is_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["smok"], "unknown suite 'smok'; did you mean 'smoke'?"),
         (["theory"], "fdrl theory --out DIR"),
         (["smoke", "--adit"], "unknown flag '--adit'; did you mean '--audit'?"),
-        (["smoke", "--jobs", "0"], "--jobs must be a whole number of at least 1"),
+        (["smoke", "--jobs", "0"], "a whole number of at least 1, got 0 (at --jobs)"),
         (["smoke", "--seeds", "x"], "--seeds takes numbers or A..B, not 'x'"),
         (["smoke", "--seeds", "1..0"], "1..0 is empty"),
         (["smoke", "--seeds", "0", "5"], "5 is no seed of the suite (0, 1)"),

@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pytest
-from messages import fails, says
+from messages import says
+from tyro.conf import Positional
 
 from fdrl import cli
 from fdrl.cli import options
 from fdrl.cli.listing import field_help, settings_rows
-from fdrl.config import Exchange, make_run
+from fdrl.cli.options import Switch, argument, flag
+from fdrl.config import Exchange, Positive, make_run
 from fdrl.errors import FdrlError
 from fdrl.registry import AGENTS, ENVS, STRATEGIES
 from fdrl.threads import THREAD_VARIABLES
@@ -42,11 +45,7 @@ def test_help_names_every_verb(capsys: Capture) -> None:
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
-    try:
-        code = cli.main([verb, "--help"])
-    except SystemExit as stop:  # tyro's way to end after help
-        code = int(stop.code or 0)
-    assert code == 0
+    assert cli.main([verb, "--help"]) == 0
     assert f"usage: fdrl {verb}" in capsys.readouterr().out
 
 
@@ -129,40 +128,64 @@ def test_check_hands_arguments_to_the_environment(capsys: Capture) -> None:
     assert "takes --env_kwargs" in error_of(capsys, "check", "CartPole-v1", "--steps", "3")
 
 
-OPTIONS = {
-    "number": options.Option("N"),
-    "switch": options.Option(),
-    "maybe": options.Option("?"),
-}
+class Words(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of every kind."""
+
+    run: Annotated[Positional[str], argument("RUN")]
+    """A folder."""
+    number: Annotated[Positive | None, flag("N", "many")] = None
+    """How many."""
+    list: tuple[int, ...] = ()
+    """Several."""
+    switch_on: Switch = False
+    """Whether."""
+    inner: Exchange = Exchange()
+    """Settings of their own."""
+
+
+def words(*argv: str) -> Words:
+    return options.read(Words, argv, "verb")
 
 
 def test_options_are_read_in_any_order() -> None:
-    words = options.read(["run", "--number", "3", "--switch", "--maybe"], OPTIONS, most=1)
-    assert words.positional == ["run"]
-    assert words.options == {"number": "3", "switch": "", "maybe": ""}
-    words = options.read(["--maybe", "dir", "--number=4"], OPTIONS, most=0)
-    assert words.options == {"maybe": "dir", "number": "4"}
+    assert words("run", "--number", "1e3", "--switch-on") == Words(
+        run="run", number=1000, switch_on=True
+    )
+    assert words("--list", "1", "-2", "run", "--number=4") == Words(
+        run="run", list=(1, -2), number=4
+    )
+    assert words("--switch_on", "run", "--list", "3,4").list == (3, 4)
+    assert words("run", "--no-switch-on", "--inner.every", "5").inner == Exchange(every=5)
+    assert words("--switch-on", "false", "run").switch_on is False
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--number"], "--number .*N"),
-        (["--number", "--switch"], "--number needs a value"),
+        (["--number"], "--number needs a value, N"),
+        (["--number", "--switch-on"], "--number needs a value"),
         (["a", "b"], "unexpected argument 'b'"),
-        (["--nmber", "3"], "unknown flag '--nmber'; did you mean '--number'"),
+        (["a", "--nmber", "3"], "unknown flag '--nmber'; did you mean '--number'"),
+        (["a", "--run", "3"], "unknown flag '--run'"),
+        (["--switch-on"], "fdrl verb needs a folder: fdrl verb RUN"),
+        (["a", "--number", "0"], r"whole number of at least 1, got 0 \(at --number\)"),
+        (["a", "--number", "x"], "--number needs a whole number such as 100000, got 'x'"),
+        (["a", "--number", "1.5"], "--number needs a whole number"),
+        (["a", "--switch-on=maybe"], "--switch-on is true or false, not 'maybe'"),
+        (["a", "--inner.unit", "days"], "--inner.unit is one of iterations, steps, episodes, not"),
+        (["a", "--inner.every", "0"], r"at least 1, got 0 \(at --inner.every\)"),
     ],
 )
 def test_options_that_cannot_be_read(argv: list[str], message: str) -> None:
     with pytest.raises(FdrlError, match=message):
-        options.read(argv, OPTIONS, most=1)
+        words(*argv)
 
 
-def test_whole_numbers() -> None:
-    assert options.whole_number("n", "12") == 12
-    for text in ("0", "-3", "x", "1.5", ""):
-        with fails(FdrlError, "n", "at least 1"):
-            options.whole_number("n", text)
+def test_options_are_spelled_as_they_are_read() -> None:
+    asked = Words(run="a", number=3, list=(1, 2), switch_on=True)
+    assert options.spell(asked) == ["--number", "3", "--list", "1", "2", "--switch-on"]
+    assert words("a", *options.spell(asked)) == asked
+    assert options.spell(asked, ["number", "list"]) == ["--switch-on"]
 
 
 def python(code: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

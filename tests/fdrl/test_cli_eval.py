@@ -73,7 +73,7 @@ def test_one_agent_and_a_number_of_episodes(folder: Path, capsys: Capture) -> No
     ("argv", "message"),
     [
         (["--agent", "agent-1"], "no agent 'agent-1' in .*did you mean 'agent-0?1'"),
-        (["--episodes", "0"], "must be a whole number of at least 1"),
+        (["--episodes", "0"], "a whole number of at least 1, got 0 .at --episodes"),
         (["more"], "unexpected argument 'more'"),
     ],
 )

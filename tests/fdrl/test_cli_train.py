@@ -180,14 +180,14 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--agent.zzz", "1"], "of agent 'ppo' (fdrl train --help lists all flags)"),
         (["--env", "Zzz"], "no Gymnasium id and not registered"),
         (["--steps"], "flags: --steps needs a value"),
-        (["--seed", "1", "2"], "flags: Unrecognized options: 2"),
+        (["--seed", "1", "2"], "unexpected argument '2'"),
         (["--strategy.unit", "hours"], "is one of iterations, steps, episodes, not 'hours'"),
         (["--strategy"], "flag --strategy takes one value, got none"),
         (["--cohorts", "3"], "--cohorts can only be set in a TOML file"),
         (["--hetero.level", "1.5"], "level is 1.5, but must lie in [0, 1)"),
         (["--env_kwargs.gravty", "1"], "did you mean 'gravity'?"),
-        (["--tensorboard", "maybe"], "flag --tensorboard is true or false, not 'maybe'"),
-        (["--tensorboard", "none"], "flag --tensorboard is true or false, not 'none'"),
+        (["--tensorboard", "maybe"], "--tensorboard is true or false, not 'maybe'"),
+        (["--tensorboard", "none"], "--tensorboard is true or false, not 'none'"),
         (["--no-tensorboard", "true"], "--no-tensorboard takes no value; say --tensorboard true"),
         (["--no-steps"], "unknown flag '--no-steps'"),
         (["--agent.no-hidden"], "unknown flag '--agent.no-hidden' of agent 'ppo'"),
@@ -204,15 +204,18 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--strategy.distill.batch", "0"], "of at least 1, got 0 (at --strategy.distill.batch)"),
         (["--env_kwargs.max_episode_steps", "0"], "max_episode_steps must be a whole number"),
         (["--env_kwargs.max_episode_stps", "9"], "did you mean 'max_episode_steps'?"),
-        (["--resume"], "flag --resume needs a value"),
+        (["--resume"], "--resume needs a value, a run folder"),
         (["--resume", "nothing"], "nothing is not a run folder: no such folder"),
         (["missing.toml"], "cannot read the config missing.toml: No such file or directory"),
         (["--agent.hidden", "64,a"], "--agent.hidden needs a whole number such as 100000, got 'a'"),
-        (["--agent.hidden"], "--agent.hidden needs one or more whole numbers: --agent.hidden 64"),
-        (["--agent.learning_rate", "high"], "agent.learning_rate takes a number such as 0.001, no"),
+        (["--agent.hidden"], "--agent.hidden needs one or more whole numbers, such as 64 64"),
+        (
+            ["--agent.learning_rate", "high"],
+            "learning_rate takes a number such as 0.001, not",
+        ),
         (["--agent.gamma", "7"], "flags: expected a number of at most 1, got 7.0 (at --agent.ga"),
         (["--agent.gamma", "7", "--steps", "2"], "got 7.0 (at --agent.gamma)"),
-        (["--steps", "1e30"], "flags: --steps 1e30 is too large: below 1e+15"),
+        (["--steps", "1e30"], "--steps is too large: 1e30 is not below 1e+15"),
         (["--steps", "1,000"], "--steps needs a whole number such as 100000, got '1,000'"),
         (["--env", "Acrobot-v1", "--hetero.level", "0.5"], "--hetero dynamics --hetero.level VAL"),
         (["--strategy", "mix2fld"], "strategy 'mix2fld' as it is set needs agents with labeled"),
@@ -226,7 +229,7 @@ def test_choose_types_leaves_other_flags_alone() -> None:
         (["--lr", "1e-3"], "unknown flag '--lr'; did you mean '--agent.learning_rate'?"),
         (["--agent.lr", "1e-3"], "did you mean '--agent.learning_rate'?"),
         (["--n_agents", "3"], "did you mean '--agents'?"),
-        (["--config"], "flag --config needs a value, a preset or FILE.toml"),
+        (["--config"], "--config needs a value, a preset or FILE.toml"),
         (["--config", "pendulm"], "unknown preset 'pendulm'; did you mean 'pendulum'?"),
         (["digits", "--config", "mixed"], "two configs: digits and --config mixed"),
         (["/"], "/ is a folder, not a preset or FILE.toml"),
@@ -238,8 +241,7 @@ def test_every_mistake_is_one_line(argv: list[str], message: str, capsys: Captur
 
 
 def test_help_spells_settings_as_files_do_and_names_the_presets(capsys: Capture) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["help", "train"])
+    assert cli.main(["help", "train"]) == 0
     text = capsys.readouterr().out
     assert "--agent.max_grad_norm" in text
     assert not re.search(r"--[a-z_.]*-[a-z]", text)

@@ -94,16 +94,10 @@ def test_a_report_on_classifiers_does_too(folder: Path, tmp_path: Path) -> None:
     assert "environment step" not in plain(text)
 
 
-def test_what_a_user_wrote_keeps_its_words() -> None:
-    said = wording(DIGITS).said
-    label = "100 gradient steps, batch 64"
-    assert said(f"{label}: steps, median") == f"{label}: examples, median"
-
-
 def test_other_environments_keep_their_words() -> None:
-    said = wording(make_run())
-    assert (said.value, said.steps, said.learns) == ("return", "steps", "learns in")
-    assert said.said("return of training episodes") == "return of training episodes"
+    names = wording(make_run())
+    assert (names.value, names.steps, names.learns) == ("return", "steps", "learns in")
+    assert names.while_training == "return of training episodes"
 
 
 def curve(rounds: int, env: str = "CartPole-v1") -> Curve:
