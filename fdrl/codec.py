@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from fdrl import wire
 from fdrl.coding import code_cells, code_probs, code_states, uncode_probs, uncode_states
 from fdrl.content import (
+    VERSION,
     Fields,
     as_float32,
     check_cells,
     check_floats,
     check_states,
-    check_version,
 )
 from fdrl.errors import BadMessage
 from fdrl.gauss_coding import code_moments, uncode_moments
@@ -270,13 +270,12 @@ def _validate_table(table: AnyTable) -> None:
     else:
         rows = len(table.probs)
         check_simplex(table.probs)
-    if table.version:
-        check_version(table.version)
+    _check_version(table.version)
     validate_parts(table, TABLE_PARTS, rows)
 
 
 def _validate_proxy_update(update: ProxyUpdate) -> None:
-    check_version(update.version)
+    _check_version(update.version)
     for key, value in update.recipe.items():
         if not _RECIPE_WORD.fullmatch(key):
             raise BadMessage(f"bad recipe key {key[:40]!r}")
@@ -319,6 +318,11 @@ def check_moments(moments: Array) -> None:
     if low.any():
         row = int(low.argmax())
         raise BadMessage(f"row {row} of moments has a standard deviation that is not positive")
+
+
+def _check_version(version: str) -> None:
+    if version != "" and not (isinstance(version, str) and VERSION.fullmatch(version)):
+        raise BadMessage(f"bad version {version!r:.80}")
 
 
 def _check_int(name: str, value: int, below: int) -> None:

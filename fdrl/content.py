@@ -17,7 +17,8 @@ from fdrl.coding import uncode_cells
 from fdrl.errors import BadMessage
 from fdrl.payload import Array, Coding, MessagePart
 
-_VERSION = re.compile(r"[0-9A-Za-z._-]{0,64}")
+VERSION = re.compile(r"[0-9A-Za-z._-]{1,64}")
+"""The hash of a proxy set."""
 
 
 @dataclass
@@ -82,12 +83,6 @@ class Asked:
     kind: type[CodedPart]
     optional: bool
     bounds: tuple[Any, ...] = ()
-
-
-def check_version(version: str) -> None:
-    """Raise `BadMessage` unless a proxy set's hash is a short word, or empty."""
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        raise BadMessage(f"bad version {version!r:.80}")
 
 
 def check_floats(name: str, array: Array, shape: tuple[int | None, ...] | None) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fdrl.coding import code_cells, code_states, code_visits, uncode_states, uncode_visits
 from fdrl.content import (
+    VERSION,
     Asked,
     CodedPart,
     Fields,
@@ -28,7 +29,6 @@ from fdrl.content import (
     check_cells,
     check_floats,
     check_states,
-    check_version,
 )
 from fdrl.errors import BadMessage
 from fdrl.payload import Array, MessagePart, VisitCoding, WithParts
@@ -307,9 +307,8 @@ class NextSet(CodedPart):
 
     def validate(self, rows: int) -> None:
         """Refuse what is not increasing, or has no hash."""
-        check_version(self.version)
-        if not self.version:
-            raise BadMessage("next proxy set without its hash")
+        if not isinstance(self.version, str) or not VERSION.fullmatch(self.version):
+            raise BadMessage(f"next proxy set of the version {self.version!r:.80}")
         check_cells("next_cells", self.cells)
 
     def encode(self, fields: Fields) -> None:

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
 from fdrl.cli.options import argument, flag
+from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
     from fdrl.environment import EnvFactory

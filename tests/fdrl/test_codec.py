@@ -232,7 +232,7 @@ MALFORMED = [
     ),
     (
         raw({**P, "p": tensor("U8", [1, 1], 0, 1), "d": tensor("U8", [1], 1, 2)}, b"1\1"),
-        "without its hash",
+        "version ''",
     ),
     (
         raw({**P, "p": tensor("U8", [1, 1], 0, 1), "w": tensor("U8", [1], 1, 2)}, b"12"),

@@ -191,7 +191,7 @@ def bad_tables() -> list[tuple[ProbTable, str]]:
         (TABLE.with_parts(Seen(np.array([5, 4]))), "increasing"),
         (TABLE.with_parts(Seen(np.array([5]), np.ones(2))), r"\[1\]"),
         (TABLE.with_parts(Seen(np.array([5]), np.ones(1), "int8")), "int8"),  # type: ignore[arg-type]
-        (TABLE.with_parts(NextSet(CELLS, "")), "hash"),
+        (TABLE.with_parts(NextSet(CELLS, "")), "version ''"),
         (TABLE.with_parts(NextSet(CELLS, "a b")), "version"),
         (replace(TABLE, version='a"b'), "version"),
         (TABLE.with_parts(Score(np.inf)), "score"),
@@ -227,7 +227,7 @@ def test_simplex_errors_name_the_row() -> None:
         (replace(PARAMETERS, steps=-1), "steps"),
         (PARAMETERS.with_parts(OptimizerState(np.array([np.inf]))), "infinity"),
         (PARAMETERS.with_parts(MissingSeeds(np.array([1, 0]))), "wanted must be"),
-        (PARAMETERS.with_parts(NextSet(CELLS, "")), "hash"),
+        (PARAMETERS.with_parts(NextSet(CELLS, "")), "version ''"),
         (PARAMETERS.with_parts(Visits(np.ones(2))), "Parameters cannot carry Visits"),
         (TABLE.with_parts(SeedSamples(np.zeros((3, 2), F32), LABELS)), "seed_labels must be"),
         (TABLE.with_parts(SeedSamples(np.zeros((2, 2)), LABELS)), "seeds have dtype float64"),
