@@ -26,6 +26,8 @@ BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTA
 OUTPUT = re.compile(r"^( *)<!-- output: fdrl (.*?) -->$", re.MULTILINE)
 MODULES = re.compile(r"^<!-- modules: (\S+) -->$", re.MULTILINE)
 TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+INTERVAL = re.compile(r"(?<=[>\s])\[[+-]?[\d.,]+, [+-]?[\d.,]+\]")
+SHORT = re.compile(r"<td([^>]*)>([^<]{2,14})</td>")
 EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\s*$).*)*", re.MULTILINE)
 SHAPE = re.compile(
     r"(?<![`\w\]])\[(?:\*?[A-Z][\w']*|\d+)(?:, (?:\*?[A-Z][\w' *+-]*|\d+|\.\.\.))*\]"
@@ -46,7 +48,13 @@ def on_page_content(content: str, **_: Any) -> str:
     """
     content = INLINE.sub(lambda m: convert(html.unescape(m[1])), content)
     content = BLOCK.sub(lambda m: convert(html.unescape(m[1]), display="block"), content)
-    return TABLE.sub(lambda m: f'<div class="wide" tabindex="0">{m[0]}</div>', content)
+    return TABLE.sub(lambda m: f'<div class="wide" tabindex="0">{_unbroken(m[0])}</div>', content)
+
+
+def _unbroken(table: str) -> str:
+    """Keep intervals and short cells of a table on one line."""
+    table = INTERVAL.sub(r'<span class="n">\g<0></span>', table)
+    return SHORT.sub(r'<td\1><span class="n">\2</span></td>', table)
 
 
 @cache
