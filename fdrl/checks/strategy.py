@@ -34,7 +34,8 @@ def check_strategy(name: str, **fields: Any) -> None:
     spec = STRATEGIES.spec(name)
     _settings(name, load_object(spec.settings))
     options = {"agents": 3, "steps": STEPS, "seed": 5, "agent": {"type": "ppo", "n_epochs": 1}}
-    run = make_run(**({"strategy": name} | options | fields))
+    given: dict[str, Any] = {"strategy": name} | options | fields
+    run = make_run(**given)
     federations = [Federation(run) for _ in range(3)]
     try:
         first, second, third = federations
