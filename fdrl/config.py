@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypedDict, Unpack, cast
 
 import msgspec
 import tomli_w
@@ -312,7 +312,36 @@ def checked(run: Run) -> Run:
     return parse(to_tables(run))
 
 
-def make_run(*, agent: Any = None, strategy: Any = None, **fields: Any) -> Run:
+class RunFields(TypedDict, total=False):
+    """What `make_run` takes beside `agent` and `strategy`: the fields of a `Run`, or their tables.
+
+    A test holds it to the fields of `Run`, where each is described.
+    """
+
+    env: str
+    env_kwargs: Mapping[str, Any]
+    agent_kwargs: Sequence[Mapping[str, Any]]
+    agents: int
+    steps: int
+    episodes: int
+    goal: Goal | Mapping[str, Any] | None
+    seed: int
+    same_init: bool | None
+    networks: Literal["same", "arch", "fedhpd"]
+    hetero: str | Heterogeneity | Mapping[str, Any]
+    channel: str | ChannelSettings | Mapping[str, Any]
+    proxy: str | ProxySettings | Mapping[str, Any] | None
+    evaluation: Evaluation | Mapping[str, Any]
+    cohorts: Sequence[CohortSettings | Mapping[str, Any]]
+    groups: Sequence[Sequence[str]] | None
+    out: str
+    checkpoint_every: int
+    device: str
+    threads: int
+    tensorboard: bool
+
+
+def make_run(*, agent: Any = None, strategy: Any = None, **fields: Unpack[RunFields]) -> Run:
     """Build a `Run` in Python: ``make_run(env="CartPole-v1", strategy="fd", steps=20_000)``.
 
     `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings

@@ -29,17 +29,17 @@ def check_strategy(name: str | type[Exchange], **fields: Any) -> None:
     `name` is what it is registered as, ``my_file:MyStrategy`` if it is in a file of one's own, or
     its settings class. `fields` are those of `fdrl.make_run` (environment, agents, proxy, ...;
     `strategy` for settings of its own); three default agents learn in the default environment. The
-    rules: its
-    settings are a frozen tagged Struct; uploads survive encoding; the server accepts them, and
-    refuses another round's and garbage with a reason; it does not depend on the order of replies
-    and bears silence; resuming equals never stopping; and equal seeds give equal results.
+    rules: its settings are a frozen tagged Struct; uploads survive encoding; the server accepts
+    them, and refuses another round's and garbage with a reason; it does not depend on the order of
+    replies and bears silence; resuming equals never stopping; and equal seeds give equal results.
     """
     name = name if isinstance(name, str) else str(name.__struct_config__.tag)
     spec = STRATEGIES.spec(name)
     _settings(name, load_object(spec.settings))
     learner: LearnerSettings = load_object(AGENTS.default().settings)()
     options = {"agents": 3, "steps": STEPS, "seed": 5, "agent": learner.quick()}
-    run = make_run(**({"strategy": name} | options | fields))
+    given: dict[str, Any] = {"strategy": name} | options | fields
+    run = make_run(**given)
     federations = [Federation(run) for _ in range(3)]
     try:
         first, second, third = federations

@@ -34,7 +34,7 @@ from fdrl.registry import ENVS
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """Print the script that completes verbs, flags and names in a shell.
 
-    bash: eval "$(fdrl completion bash)" in ~/.bashrc
+    bash: fdrl completion bash > ~/.local/share/bash-completion/completions/fdrl
     zsh: fdrl completion zsh > _fdrl, in a folder of $fpath
     fish: fdrl completion fish > ~/.config/fish/completions/fdrl.fish
     """

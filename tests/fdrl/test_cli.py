@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,42 @@ assert main(["envs"]) == main(["agents"]) == main(["strategies"]) == 0
 print([m for m in ("torch", "stable_baselines3", "gymnasium") if m in sys.modules])
 """
     assert python(code, tmp_path).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shells_completion_knows_verbs_flags_and_names(shell: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from fdrl.cli import main
+assert main(["completion", {shell!r}]) == 0
+print([m for m in ("torch", "stable_baselines3") if m in sys.modules])
+"""
+    text = python(code, tmp_path).stdout
+    assert text.splitlines()[-1] == "[]"
+    for word in (*cli.VERBS, "distill", "hidden", "fedavg", "quickstart", "dry-run"):
+        assert word in text, word
+
+
+def test_tyros_own_flag_prints_the_same_script(capsys: Capture) -> None:
+    assert cli.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert cli.main(["train", "--tyro-print-completion", "bash"]) == 0
+    assert capsys.readouterr().out == script
+    assert "bash, zsh, fish" in error_of(capsys, "completion", "tcsh")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_a_strategy(tmp_path: Path, capsys: Capture) -> None:
+    assert cli.main(["completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    code = """
+source ./script
+COMP_WORDS=(fdrl train --strategy fedav) COMP_CWORD=3
+$(complete -p fdrl | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+echo "${COMPREPLY[@]}"
+"""
+    done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["fedavg"]
 
 
 def test_thread_pools_are_limited_unless_the_user_says_otherwise(tmp_path: Path) -> None:

@@ -139,6 +139,30 @@ def test_flags_equal_the_same_file(tmp_path: Path) -> None:
     assert read_command(["my.toml", "--quiet"])[0] == by_file
 
 
+def test_a_named_proxy_set_alone_is_taken() -> None:
+    run = flags("--env", "CartPole-v1", "--proxy", "sobol")
+    assert run == make_run(proxy="sobol")
+    assert (
+        flags("--proxy.bins", "7", strategy={"type": "fd"}).proxy
+        == make_run(proxy={"type": "mix", "bins": 7}).proxy
+    )
+
+
+def test_the_config_is_parsed_once(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[object] = []
+
+    def counted(raw: Any) -> Run:
+        parsed.append(raw)
+        return parse(raw)
+
+    monkeypatch.setattr(fdrl.config, "parse", counted)
+    words = [*SMALL, "--strategy.every", "2", "--proxy.bins", "9", "--hetero", "outlier"]
+    assert cli.main(["train", *words, "--out", "a", "--quiet"]) == 0
+    assert len(parsed) == 1
+    run = read_run("a")
+    assert (run.strategy.every, run.proxy.bins, run.hetero.factor) == (2, 9, 3.6)  # type: ignore[union-attr]
+
+
 def test_choose_types_leaves_other_flags_alone() -> None:
     chosen, rest = choose_types({}, ["--agent", "a2c", "--agent.hidden", "4", "5", "--seed=2"])
     assert chosen == {"agent": {"type": "a2c"}}
