@@ -71,7 +71,7 @@ def _output(words: str) -> str:
 
 
 def _fenced(text: str, indent: str) -> str:
-    lines = ["```text", *(line.rstrip() for line in text.splitlines()), "```"]
+    lines = ["``` {.text .output}", *(line.rstrip() for line in text.splitlines()), "```"]
     return "\n".join(indent + line if line else line for line in lines)
 
 

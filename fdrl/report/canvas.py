@@ -115,6 +115,7 @@ def name_lines(picture: Figure, axis: Axes, level: Callable[[Floats], Any] | Non
     joined = level is None and sum(e[1] > 0.9 for e in ends) > len(ends) / 2
     gap = NAME_GAP / _inside(picture.get_size_inches()[1])
     points = Affine2D().scale(1 / 72) + picture.dpi_scale_trans
+    shares: Any = axis.transAxes  # typed more widely than it is
     for (up, right, label), place in zip(ends, spread([e[0] for e in ends], gap), strict=True):
         sample = Line2D([], [])
         sample.update_from(lines[label])
@@ -123,7 +124,7 @@ def name_lines(picture: Figure, axis: Axes, level: Callable[[Floats], Any] | Non
         marked = sample.get_marker() not in ("None", None)
         sample.set_markevery([int(sample.get_linestyle() == "None")] if marked else None)
         sample.set_data([2, 2 + SAMPLE], [0, 0])
-        sample.set_transform(points + ScaledTranslation(1.02, place, axis.transAxes))
+        sample.set_transform(points + ScaledTranslation(1.02, place, shares))
         sample.set_clip_on(False)
         axis.add_artist(sample)
         axis.annotate(
