@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from fdrl.coding import uncode_cells
 from fdrl.errors import BadMessage
-from fdrl.payload import Array, Coding, MessagePart
+from fdrl.payload import Coding, MessagePart
+
+Array = NDArray[Any]
 
 VERSION = re.compile(r"[0-9A-Za-z._-]{1,64}")
 """The hash of a proxy set."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,10 @@ from fdrl.content import (
     check_states,
 )
 from fdrl.errors import BadMessage
-from fdrl.payload import Array, MessagePart, VisitCoding, WithParts
+from fdrl.payload import MessagePart, VisitCoding, WithParts
 from fdrl.value_coding import code_values, uncode_values
+
+Array = NDArray[Any]
 
 FARTHEST = 1e9
 """Beyond it the value of a state is a fault of transmission, or meant to do harm."""
@@ -217,9 +219,8 @@ class Seen(CodedPart):
 
     cells: NDArray[np.int64]
     visits: Array | None = None
-    """How often [m] it visited them."""
+    """How often [m] it visited them, in a coding of `Visits`."""
     coding: VisitCoding = "uint8"
-    """That of the visits, as of `Visits`."""
 
     def validate(self, rows: int) -> None:
         """Refuse what is not increasing, and what are no counts of as many cells."""

@@ -97,9 +97,13 @@ class Server(BaseServer):
             asked.append(Values.asked())
         refresh = proxies.refresh_every(context.run.proxy)
         if kind == "current" and refresh > 0 and (round - 1) % refresh == 0:
-            size, steps = context.run.proxy.size, context.round_steps * refresh
-            bounds = {"below": self.cells_below, "most": size, "most_visits": steps}
-            asked.append(Seen.asked(**bounds, optional=True))
+            seen = Seen.asked(
+                below=self.cells_below,
+                most=context.run.proxy.size,
+                most_visits=context.round_steps * refresh,
+                optional=True,
+            )
+            asked.append(seen)
         return Expected(
             round,
             context.n_actions,
