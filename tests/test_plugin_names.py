@@ -26,8 +26,6 @@ ALLOWED = (
     ("fd", r"fd, [\d,]+ proxy states", "a method whose messages were measured"),
     ("fedavg", r"fedavg, \d+x\d+ PPO", "a method whose messages were measured"),
     ("PPO", r"fedavg, \d+x\d+ PPO", "a network whose messages were measured"),
-    ("PPO", r".*`PPO\.load`.*", "a class of Stable-Baselines3, which loads what is exported"),
-    ("A2C", r".*`A2C\.load`.*", "a class of Stable-Baselines3, which loads what is exported"),
 )
 """A name, the whole string in which it may stand, and why."""
 EQUATIONS = {"cd", "fd"}
