@@ -15,7 +15,7 @@ import importlib.metadata
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -52,7 +52,6 @@ class EnvSpec:
     state: a vector class that takes the parameters ``init_low, init_high`` sets it to
     ``(low, high, shift)``, and the `init` heterogeneity moves the interval by ``level*u*shift``.
     `labels`: observations are examples whose label is the right action, so returns are accuracies.
-    `default`: a config that names no environment means this one.
     """
 
     name: str
@@ -68,7 +67,6 @@ class EnvSpec:
     proxy_high: tuple[float, ...] = ()
     extra: str = ""
     labels: bool = False
-    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,6 @@ class AgentSpec:
     of its field `algorithm` by which somebody may ask for it. `abilities` are what its cohorts can
     beyond `fdrl.Cohort`, for hints: ``"values"``, ``"pooling"``, ``"labels"``. `export` names a
     function ``export(settings, parameters, envs)`` that makes an agent a model of another library.
-    `default`: a config that names no learner means this one.
     """
 
     name: str
@@ -91,16 +88,15 @@ class AgentSpec:
     offers: tuple[str, ...] = ()
     abilities: tuple[str, ...] = ()
     export: str = ""
-    default: bool = False
 
 
 @dataclass(frozen=True)
 class StrategySpec:
     """A method: its settings class and its two halves, which share nothing but messages.
 
-    `needs` is an ability that its learners must have (see `AgentSpec`). `default`: a config that
-    names no method means this one. Reports list methods by `rank`, then by name; compare one with
-    what it is a `variant_of`; and say how the reference stands to a `baseline`.
+    `needs` is an ability that its learners must have (see `AgentSpec`). Reports list methods by
+    `rank`, then by name; compare one with what it is a `variant_of`; and say how the reference
+    stands to a `baseline`.
     """
 
     name: str
@@ -110,7 +106,6 @@ class StrategySpec:
     summary: str = ""
     moves: str = ""
     needs: str = ""
-    default: bool = False
     rank: int = 99
     variant_of: str = ""
     baseline: bool = False
@@ -126,17 +121,22 @@ class Registry(Generic[Spec]):
         self.kind = kind
         self._specs: dict[str, Spec] = {}
         self._own: Callable[[str], Spec] | None = own
+        self._default = ""
 
-    def register(self, spec: Spec) -> None:
-        """Add an entry; the same entry twice is harmless, another one of that name is an error."""
+    def register(self, spec: Spec, *, default: bool = False) -> None:
+        """Add an entry; the same entry twice is harmless, another one of that name is an error.
+
+        A config that names none means the `default`, of which there is one.
+        """
         known = self._specs.get(spec.name)
         if known is not None and known != spec:
             raise FdrlError(f"{self.kind} {spec.name!r} is registered already, differently")
-        if spec.default and any(s.default and s.name != spec.name for s in self._specs.values()):
+        if default and self._default not in ("", spec.name):
             raise FdrlError(
-                f"{self.kind} {spec.name!r} cannot be the default: there is one already"
+                f"{self.kind} {spec.name!r} cannot be the default: that is {self._default!r}"
             )
         self._specs[spec.name] = spec
+        self._default = spec.name if default else self._default
 
     def spec(self, name: str) -> Spec:
         """Return the entry, or raise an error that names the nearest one.
@@ -153,10 +153,14 @@ class Registry(Generic[Spec]):
 
     def default(self) -> Spec:
         """Return the entry that a config means which names none."""
-        for spec in self:
-            if spec.default:
-                return spec
-        raise FdrlError(f"no {self.kind} is registered as the default, so a config must name one")
+        load_plugins()
+        if not self._default:
+            raise FdrlError(f"no {self.kind} is the default, so a config must name one")
+        return self.spec(self._default)
+
+    def by_default(self) -> list[Spec]:
+        """Return all entries by name, the default first."""
+        return sorted(self, key=lambda spec: spec.name != self._default)
 
     def _offered(self, name: str) -> str:
         """Say which learner offers an algorithm of that name; nothing if one is called nearly so.
@@ -307,9 +311,12 @@ def register_parallel(name: str, module: str) -> None:
     PARALLEL[name] = module
 
 
-def register_env(name: str, **fields: Any) -> None:
-    """Register an environment under `name`; the fields are those of `EnvSpec`."""
-    ENVS.register(EnvSpec(name=name, **fields))
+def register_env(name: str, *, default: bool = False, **fields: Any) -> None:
+    """Register an environment under `name`; the fields are those of `EnvSpec`.
+
+    `default`: a config that names no environment means this one.
+    """
+    ENVS.register(EnvSpec(name=name, **fields), default=default)
 
 
 def register_agent(
@@ -328,22 +335,16 @@ def register_agent(
 
     `settings` (a `fdrl.settings.LearnerSettings`), `factory`, `adopt` and `export` are
     ``"module:attribute"`` strings; see `AgentSpec`. Without a `factory`, it is the `cohort` of the
-    settings.
+    settings. `default`: a config that names no learner means this one.
     """
     factory = factory or f"{settings}.cohort"
-    AGENTS.register(
-        AgentSpec(name, settings, factory, summary, adopt, offers, abilities, export, default)
-    )
+    spec = AgentSpec(name, settings, factory, summary, adopt, offers, abilities, export)
+    AGENTS.register(spec, default=default)
 
 
 def able(ability: str) -> str:
     """Name the learners that say they have an ability, the default one first: ``x or y``."""
-    return " or ".join(s.name for s in by_default(AGENTS) if ability in s.abilities)
-
-
-def by_default(specs: Iterable[Spec]) -> list[Spec]:
-    """Return entries with the default first."""
-    return sorted(specs, key=lambda spec: not spec.default)
+    return " or ".join(s.name for s in AGENTS.by_default() if ability in s.abilities)
 
 
 def labeled_example() -> str:
@@ -360,15 +361,18 @@ def register_strategy(
     server: str = "",
     summary: str = "",
     moves: str = "",
+    default: bool = False,
     **more: Any,
 ) -> None:
     """Register a method; `settings`, `client`, `server` are ``"module:attribute"`` strings.
 
     `settings` are a `fdrl.config.Exchange`; without halves, they are the `client` and `server` of
-    the settings. `more` are the other fields of `StrategySpec`.
+    the settings. `more` are the other fields of `StrategySpec`. `default`: a config that names no
+    method means this one.
     """
     client, server = client or f"{settings}.client", server or f"{settings}.server"
-    STRATEGIES.register(StrategySpec(name, settings, client, server, summary, moves, **more))
+    spec = StrategySpec(name, settings, client, server, summary, moves, **more)
+    STRATEGIES.register(spec, default=default)
 
 
 def load_object(entry_point: str) -> Any:

@@ -14,7 +14,7 @@ from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
 from fdrl.joint import Together
 from fdrl.message import Message
-from fdrl.registry import AGENTS, by_default, load_object
+from fdrl.registry import AGENTS, load_object
 from fdrl.strategy import ServerHalf
 from fdrl.team import Teams
 
@@ -39,7 +39,7 @@ def check_teams(run: Run) -> None:
     if run.episodes or run.strategy.unit == "episodes":
         raise FdrlError(f"config: {name}: count steps or iterations, not episodes")
     if not run.agent.steps_together:
-        able = [s.name for s in by_default(AGENTS) if load_object(s.settings).steps_together]
+        able = [s.name for s in AGENTS.by_default() if load_object(s.settings).steps_together]
         raise FdrlError(
             f"config: {name}, which agent {run.agent_name!r} cannot: use {' or '.join(able)} "
             "(at agent)"

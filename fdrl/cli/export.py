@@ -77,11 +77,11 @@ def export(
 
 def _converter(name: str) -> Any:
     """Return what makes an agent of this learner a model; `FdrlError` if nothing does."""
-    from fdrl.registry import AGENTS, by_default, load_object
+    from fdrl.registry import AGENTS, load_object
 
     if entry := AGENTS.spec(name).export:
         return load_object(entry)
-    able = [spec.name for spec in by_default(AGENTS) if spec.export]
+    able = [spec.name for spec in AGENTS.by_default() if spec.export]
     raise FdrlError(
         f"agent {name!r} cannot be exported to Stable-Baselines3: only {', '.join(able)}"
     )

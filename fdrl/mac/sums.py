@@ -18,7 +18,7 @@ from fdrl.channel_settings import MacAnalog
 from fdrl.errors import FdrlError
 from fdrl.mac.quantize import to_simplex
 from fdrl.message import CellRows, ProbTable, Visits
-from fdrl.registry import STRATEGIES, by_default, load_object
+from fdrl.registry import STRATEGIES, load_object
 
 if TYPE_CHECKING:
     from fdrl.config import Exchange, Run
@@ -79,7 +79,9 @@ def averaging(sends: str = "") -> str:
     Well-known are the default one and the baselines.
     """
     found = []
-    for spec in by_default(s for s in STRATEGIES if s.default or s.baseline):
+    for spec in STRATEGIES.by_default():
+        if not (spec.baseline or spec == STRATEGIES.default()):
+            continue
         settings: Exchange = load_object(spec.settings)()
         if settings.sends in ({sends} if sends else {"answers", "parameters"}):
             found += [] if settings.why_no_mean() else [spec.name]

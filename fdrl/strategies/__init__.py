@@ -26,19 +26,17 @@ def register() -> None:
             server=server,
             summary=summary,
             moves=moves,
-            **({"rank": _RANKS.index(name)} if name in _RANKS else {}),
             **_MORE.get(name, {}),
         )
 
 
 _RANKS = ("fd", "fdv", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
 """The order in reports: ours, the rival, the controls, the published methods; then all others."""
-_MORE: dict[str, dict[str, Any]] = {
-    "fd": {"default": True},
-    "fdv": {"needs": "values"},
-    "fedavg": {"baseline": True},
-    "mixfrd": {"variant_of": "frd"},
-}
+_MORE: dict[str, dict[str, Any]] = {name: {"rank": rank} for rank, name in enumerate(_RANKS)}
+_MORE["fd"] |= {"default": True}
+_MORE["fdv"] |= {"needs": "values"}
+_MORE["fedavg"] |= {"baseline": True}
+_MORE["mixfrd"] |= {"variant_of": "frd"}
 _LOCAL = "fdrl.strategies.local"
 _FLD = ("fdrl.strategies.fld_halves:client", "fdrl.strategies.fld_halves:server")
 _FAUG = "fdrl.strategies.faug_halves"

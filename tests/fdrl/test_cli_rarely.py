@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from messages import says
+
+from fdrl.agents.ppo import PPO
+from fdrl.agents.sb3 import SB3
 
 from fdrl import cli
 from fdrl.cli.rarely import rarely
 from fdrl.config import make_run
 
 Capture = pytest.CaptureFixture[str]
-UNSET = SimpleNamespace(n_steps=None)
+UNSET = SB3()
 
 
 def test_few_exchanges_by_a_default_are_told() -> None:
@@ -24,8 +26,8 @@ def test_few_exchanges_by_a_default_are_told() -> None:
 
 def test_nothing_is_said_where_the_user_chose_or_nothing_is_exchanged() -> None:
     few = make_run(steps=10_000)
-    assert not rarely(few, SimpleNamespace(n_steps=2048), 2048)
-    assert not rarely(few, SimpleNamespace(), 2048)
+    assert not rarely(few, SB3(n_steps=2048), 2048)
+    assert not rarely(few, PPO(), 2048)
     assert not rarely(make_run(steps=20_480), UNSET, 2048)
     assert not rarely(make_run(steps=10_000, strategy="local"), UNSET, 2048)
     chosen = {"type": "fd", "every": 4_096, "unit": "steps"}

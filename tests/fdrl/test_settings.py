@@ -42,12 +42,13 @@ def test_a_config_that_names_nothing_means_the_defaults() -> None:
 
 def test_there_is_one_default_of_a_kind() -> None:
     specs: Registry[EnvSpec] = Registry("environment")
-    specs.register(EnvSpec("one", default=True))
+    specs.register(EnvSpec("one"), default=True)
     specs.register(EnvSpec("two"))
-    specs.register(EnvSpec("one", default=True))
+    specs.register(EnvSpec("one"), default=True)
     assert specs.default().name == "one"
+    assert [spec.name for spec in specs.by_default()] == ["one", "two"]
     with pytest.raises(FdrlError, match=r"'three'.*default"):
-        specs.register(EnvSpec("three", default=True))
+        specs.register(EnvSpec("three"), default=True)
 
 
 def test_without_a_default_a_config_must_name_one() -> None:
