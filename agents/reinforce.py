@@ -182,8 +182,8 @@ class Reinforcers(Policies):
             actions = sample(logits, chances[ran]).reshape(-1)
             tape.logits[t], tape.actions[t] = logits[:, :, 0], actions
             step = env.step(actions[where])
-            tape.rewards[t, where] = step.rewards
-            tape.observations[t + 1, where] = step.observations.reshape(shape)
+            tape.rewards[t][where] = step.rewards
+            tape.observations[t + 1][where] = step.observations.reshape(shape)
             done = step.terminated | step.truncated
             tally.add(step.rewards, done)
             ran += 1

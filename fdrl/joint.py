@@ -7,6 +7,7 @@ each, but one runs at a time: a `Coroutine`, which pauses whenever it waits for 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -207,18 +208,29 @@ class Together:
 
     def __init__(self, roles: int, abandon: Callable[[], None]) -> None:
         self._abandon = abandon
-        self._roles = [Coroutine() for _ in range(roles if roles > 1 else 0)]
+        self._roles = [Coroutine(heir=self._next) for _ in range(roles if roles > 1 else 0)]
+        self._last, self._interrupted = -1, False
 
     def run(self, jobs: Sequence[Callable[[], Made]]) -> list[Made]:
         """Return what each job returns; the first error, if any, ends all of them."""
         if not self._roles:
             return [job() for job in jobs]
         for role, job in zip(self._roles, jobs, strict=True):
-            role.begin(job)
+            role.begin(partial(self._guarded, job))
+        self._last, self._interrupted = -1, False
         try:
-            self._take_turns()
+            while (first := self._next()) is not None:
+                first.resume()
+            if not all(role.done for role in self._roles):
+                raise FdrlError(
+                    "agents of a shared world must take the same steps, but some have ended "
+                    "theirs while others wait for them"
+                )
         except BaseException as interrupt:
+            self._interrupted = True
             self._abandon()
+            for role in self._roles:
+                role.settle()
             for role in self._roles:
                 role.end(interrupt)
             raise
@@ -230,19 +242,21 @@ class Together:
             raise errors[0]
         return [role.result for role in self._roles]
 
-    def _take_turns(self) -> None:
-        """Resume the roles in order, again and again, until all jobs are done."""
-        while not all(role.done for role in self._roles):
-            able = [role for role in self._roles if role.ready]
-            if not able:
-                raise FdrlError(
-                    "agents of a shared world must take the same steps, but some have ended "
-                    "theirs while others wait for them"
-                )
-            for role in able:
-                role.resume()
-                if role.error is not None:
-                    self._abandon()
+    def _guarded(self, job: Callable[[], Made]) -> Made:
+        try:
+            return job()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _next(self) -> Coroutine | None:
+        """Return the role that goes on: of those that can, the next in order."""
+        for i in range(0 if self._interrupted else len(self._roles)):
+            at = (self._last + 1 + i) % len(self._roles)
+            if self._roles[at].ready:
+                self._last = at
+                return self._roles[at]
+        return None
 
     def close(self) -> None:
         """End the threads."""

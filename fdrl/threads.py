@@ -27,6 +27,8 @@ class Coroutine:
     So whoever resumes some coroutines decides who runs, and of all of them, the resumer included,
     exactly one does: they may share memory, and nothing depends on which thread is faster. The job
     is ordinary code, which may `pause` anywhere below. Errors are kept, for the resumer to judge.
+    `heir()`, if given, is asked when it pauses or ends: the coroutine that it names goes on at once
+    instead of the resumer, which saves every second change of threads.
 
     >>> worker = Coroutine(lambda: 2 + 2)
     >>> worker.resume()
@@ -35,17 +37,22 @@ class Coroutine:
     >>> worker.close()
     """
 
-    def __init__(self, job: Callable[[], Any] | None = None) -> None:
+    def __init__(
+        self,
+        job: Callable[[], Any] | None = None,
+        heir: Callable[[], Coroutine | None] | None = None,
+    ) -> None:
         self.done = True
         self.result: Any = None
         self.error: BaseException | None = None
         self._job: Callable[[], Any] | None = None
         self._begun = self._running = False
         self._raised: BaseException | None = None
-        self._ready = _always
+        self._ready, self._heir = _always, heir or _nobody
         self._turn, self._rest = threading.Lock(), threading.Lock()
         self._turn.acquire()
         self._rest.acquire()
+        self._resumer = self._rest
         self._thread = threading.Thread(target=self._serve, daemon=True)
         if job is not None:
             self.begin(job)
@@ -62,33 +69,48 @@ class Coroutine:
 
     def resume(self, error: BaseException | None = None) -> None:
         """Let the job run until it pauses or ends; an `error` is raised where it had paused."""
+        self._running = True
+        self._go_on(self._rest, error)
+        self.settle()
+
+    def _go_on(self, resumer: threading.Lock, error: BaseException | None = None) -> None:
         if self._thread.ident is None:
             self._thread.start()
-        self._begun = self._running = True
-        self._raised = error
+        self._begun, self._resumer, self._raised = True, resumer, error
         self._turn.release()
-        self._wait()
 
-    def _wait(self) -> None:
-        self._rest.acquire()
-        self._running = False
+    def settle(self) -> None:
+        """Wait until who was resumed has handed back, should the resumer have been interrupted."""
+        if self._running:
+            self._rest.acquire()
+            self._running = False
 
     def end(self, error: BaseException) -> None:
         """Raise an error where the job has paused, as often as it pauses, until it has ended."""
-        if self._running:  # the resumer was interrupted
-            self._wait()
+        self.settle()
         if not self._begun and not self.done:
             self.done, self.error = True, error
         while not self.done:
             self.resume(error)
 
     def pause(self, ready: Callable[[], bool] | None = None) -> None:
-        """Wait, from within the job, for the next `resume`; best when `ready()`."""
+        """Wait, from within the job, for the next turn; best when `ready()`."""
         self._ready = ready or _always
-        self._rest.release()
-        self._turn.acquire()
+        if self._hand_over():
+            self._turn.acquire()
         if self._raised is not None:
             raise self._raised
+
+    def _hand_over(self) -> bool:
+        """Let the heir or the resumer go on; return False if the heir is this one itself."""
+        heir = self._heir()
+        if heir is None or heir.done:
+            self._resumer.release()
+        elif heir is self:
+            return False
+        else:
+            heir._go_on(self._resumer)
+        return True
 
     def close(self) -> None:
         """End the thread, whose job must be done."""
@@ -108,7 +130,11 @@ class Coroutine:
             except BaseException as error:
                 self.error = error
             self.done = True
-            self._rest.release()
+            self._hand_over()
+
+
+def _nobody() -> None:
+    return None
 
 
 def _always() -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from messages import says
-
 from fdrl.agents.ppo import PPO
 from fdrl.agents.sb3 import SB3
+from messages import says
 
 from fdrl import cli
 from fdrl.cli.rarely import rarely

@@ -88,6 +88,36 @@ def test_it_says_what_it_waits_for() -> None:
     one.close()
 
 
+def test_an_heir_goes_on_instead_of_the_resumer() -> None:
+    said: list[str] = []
+    waiting: list[Coroutine] = []
+
+    def heir() -> Coroutine | None:
+        return waiting.pop() if waiting else None
+
+    def named(name: str) -> Any:
+        def job() -> None:
+            for _ in range(2):
+                said.append(name)
+                me().pause()
+
+        return job
+
+    one, other = Coroutine(named("one"), heir), Coroutine(named("other"), heir)
+    waiting[:] = [other]
+    one.resume()  # which pauses, and so does its heir
+    assert said == ["one", "other"]
+    waiting[:] = [one]
+    other.resume()
+    assert said == ["one", "other", "other", "one"]
+    waiting[:] = [one, one]  # which ends, and has nobody else to name
+    other.resume()
+    assert other.done
+    assert one.done
+    one.close()
+    other.close()
+
+
 class Meeting:
     """Jobs that meet as roles of a world do, until it is abandoned."""
 
@@ -144,15 +174,15 @@ def test_an_interrupt_ends_all_roles(monkeypatch: pytest.MonkeyPatch) -> None:
     """It reaches the thread that resumes them, while one of them runs."""
     meeting = Meeting()
     together = Together(2, meeting.abandon)
-    wait, calls = Coroutine._wait, []
+    settle, calls = Coroutine.settle, []
 
     def interrupted(role: Coroutine) -> None:
         calls.append(role)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        wait(role)
+        settle(role)
 
-    monkeypatch.setattr(Coroutine, "_wait", interrupted)
+    monkeypatch.setattr(Coroutine, "settle", interrupted)
     with pytest.raises(KeyboardInterrupt):
         together.run([meeting.job(3)] * 2)
     assert all(role.done for role in together._roles)
