@@ -222,7 +222,7 @@ print([m for m in ("torch", "numpy", "stable_baselines3", "gymnasium") if m in s
 
 def test_the_public_names_are_listed_alike_thrice() -> None:
     tree = ast.parse((ROOT / "fdrl" / "__init__.py").read_text(encoding="utf-8"))
-    (typed,) = (n for n in tree.body if isinstance(n, ast.If))
+    typed = next(n for n in tree.body if isinstance(n, ast.If))
     imports = [n for n in typed.body if isinstance(n, ast.ImportFrom)]
     homes = {alias.name: node.module for node in imports for alias in node.names}
     assert homes == fdrl._HOMES
