@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.cohort import CohortContext
+from fdrl.settings import LearnerSettings, sizes
 
 from .activations import Name as ActivationName
 from .actor_critic import ActorCritics
@@ -23,7 +23,7 @@ from .ppo import Count, Fraction, NotNegative
 
 
 class A2C(
-    msgspec.Struct,
+    LearnerSettings,
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
@@ -70,6 +70,21 @@ class A2C(
     """Continuous actions: logarithm of the standard deviations at the start; unset: 0."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
+
+    @property
+    def copies(self) -> int:
+        """Environment copies that an agent steps together."""
+        return self.n_envs
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether the learning rate falls over the run's steps."""
+        return self.lr_schedule == "linear"
+
+    @property
+    def architecture(self) -> str:
+        """Its hidden layers."""
+        return sizes(self.hidden)
 
 
 def make(settings: A2C, context: CohortContext) -> ActorCritics:

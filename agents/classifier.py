@@ -6,7 +6,7 @@ Shapes: K agents, B samples of a minibatch, M samples of an agent, O pixels, A (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import CohortContext, Episodes, Experience, LabelTable
 from fdrl.errors import FdrlError
-from fdrl.gymenv import open_env
 from fdrl.seeding import Purpose
+from fdrl.settings import LearnerSettings, sizes
 
 from . import filled, partition
 from .activations import Name as ActivationName
@@ -34,7 +34,7 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Classifier(
-    msgspec.Struct,
+    LearnerSettings,
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
@@ -42,6 +42,8 @@ class Classifier(
     tag_field="type",
 ):
     """A classifier that trains on the labeled samples it owns; a step is a sample seen."""
+
+    steps_together: ClassVar[bool] = False
 
     network: NetworkKind = "mlp"
     """Dense layers (mlp), or the convolutional network of Mix2FLD (small) or of FD (chapter)."""
@@ -72,6 +74,15 @@ class Classifier(
     """Concentration of the Dirichlet distribution; the smaller, the less alike the agents are."""
     curve_samples: Positive = 1000
     """Test samples that measure the accuracy with which a stretch of learning begins."""
+
+    @property
+    def architecture(self) -> str:
+        """Its hidden layers, or which convolutional network it is."""
+        return sizes(self.hidden) if self.network == "mlp" else self.network
+
+    def for_pool(self, agents: int) -> Classifier:
+        """Return settings with minibatches of so many agents."""
+        return msgspec.structs.replace(self, batch_size=self.batch_size * agents)
 
 
 def make(settings: Classifier, context: CohortContext) -> Classifiers:
@@ -271,7 +282,7 @@ def _samples(context: CohortContext) -> Any:
     """Return the `samples` of the agents' environment."""
     spec, found = context.envs.spec, None
     if not spec.vector:  # whose arguments are not those of a real environment, and has no samples
-        env = open_env(spec, context.envs.kwargs[0])
+        env = context.envs.open(0)
         found = getattr(env.unwrapped, "samples", None)
         env.close()
     if found is None:

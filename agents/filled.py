@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.arrays import stack_padded
+
 Array = NDArray[Any]
 Labels = NDArray[np.int64]
 Extra = list[tuple[NDArray[np.uint8], Labels]]
@@ -38,11 +40,8 @@ def joined(
 def pack(extra: Extra) -> dict[str, Array]:
     """Write them as arrays whose first axis is K."""
     counts = np.array([len(y) for _, y in extra], np.int64)
-    most, width = int(counts.max(initial=0)), extra[0][0].shape[1]
-    images = np.zeros((len(extra), most, width), np.uint8)
-    labels = np.zeros((len(extra), most), np.int64)
-    for k, (x, y) in enumerate(extra):
-        images[k, : len(y)], labels[k, : len(y)] = x, y
+    images = stack_padded([x[None] for x, _ in extra])
+    labels = stack_padded([y[None] for _, y in extra])
     return {"extra/images": images, "extra/labels": labels, "extra/counts": counts}
 
 

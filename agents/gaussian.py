@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.environment import EnvFactory
+from fdrl.vector import Envs
 
 from .losses import ActorCritic, Doubles, Floats, means, over_planes, softmax
 
@@ -63,7 +63,7 @@ def greedy(outputs: Floats) -> Floats:
     return np.asarray(outputs[:, : outputs.shape[1] // 2].swapaxes(1, 2))
 
 
-def bounds_of(envs: EnvFactory) -> Bounds | None:
+def bounds_of(envs: Envs) -> Bounds | None:
     """Return the bounds of continuous actions; None if they are discrete."""
     if not envs.gaussian:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.cohort import CohortContext
+from fdrl.settings import LearnerSettings, sizes
 
 from .activations import Name as ActivationName
 from .actor_critic import ActorCritics
@@ -27,7 +28,7 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class PPO(
-    msgspec.Struct,
+    LearnerSettings,
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
@@ -77,6 +78,29 @@ class PPO(
     """Continuous actions: logarithm of the standard deviations at the start; unset: 0."""
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
+
+    @property
+    def copies(self) -> int:
+        """Environment copies that an agent steps together."""
+        return self.n_envs
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether the learning rate falls over the run's steps."""
+        return self.lr_schedule == "linear"
+
+    @property
+    def architecture(self) -> str:
+        """Its hidden layers."""
+        return sizes(self.hidden)
+
+    def for_pool(self, agents: int) -> PPO:
+        """Return settings with minibatches of so many agents."""
+        return msgspec.structs.replace(self, batch_size=self.batch_size * agents)
+
+    def quick(self) -> PPO:
+        """Return settings that pass over a rollout once."""
+        return msgspec.structs.replace(self, n_epochs=1)
 
 
 def make(settings: PPO, context: CohortContext) -> ActorCritics:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import CohortContext, Episodes, Experience
 from fdrl.errors import FdrlError
+from fdrl.settings import LearnerSettings, sizes
 
 from .activations import Name as ActivationName
 from .backend import Backend, make_network
@@ -23,7 +24,8 @@ from .learner import Anchor, Learner
 from .policies import Policies
 from .policy_network import PolicyNetwork, policy_layout
 from .ppo import Count, Fraction, NotNegative
-from .rollout import sample
+from .rollout import World, sample
+from .tally import any_set
 
 Array = NDArray[Any]
 SPAN = 128
@@ -32,7 +34,7 @@ METRICS = ("train/policy_gradient_loss", "train/entropy_loss", "train/learning_r
 
 
 class Reinforce(
-    msgspec.Struct,
+    LearnerSettings,
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
@@ -42,6 +44,7 @@ class Reinforce(
     """REINFORCE: one gradient step an episode, no value network; Adam with epsilon 1e-5."""
 
     n_envs: ClassVar[int] = 1
+    steps_together: ClassVar[bool] = False  # whose episode has ended learns before the next step
 
     learning_rate: NotNegative = 1e-3
     """Adam's step size, at first."""
@@ -66,6 +69,11 @@ class Reinforce(
     backend: Backend = "numpy"
     """Hand-written kernels, or the torch reference."""
 
+    @property
+    def architecture(self) -> str:
+        """Its hidden layers."""
+        return sizes(self.hidden)
+
 
 def make(settings: Reinforce, context: CohortContext) -> Reinforcers:
     """Build the cohort."""
@@ -77,8 +85,8 @@ class Reinforcers(Policies):
 
     An iteration is an episode. All agents step together, each in one environment copy, and whose
     episode has ended learns before the next step. An agent that has used up its steps, or ended
-    `episodes` of its episodes, waits untouched for the others; what it has done of an unfinished
-    episode is kept for the next call.
+    `episodes` of its episodes, waits untouched for the others, and its environment stands still;
+    what it has done of an unfinished episode is kept for the next call.
     """
 
     iteration_steps = 0
@@ -120,19 +128,23 @@ class Reinforcers(Policies):
         taken, end = np.zeros_like(left), tape.first
         tape.observations[end] = self.world.observations
         while live.any():
-            self.world.observations[...] = tape.observations[end]
-            self.world.park(np.flatnonzero(~live))
-            span = min(int(left[live].min()), SPAN)
-            tape.reserve(end + span)
-            ran = self._act(tape, end, span, live, limits, sums)
-            end += ran
-            left[live] -= ran
-            taken[live] += ran
-            live &= left > 0
-            if limits is not None:
-                live &= self.world.tally.count() < limits
-        self.world.observations[...] = tape.observations[end]
-        self.world.wake()
+            rows = np.flatnonzero(live)
+            crew = self.world if live.all() else self.world.take(rows)
+            try:
+                while live[rows].all():
+                    span = min(int(left[rows].min()), SPAN)
+                    tape.reserve(end + span)
+                    ran = self._act(tape, end, span, rows, crew, limits, sums)
+                    end += ran
+                    left[rows] -= ran
+                    taken[rows] += ran
+                    live &= left > 0
+                    if limits is not None:
+                        live &= self.world.tally.count() < limits
+            finally:
+                crew.observations[...] = tape.observations[end, rows]
+                if crew is not self.world:
+                    self.world.put(rows, crew)
         self._taken += taken
         self._begun = tape.unfinished(taken, self.world.tally.lengths[:, 0])
         return self._experience(tape, taken, sums)
@@ -151,50 +163,53 @@ class Reinforcers(Policies):
         tape: Tape,
         start: int,
         span: int,
-        live: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        crew: World,
         limits: NDArray[np.int64] | None,
         sums: NDArray[np.float64],
     ) -> int:
-        """Step all agents up to `span` times; return how often.
+        """Step agents `rows`, whose world is `crew`, up to `span` times; return how often.
 
-        Stops early once a `live` agent k has ended `limits[k]` episodes in this call of `learn`.
+        Stops early once one of them, k, has ended `limits[k]` episodes in this call of `learn`.
         """
-        network, env, tally = self.learner.network, self.world.env, self.world.tally
-        chances = self._chances(span, live)
-        counted = None if live.all() else live
-        shape = tape.observations.shape[1:]
+        network, env, tally = self.learner.network, crew.env, crew.tally
+        chances = self._chances(span, rows)
+        where = slice(None) if crew is self.world else rows
+        shape = (len(rows), *tape.observations.shape[2:])
         ran = 0
         for t in range(start, start + span):
             logits = network.policy(tape.observations[t])
             actions = sample(logits, chances[ran]).reshape(-1)
             tape.logits[t], tape.actions[t] = logits[:, :, 0], actions
-            step = env.step(actions)
-            tape.rewards[t] = step.rewards
-            tape.observations[t + 1] = step.observations.reshape(shape)
+            step = env.step(actions[where])
+            tape.rewards[t, where] = step.rewards
+            tape.observations[t + 1, where] = step.observations.reshape(shape)
             done = step.terminated | step.truncated
-            tally.add(step.rewards, done, counted)
+            tally.add(step.rewards, done)
             ran += 1
-            if 1 in done.tobytes():  # three times faster than any()
-                ended = np.flatnonzero(done & live).tolist()
+            if any_set(done):
+                ended = rows[done].tolist()
                 for k in ended:
                     sums[:, k] += self._learn_from(tape, k, t + 1)
-                if limits is not None and any(len(tally.ended[k]) >= limits[k] for k in ended):
+                if limits is not None and any(
+                    len(self.world.tally.ended[k]) >= limits[k] for k in ended
+                ):
                     break
-        self._give_back(span - ran, live)
+        self._give_back(span - ran, rows)
         return ran
 
-    def _chances(self, span: int, live: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Draw uniforms [span, K, 1], each live agent's from its own stream."""
-        out = np.zeros((span, len(live), 1), np.float32)
-        for k in np.flatnonzero(live).tolist():
+    def _chances(self, span: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Draw uniforms [span, K, 1], those of agents `rows` from their own streams."""
+        out = np.zeros((span, len(self.ids), 1), np.float32)
+        for k in rows.tolist():
             out[:, k, 0] = self._action_rngs[k].random(span)
         return out
 
-    def _give_back(self, count: int, live: NDArray[np.bool_]) -> None:
-        """Wind the streams of live agents back by `count` uniforms."""
+    def _give_back(self, count: int, rows: NDArray[np.int64]) -> None:
+        """Wind the streams of agents `rows` back by `count` uniforms."""
         if count:
-            for k in np.flatnonzero(live).tolist():
-                self._action_rngs[k].bit_generator.advance(-count)  # type: ignore[attr-defined]
+            for k in rows.tolist():
+                self._action_rngs[k].bit_generator.advance(-count)
 
     def _learn_from(self, tape: Tape, k: int, end: int) -> tuple[float, float, float]:
         """Let agent k learn from the episode that ended just before row `end`; return `METRICS`."""

@@ -6,7 +6,6 @@ Shapes: K agents, T steps, E copies, O observation components, A actions.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +114,8 @@ def sample(logits: Floats, uniforms: Floats, continuous: bool = False) -> NDArra
 class World:
     """The environment copies of K agents, with what must survive between stretches.
 
-    Agents may have to stop at different times though all copies step together: a stopped agent is
-    parked, i.e. its copies stand still, or are remembered as they are, and `wake` puts them back.
+    Agents may have to stop at different times though all copies step together: then those that go
+    on are taken out as a world of their own, and put back at the end.
     """
 
     def __init__(
@@ -131,7 +130,6 @@ class World:
         self.bounds = bounds
         self.tally = Tally(agents, self.copies)
         self.observations = self._by_agent(env.reset()).reshape(agents, self.copies, inputs).copy()
-        self._parked: dict[int, dict[str, Array]] = {}
 
     def take(self, rows: NDArray[np.int64]) -> World:
         """Return the world of some agents; until `put`, only it may be used."""
@@ -140,7 +138,6 @@ class World:
         part.env = some.take(self.env, self._copies_of(rows))
         part.tally = self.tally.take(rows)
         part.observations = self.observations[rows]
-        part._parked = {}
         return part
 
     def put(self, rows: NDArray[np.int64], part: World) -> None:
@@ -186,50 +183,17 @@ class World:
                 np.multiply(network.values(following), cut, out=tape.values[t])
             if step.alive is not None:
                 tape.note_absent(t, step.alive)
-            self.tally.add(step.rewards, step.terminated | step.truncated, None, step.alive)
+            self.tally.add(step.rewards, step.terminated | step.truncated, step.alive)
             tape.observations[t + 1] = step.observations.reshape(shape)
         if fail_reward is not None:
             tape.rewards[tape.terminated] = fail_reward
         self.observations[...] = tape.observations[steps]
         return tape.rollout(self.observations.copy())
 
-    def park(self, rows: NDArray[np.int64]) -> None:
-        """Remember these agents' copies as they are now; parked agents stay parked."""
-        rows = np.array([k for k in rows.tolist() if k not in self._parked], dtype=np.int64)
-        if len(rows):
-            still = isinstance(self.env, some.Restful)
-            state = self._shown() if still else self.state()
-            for k in rows.tolist():
-                self._parked[k] = {name: array[k].copy() for name, array in state.items()}
-            self._rest(list(self._parked))
-
-    def wake(self) -> None:
-        """Put parked agents' copies back."""
-        if self._parked:
-            still = isinstance(self.env, some.Restful)
-            state = self._shown() if still else self.state()
-            for k, saved in self._parked.items():
-                for name, row in saved.items():
-                    state[name] = _put_row(state[name], k, row)
-            self._parked.clear()
-            self._rest([])
-            if still:
-                self._show(state)
-            else:
-                self.load_state(state)
-
-    def _rest(self, agents: Sequence[int]) -> None:
-        if isinstance(self.env, some.Restful):
-            self.env.rest(self._copies_of(np.array(agents, dtype=np.int64)))
-
     def state(self) -> dict[str, Array]:
         """Return copies of everything needed to go on, [K, E, ...]."""
         inner = {f"env/{n}": _agents_first(n, a, self) for n, a in self.env.state().items()}
-        return inner | self._shown()
-
-    def _shown(self) -> dict[str, Array]:
-        """Return copies of what is seen and added up, [K, E, ...]."""
-        return {
+        return inner | {
             "observations": self.observations.copy(),
             "episode/returns": self.tally.sums.copy(),
             "episode/lengths": self.tally.lengths.copy(),
@@ -243,27 +207,10 @@ class World:
             for name, a in state.items()
             if name.startswith("env/")
         }
-        self._parked.clear()  # whoever stood still when an environment failed
-        self._rest([])
         self.env.load_state(inner)
-        self._show(state)
-
-    def _show(self, state: Mapping[str, Array]) -> None:
         self.observations[...] = state["observations"]
         self.tally.sums[...] = state["episode/returns"]
         self.tally.lengths[...] = state["episode/lengths"]
-
-
-def _put_row(rows: Array, k: int, row: Array) -> Array:
-    """Set rows[k]; where an environment pads (the actions of an episode), pad to the longer."""
-    shape = tuple(max(a, b) for a, b in zip(rows.shape[1:], row.shape, strict=True))
-    if shape != rows.shape[1:]:
-        wide = np.zeros((len(rows), *shape), rows.dtype)
-        wide[(slice(None), *map(slice, rows.shape[1:]))] = rows
-        rows = wide
-    rows[k] = 0
-    rows[k][tuple(map(slice, row.shape))] = row
-    return rows
 
 
 def _agents_first(name: str, array: Array, world: World) -> Array:

@@ -7,18 +7,19 @@ Stable-Baselines3 has, and for models that somebody already uses.
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
 from fdrl.cohort import Cohort, CohortContext
 from fdrl.errors import FdrlError
+from fdrl.settings import LearnerSettings
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class SB3(
-    msgspec.Struct,
+    LearnerSettings,
     frozen=True,
     forbid_unknown_fields=True,
     kw_only=True,
@@ -26,6 +27,8 @@ class SB3(
     tag_field="type",
 ):
     """A Stable-Baselines3 algorithm; unset fields have its own defaults."""
+
+    steps_together: ClassVar[bool] = False
 
     algorithm: Literal["PPO", "A2C", "DQN"] = "PPO"
     """Which algorithm."""
@@ -43,7 +46,7 @@ class SB3(
     """DQN: environment steps in one local iteration."""
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     """DQN: its answers are softmax(Q / temperature)."""
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     """Further arguments of the algorithm, as SB3 names them; in TOML: [agent.kwargs]."""
     load: str = ""
     """A zip that SB3 saved, whose weights every agent starts from; nothing in it is unpickled."""
@@ -54,6 +57,21 @@ class SB3(
     """Python only: the model object that agents copy, as `fdrl.agents.sb3.own` wrote it down."""
     start: Literal["fresh", "weights"] | None = None
     """Python only: copies of a model object begin fresh (unset), or with its weights."""
+
+    @property
+    def copies(self) -> int:
+        """Environment copies that an agent steps together."""
+        return self.n_envs
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether the learning rate falls over the run's steps."""
+        return self.lr_schedule == "linear"
+
+    @property
+    def default_rollout(self) -> bool:
+        """Whether a rollout is as long as Stable-Baselines3 has it."""
+        return self.n_steps is None
 
 
 def own(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fdrl.arrays import stack_padded
 from fdrl.cohort import CohortContext, Episodes, Experience, Part
 from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
@@ -24,7 +25,6 @@ from .gaussian import bounds_of
 from .learner import Learner
 from .losses import softmax
 from .optimizers import BETA1, BETA2
-from .padding import stack
 from .policies import Metrics, Policies
 from .rollout import World
 from .sb3 import SB3
@@ -111,8 +111,8 @@ class SB3Cohort(Policies):
         ended = [driven.copies.world.tally.harvest() for driven in self.models]
         shape = self.observation_shape
         return Experience(
-            observations=stack(seen).reshape(len(seen), -1, *shape),
-            probs=stack(probs),
+            observations=stack_padded([rows[None] for rows in seen]).reshape(len(seen), -1, *shape),
+            probs=stack_padded([rows[None] for rows in probs]),
             steps=taken,
             returns=[e.returns[0] for e in ended],
             lengths=[e.lengths[0] for e in ended],
@@ -204,7 +204,9 @@ class SB3Cohort(Policies):
         out = self._learning_state()
         del out["optimizer/moments"], out["optimizer/count"]
         states = [driven.state() for driven in self.models]
-        return out | {f"sb3/{n}": stack([s[n] for s in states]) for n in states[0]}
+        return out | {
+            f"sb3/{n}": stack_padded([np.asarray(s[n])[None] for s in states]) for n in states[0]
+        }
 
     def _streams(self) -> dict[str, list[np.random.Generator]]:
         return {"distill": self._distiller.generators}

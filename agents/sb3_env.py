@@ -47,7 +47,7 @@ class Copies(VecEnv):
         for i in np.flatnonzero(done).tolist():
             infos[i]["terminal_observation"] = np.array(step.next_observations[i])
             infos[i]["TimeLimit.truncated"] = bool(step.truncated[i] and not step.terminated[i])
-        self.world.tally.add(step.rewards, done, None)
+        self.world.tally.add(step.rewards, done)
         self.world.observations[0] = step.observations.reshape(self.num_envs, -1)
         return self._now(), step.rewards.astype(np.float32), done.copy(), infos
 

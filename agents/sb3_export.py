@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
+from fdrl.vector import Envs
 
 from .layout import Layout, Views
 from .rollout import World
@@ -36,11 +36,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class _Spaces(gymnasium.Env[Any, Any]):
     """An environment of which only the spaces are ever asked for."""
 
-    def __init__(self, envs: EnvFactory) -> None:
+    def __init__(self, envs: Envs) -> None:
         self.observation_space, self.action_space = envs.observation_space, envs.action_space
 
 
-def export(settings: Any, row: Floats, envs: EnvFactory) -> Any:
+def export(settings: Any, row: Floats, envs: Envs) -> Any:
     """Return the SB3 model of one agent with parameters `row` [P]; ``model.save(path)`` keeps it.
 
     `ppo` becomes a PPO; `a2c` an A2C; `reinforce`, which SB3 has not, an A2C whose critic knows
@@ -94,7 +94,7 @@ def _set(layer: Any, weights: Floats, bias: Floats) -> None:
         layer.bias.copy_(torch.from_numpy(np.array(bias)))
 
 
-def _own_model(settings: SB3, row: Floats, envs: EnvFactory) -> Any:
+def _own_model(settings: SB3, row: Floats, envs: Envs) -> Any:
     world = World(envs.subset([0]).vector(settings.n_envs), 1, int(np.prod(envs.observation_shape)))
     copies = Copies(world, envs.observation_space, envs.n_actions)
     model, _ = build(settings, copies)

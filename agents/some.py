@@ -1,8 +1,7 @@
 """Some copies of a vector of environments, stepped without the others.
 
 Vectors that can be cut say so by two methods, ``take(copies)`` and ``put(copies, part)``; of any
-other all copies are stepped, and those that should have stood still are put back. Vectors in which
-copies can stand still say so by ``rest(copies)``.
+other all copies are stepped, and those that should have stood still are put back.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.arrays import stack_padded
 from fdrl.vector import Step, VectorEnv
 
 Array = NDArray[Any]
@@ -26,14 +26,6 @@ class Divisible(Protocol):
 
     def put(self, copies: NDArray[np.int64], part: Any) -> None:
         """Take back what `take` returned, as it is now."""
-
-
-@runtime_checkable
-class Restful(Protocol):
-    """A `VectorEnv` in which copies can stand still."""
-
-    def rest(self, copies: NDArray[np.int64]) -> None:
-        """Let these copies stand still from now on, and no others."""
 
 
 def take(env: VectorEnv, copies: NDArray[np.int64]) -> VectorEnv:
@@ -100,10 +92,7 @@ class _Held:
 
 def merged(rows: Array, others: Array, where: NDArray[np.bool_]) -> Array:
     """Return `rows` [n, ...] with those of `others` where it says [n]; shorter ones are padded."""
-    shape = tuple(np.maximum(rows.shape, others.shape).tolist())
-    out = np.zeros(shape, rows.dtype)
-    out[tuple(map(slice, rows.shape))] = rows
-    out[where] = 0
-    for k in np.flatnonzero(where).tolist():
-        out[k : k + 1][(slice(None), *map(slice, others.shape[1:]))] = others[k]
+    both = stack_padded([rows, others])
+    out = both[: len(rows)]
+    out[where] = both[len(rows) :][where]
     return out

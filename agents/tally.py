@@ -56,10 +56,9 @@ class Tally:
         self,
         rewards: Array,
         done: NDArray[np.bool_],
-        live: NDArray[np.bool_] | None,
         alive: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Count one step of every copy [K * E]; episodes of agents not live [K] do not end.
+        """Count one step of every copy [K * E].
 
         Where `alive` [K * E] says no, nobody is in the copy: its reward is 0, no episode ends.
         `ends` go on counting there, because budgets do.
@@ -67,15 +66,14 @@ class Tally:
         sums, lengths = self.sums.reshape(-1), self.lengths.reshape(-1)
         np.add(sums, rewards, out=sums)
         np.add(lengths, 1 if alive is None else alive, out=lengths)
-        self.moments += 1 if live is None else live
+        self.moments += 1
         if not any_set(done):
             return
         for i in np.flatnonzero(done).tolist():
             k = i // self.copies
-            if live is None or live[k]:
-                self.returns[k].append(float(sums[i]))
-                self.ended[k].append(int(lengths[i]))
-                self.ends[k].append(int(self.moments[k]) * self.copies)
+            self.returns[k].append(float(sums[i]))
+            self.ended[k].append(int(lengths[i]))
+            self.ends[k].append(int(self.moments[k]) * self.copies)
         sums[done] = 0.0
         lengths[done] = 0
 

@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 class Valuing(Policies):
     """Policies with value networks beside them (a `fdrl.cohort.Valued`)."""
 
+    late_state = ("distill/value_moments", "distill/value_count")
     _critics: Distiller | None = None
     """The optimizer that distills values, once it is needed; it shares the policies' shuffles."""
 

@@ -31,6 +31,7 @@ def _register_cartpole() -> None:
         summary="Balance a pole on a cart; 500 steps at most.",
         gym_id="CartPole-v1",
         vector="fdrl.envs.cartpole:CartPole",
+        default=True,
         physics={
             "length": Physics(0.5, low=0.01),
             "masspole": Physics(0.1, low=0.001),

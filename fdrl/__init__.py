@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from fdrl.distill import DistillSettings
     from fdrl.errors import FdrlError
     from fdrl.federation import Federation
+    from fdrl.learner_base import AgentSettings, Learner
     from fdrl.message import Message, ProbTable
     from fdrl.pack.train import train_packed
     from fdrl.presets import read_tables
     from fdrl.records import RoundRecord, Summary
     from fdrl.registry import Physics, register_agent, register_env, register_strategy
     from fdrl.stopping import Stopped
+    from fdrl.strategies.local import Client, Server, StrategySettings
     from fdrl.strategy import ClientContext, Messages, ServerContext
     from fdrl.track import Tracker
     from fdrl.training import train
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "AgentSettings": "fdrl.learner_base",
+    "Client": "fdrl.strategies.local",
     "ClientContext": "fdrl.strategy",
     "Cohort": "fdrl.cohort",
     "CohortContext": "fdrl.cohort",
@@ -45,6 +49,7 @@ _HOMES = {
     "Experience": "fdrl.cohort",
     "FdrlError": "fdrl.errors",
     "Federation": "fdrl.federation",
+    "Learner": "fdrl.learner_base",
     "Message": "fdrl.message",
     "Messages": "fdrl.strategy",
     "Part": "fdrl.cohort",
@@ -52,8 +57,10 @@ _HOMES = {
     "ProbTable": "fdrl.message",
     "RoundRecord": "fdrl.records",
     "Run": "fdrl.config",
+    "Server": "fdrl.strategies.local",
     "ServerContext": "fdrl.strategy",
     "Stopped": "fdrl.stopping",
+    "StrategySettings": "fdrl.strategies.local",
     "Summary": "fdrl.records",
     "Tracker": "fdrl.track",
     "check_cohort": "fdrl.checks.cohort",
@@ -70,6 +77,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "AgentSettings",
+    "Client",
     "ClientContext",
     "Cohort",
     "CohortContext",
@@ -79,6 +88,7 @@ __all__ = [
     "Experience",
     "FdrlError",
     "Federation",
+    "Learner",
     "Message",
     "Messages",
     "Part",
@@ -86,8 +96,10 @@ __all__ = [
     "ProbTable",
     "RoundRecord",
     "Run",
+    "Server",
     "ServerContext",
     "Stopped",
+    "StrategySettings",
     "Summary",
     "Tracker",
     "__version__",

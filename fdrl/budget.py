@@ -10,6 +10,7 @@ import msgspec
 
 from fdrl.errors import FdrlError
 from fdrl.registry import AGENTS, ENVS, load_object
+from fdrl.settings import LearnerSettings
 
 if TYPE_CHECKING:
     from fdrl.config import Run
@@ -60,7 +61,7 @@ def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int
     episode in progress, so each counts for one more; the copies must share the steps evenly.
     """
     copies = [_copies(agent) for agent in agents]
-    longest = longest_episode(str(raw.get("env", "CartPole-v1")), raw.get("env_kwargs", {}))
+    longest = longest_episode(str(raw.get("env") or ENVS.default().name), raw.get("env_kwargs", {}))
     most, unit = (int(raw["episodes"]) + max(copies)) * longest, math.lcm(*copies)
     return -(-most // unit) * unit
 
@@ -79,11 +80,12 @@ def chosen_steps(run: Run) -> int | None:
 
 def _copies(agent: Mapping[str, Any]) -> int:
     """Return the environment copies that a learner steps together."""
-    settings = load_object(AGENTS.spec(str(agent.get("type", "ppo"))).settings)
-    copies = agent.get("n_envs", getattr(settings, "n_envs", 1))
-    if not isinstance(copies, int):  # the class has a default that only its instances know
-        copies = getattr(settings(), "n_envs", 1)
-    return copies if isinstance(copies, int) and copies > 0 else 1
+    cls = load_object(AGENTS.spec(str(agent.get("type", AGENTS.default().name))).settings)
+    try:
+        settings: LearnerSettings = msgspec.convert(dict(agent), cls)
+    except msgspec.ValidationError:  # complained of where the whole config is read
+        return 1
+    return settings.copies
 
 
 def spent(run: Run, record: RoundRecord) -> float:

@@ -20,6 +20,7 @@ from fdrl.parallel import TeamSpec, team_spec
 from fdrl.registry import AGENTS, STRATEGIES, load_object
 from fdrl.roles import RoleHalves, check_teams
 from fdrl.server import Server
+from fdrl.settings import LearnerSettings
 from fdrl.shards import build_cohort
 from fdrl.strategy import ClientContext, CohortFacts, Particular, ServerContext
 from fdrl.team import RoleFactory, Teams, make_teams
@@ -32,7 +33,7 @@ class Group:
     """Agents that share a learner and an architecture: one cohort."""
 
     name: str
-    settings: Any
+    settings: LearnerSettings
     agents: tuple[int, ...]
 
 
@@ -108,13 +109,13 @@ def check_budget(run: Run, group: Group) -> None:
     Its steps must be dealt evenly to its environment copies, and a learning rate that falls over
     the steps needs a run that takes them.
     """
-    if run.episodes and getattr(group.settings, "lr_schedule", "constant") == "linear":
+    if run.episodes and group.settings.needs_steps:
         raise FdrlError(
             f"config: the linear lr_schedule of agent {group.name!r} falls over the run's steps, "
             "which a budget of episodes ends long before: use constant, or steps without episodes "
             "(at agent.lr_schedule)"
         )
-    copies = int(getattr(group.settings, "n_envs", 1))
+    copies = group.settings.copies
     if run.steps % copies:
         low = run.steps // copies * copies
         near = f"{low} or {low + copies}" if low else f"{copies}"
@@ -242,17 +243,14 @@ def _trainer(run: Run, found: list[Group], envs: EnvFactory) -> Callable[[int], 
 
     def build(index: int) -> Cohort:
         group = found[index]
-        settings = group.settings
-        if hasattr(settings, "batch_size"):
-            size = settings.batch_size * len(group.agents)
-            settings = msgspec.structs.replace(settings, batch_size=size)
+        settings = group.settings.for_pool(len(group.agents))
         some = Group(group.name, settings, group.agents[:1])
         return make_cohort(run, some, envs.teams if isinstance(envs, RoleFactory) else envs)
 
     return build
 
 
-def cohort_facts(cohort: Cohort, settings: Any) -> CohortFacts:
+def cohort_facts(cohort: Cohort, settings: LearnerSettings) -> CohortFacts:
     """Return what a server may know of a cohort."""
     sizes: dict[str, int] = {part: int(cohort.parameters(part).shape[1]) for part in PARTS}
-    return CohortFacts(sizes, cohort.iteration_steps, int(getattr(settings, "n_envs", 1)))
+    return CohortFacts(sizes, cohort.iteration_steps, settings.copies)

@@ -72,12 +72,16 @@ def make_channel(run: Run, ids: tuple[str, ...]) -> Channel:
         from fdrl.fading import Fading
 
         return Fading(run.channel, ids, run.seed)
+    if isinstance(run.channel, MacDigital | MacAnalog):
+        from fdrl.mac.sums import check_strategy
+
+        check_strategy(run)
     if isinstance(run.channel, MacDigital):
         from fdrl.mac.digital import Digital
 
-        return Digital(run.channel, ids, run)
+        return Digital(run.channel, ids, run.seed, run.strategy)
     if isinstance(run.channel, MacAnalog):
         from fdrl.mac.analog import Analog
 
-        return Analog(run.channel, ids, run)
+        return Analog(run.channel, ids, run.seed, run.strategy)
     return Ideal()

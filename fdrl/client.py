@@ -84,7 +84,7 @@ class CohortClient:
         experience = self.half.learn(self.cohort, steps, episodes)
         self._note(experience)
         replies: dict[str, Reply] = dict.fromkeys(self.cohort.ids, b"")
-        for name, message in self.half.client_message(self.cohort, experience, round).items():
+        for name, message in self.half.upload(self.cohort, experience, round).items():
             try:
                 replies[name] = encode(message)
             except BadMessage as error:  # e.g. a policy that has become NaN
@@ -116,7 +116,7 @@ class CohortClient:
                 usable[name], replies[name] = known[data], b""
             except BadMessage as error:
                 replies[name] = Failure(str(error))
-        self.report.metrics.update(self.half.apply(self.cohort, usable, round))
+        self.report.metrics.update(self.half.download(self.cohort, usable, round))
         return replies
 
     def state(self) -> dict[str, Array]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.errors import BadMessage
 from fdrl.payload import Coding
-from fdrl.wire import require
 
 Array = NDArray[Any]
 LEVELS = 255
@@ -37,17 +37,21 @@ def code_probs(probs: Array, coding: Coding) -> Array:
 
 def uncode_probs(columns: Array) -> NDArray[np.float32]:
     """Decode [n, A-1] columns of any coding to rows on the simplex, float32 [n, A]."""
-    require(columns.ndim == 2 and columns.shape[1] >= 1, "a table must be [n, A-1]")
+    if columns.ndim != 2 or columns.shape[1] < 1:
+        raise BadMessage("a table must be [n, A-1]")
     p = columns.astype(np.float64)
     if columns.dtype == np.uint8:
         rest = LEVELS - p.sum(1)
         p /= LEVELS
         rest /= LEVELS
     else:
-        require(np.isfinite(p).all(), "probs contain NaN or infinity")
-        require((p >= 0).all(), "probs contain a negative entry")
+        if not np.isfinite(p).all():
+            raise BadMessage("probs contain NaN or infinity")
+        if (p < 0).any():
+            raise BadMessage("probs contain a negative entry")
         rest = 1 - p.sum(1)
-    require((rest >= 0).all(), "probs sum to more than 1")
+    if (rest < 0).any():
+        raise BadMessage("probs sum to more than 1")
     return np.concatenate([p, rest[:, None]], axis=1).astype(np.float32)
 
 
@@ -116,21 +120,26 @@ def code_cells(cells: Array) -> NDArray[np.uint8]:
 
 def uncode_cells(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Decode what `code_cells` wrote; any other bytes raise `BadMessage`."""
-    require(data.ndim == 1, "cells must be a row of bytes")
+    if data.ndim != 1:
+        raise BadMessage("cells must be a row of bytes")
     if len(data) == 0:
         return np.zeros(0, dtype=np.int64)
     last = data < 0x80
-    require(last[-1], "cells end in the middle of a number")
+    if not last[-1]:
+        raise BadMessage("cells end in the middle of a number")
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
-    require((lengths <= 9).all(), "a cell does not fit in 63 bits")
-    require((data[ends[lengths > 1]] > 0).all(), "a cell is written with leading zeros")
+    if (lengths > 9).any():
+        raise BadMessage("a cell does not fit in 63 bits")
+    if (data[ends[lengths > 1]] == 0).any():
+        raise BadMessage("a cell is written with leading zeros")
     place = np.arange(len(data)) - np.repeat(starts, lengths)
     gaps = np.add.reduceat((data & 0x7F).astype(np.int64) << (7 * place), starts)
     cells = np.cumsum(gaps + 1) - 1
     # A sum beyond 63 bits wraps around to a negative number, once at least.
-    require((cells >= 0).all(), "a cell does not fit in 63 bits")
+    if (cells < 0).any():
+        raise BadMessage("a cell does not fit in 63 bits")
     return cells
 
 
@@ -158,8 +167,10 @@ def uncode_states(data: Array) -> NDArray[np.float32]:
     Raises `BadMessage` for bytes that it would have sent as floats: what is sent has one form.
     """
     if data.dtype == np.float32:
-        require(not _are_pixels(data), "states of whole pixels travel as bytes")
+        if _are_pixels(data):
+            raise BadMessage("states of whole pixels travel as bytes")
         return data
     states = data.astype(np.float32)
-    require(_are_pixels(states), "states travel as bytes that are no images of bytes")
+    if not _are_pixels(states):
+        raise BadMessage("states travel as bytes that are no images of bytes")
     return states

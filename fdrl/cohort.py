@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.distill import DistillSettings
-from fdrl.environment import EnvFactory
+from fdrl.vector import Envs
 
 Array = NDArray[Any]
 Part = Literal["policy", "all", "optimizer"]
@@ -30,6 +30,15 @@ Episodes = int | NDArray[np.int64] | None
 def is_gaussian(cohort: Cohort) -> bool:
     """Say whether a cohort's policies are Gaussians; learners of discrete actions need not say."""
     return bool(getattr(cohort, "gaussian", False))
+
+
+def late_state(cohort: Cohort) -> tuple[str, ...]:
+    """Return the arrays of a cohort's state that are only there after first use.
+
+    Until then they count as zeros: an optimizer of something that few methods need, say. Learners
+    that have some name them in an attribute ``late_state``.
+    """
+    return tuple(getattr(cohort, "late_state", ()))
 
 
 @dataclass
@@ -82,7 +91,7 @@ class CohortContext:
 
     ids: tuple[str, ...]
     agents: tuple[int, ...]
-    envs: EnvFactory
+    envs: Envs
     seed: int
     same_init: bool = False
     total_steps: int = 0

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypedDict, Unpack, cast
 
 import msgspec
 import tomli_w
@@ -23,7 +23,8 @@ from fdrl.errors import FdrlError
 from fdrl.heterogeneity import Heterogeneity, Nothing
 from fdrl.partial_tables import filled
 from fdrl.proxy import ProxySettings
-from fdrl.registry import AGENTS, STRATEGIES, load_object
+from fdrl.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
+from fdrl.settings import LearnerSettings
 
 if TYPE_CHECKING:
     from fdrl.parallel import TeamSpec
@@ -33,12 +34,53 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Exchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When agents exchange: the part of the settings that all strategies share."""
+    """When agents exchange: the part of the settings that all strategies share.
+
+    A strategy's settings subclass it, and override what is true of them: nobody else asks which
+    strategy it is.
+    """
+
+    sends: ClassVar[Literal["nothing", "answers", "parameters", "other"]] = "other"
+    """What agents upload: probabilities or moments (answers), parameters, nothing, or else."""
+    served: ClassVar[bool] = True
+    """Whether there is a server, which could visit proxy states for the agents."""
 
     every: Positive = 1
     """Local learning between two exchanges, in `unit`s."""
     unit: Literal["iterations", "steps", "episodes"] = "iterations"
     """What `every` counts: the learner's own iterations, environment steps, or episodes."""
+
+    @property
+    def asks_states(self) -> bool:
+        """Whether agents answer about proxy states, or distill on them."""
+        return True
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether agents must own labeled samples (`fdrl.cohort.Labeled`)."""
+        return False
+
+    @property
+    def shared_part(self) -> Literal["policy", "all", "optimizer"]:
+        """Which part of the parameters travels, if any does."""
+        return "all"
+
+    @property
+    def shares_moments(self) -> bool:
+        """Whether the optimizer's moments travel beside the parameters."""
+        return False
+
+    @property
+    def weighted(self) -> bool:
+        """Whether parameters count by the steps or samples that they say stand behind them."""
+        return False
+
+    def why_no_mean(self) -> str:
+        """Return why a server's combining is no mean of what agents send; "" if it is one.
+
+        What is one can add up on the way, in the air, before a server sees it.
+        """
+        return "its server needs more than a mean"
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,7 +106,7 @@ class CohortSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that defines a training run."""
 
-    env: str = "CartPole-v1"
+    env: str = msgspec.field(default_factory=lambda: ENVS.default().name)
     """Environment: a name from `fdrl envs`, a Gymnasium id, or "module:Id-v0"."""
     env_kwargs: dict[str, Any] = {}
     """Keyword arguments of every agent's environment."""
@@ -120,26 +162,40 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 LOCAL_FIELDS = ("out", "checkpoint_every", "threads", "tensorboard")
 """Fields that change no number, so runs that differ in them alone are the same run."""
 
-DEFAULT_TYPES = {"agent": "ppo", "strategy": "fd"}
+PLUGINS: dict[str, tuple[Registry[Any], type[msgspec.Struct]]] = {
+    "agent": (AGENTS, LearnerSettings),
+    "strategy": (STRATEGIES, Exchange),
+}
+"""Tables whose ``type`` is a plugin's name: where it is registered, and what its settings are."""
+
+
+def settings_class(key: str, name: str) -> Any:
+    """Return the settings class of a learner or strategy; `key` is "agent" or "strategy"."""
+    registry, base = PLUGINS[key]
+    cls = load_object(registry.spec(name).settings)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise FdrlError(
+            f"{key} {name!r}: its settings must derive from {base.__module__}.{base.__qualname__}"
+        )
+    return cls
 
 
 def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
     """Convert a learner's table (with ``type``) into its settings."""
-    name = str(table.get("type", DEFAULT_TYPES["agent"]))
-    cls = load_object(AGENTS.spec(name).settings)
+    name = str(table.get("type", AGENTS.default().name))
+    cls = settings_class("agent", name)
     return _convert(filled(table, cls), cls, where)
 
 
-@functools.cache
 def run_type(agent: str, strategy: str) -> type[Run]:
-    """Return `Run` with the settings classes of one learner and one strategy filled in.
+    """Return `Run` with the settings classes of one learner and one strategy filled in."""
+    return _run_type(settings_class("agent", agent), settings_class("strategy", strategy))
 
-    Always the same class for the same names, or equal runs would not compare equal.
-    """
-    classes = {
-        "agent": load_object(AGENTS.spec(agent).settings),
-        "strategy": load_object(STRATEGIES.spec(strategy).settings),
-    }
+
+@functools.cache
+def _run_type(agent: Any, strategy: Any) -> type[Run]:
+    """Return always the same class for the same classes, or equal runs would not compare equal."""
+    classes = {"agent": agent, "strategy": strategy}
     fields = [(key, cls, msgspec.field(default_factory=cls)) for key, cls in classes.items()]
     options: dict[str, Any] = {"frozen": True, "kw_only": True, "forbid_unknown_fields": True}
     made = cast(type[Run], msgspec.defstruct("Run", fields, bases=(Run,), **options))
@@ -160,7 +216,7 @@ def _type_of(raw: Mapping[str, Any], key: str) -> str:
     table = raw.get(key, {})
     if not isinstance(table, Mapping):
         raise FdrlError(f'config: {key} must be a table: [{key}] type = "...", not {table!r}')
-    return str(table.get("type", DEFAULT_TYPES[key]))
+    return str(table.get("type", PLUGINS[key][0].default().name))
 
 
 def run_class(raw: Mapping[str, Any]) -> type[Run]:
@@ -170,7 +226,7 @@ def run_class(raw: Mapping[str, Any]) -> type[Run]:
 
 def type_name(raw: Mapping[str, Any], union: str) -> str:
     """Return the type that a table such as ``[channel]`` has, or would have by default."""
-    if union in DEFAULT_TYPES:
+    if union in PLUGINS:
         return _type_of(raw, union)
     table = raw.get(union)
     if table is None and union == "proxy":
@@ -186,15 +242,15 @@ def default_proxy(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default_proxy(raw: Mapping[str, Any], team: TeamSpec | None) -> dict[str, Any]:
-    strategy = _type_of(raw, "strategy")
-    proxy = dict(load_object(STRATEGIES.spec(strategy).settings).default_proxy)
+    defaults = settings_class("strategy", _type_of(raw, "strategy"))
+    proxy = dict(defaults.default_proxy)
     if team is None or proxy["type"] not in ("mix", "visited", "grid"):
         return proxy
     # As fine a grid as can be numbered: worlds of many agents have many components.
     widest = max(math.prod(s.shape) for s in team.observation_spaces)
     fits = max(b for b in range(1, 41) if b**widest < 2**63)
     if fits < 2:  # too many for any grid: states that are visited at random, or uniform ones
-        return {"type": "rollout" if strategy != "self" else "uniform"}
+        return {"type": "rollout" if defaults.served else "uniform"}
     if fits < 40:
         proxy.setdefault("bins", min(fits, 30))
     return proxy
@@ -205,7 +261,7 @@ def parse(raw: Mapping[str, Any]) -> Run:
     cls = run_class(raw)
     raw = {k: v for k, v in raw.items() if v is not None}
     for field in msgspec.structs.fields(cls):
-        if field.name in DEFAULT_TYPES and field.name in raw:
+        if field.name in PLUGINS and field.name in raw:
             raw[field.name] = filled(raw[field.name], field.type)
     if raw.get("episodes") and "steps" not in raw:
         raw["steps"] = _step_cap(raw)
@@ -213,7 +269,7 @@ def parse(raw: Mapping[str, Any]) -> Run:
     if team is not None and "agents" not in raw:
         raw["agents"] = len(team.agents)
     raw.setdefault("proxy", _default_proxy(raw, team))
-    defaults = load_object(STRATEGIES.spec(_type_of(raw, "strategy")).settings)
+    defaults = settings_class("strategy", _type_of(raw, "strategy"))
     raw.setdefault("same_init", defaults.default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):
@@ -289,7 +345,8 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Unpack[RunFie
     """Build a `Run` in Python: ``make_run(env="CartPole-v1", strategy="fd", steps=20_000)``.
 
     `agent`, `strategy`, `hetero`, `proxy` and `channel` may be a name, a table, or a settings
-    object; `agent` also a model of Stable-Baselines3, which every agent then copies.
+    object; `agent` and `strategy` also a settings class, one's own among them, and `agent` a model
+    of Stable-Baselines3, which every agent then copies.
     """
     raw: dict[str, Any] = dict(fields)
     if isinstance(raw.get("cohorts"), list | tuple):
@@ -297,7 +354,7 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Unpack[RunFie
             {**c, "agent": _adopted(c.get("agent"))} if isinstance(c, Mapping) else c
             for c in raw["cohorts"]
         ]
-    for key, value in (("agent", _adopted(agent)), ("strategy", strategy)):
+    for key, value in (("agent", _adopted(agent)), ("strategy", _named(strategy))):
         if value is not None:
             raw[key] = value
     for key in ("agent", "strategy", "hetero", "proxy", "channel"):
@@ -306,17 +363,35 @@ def make_run(*, agent: Any = None, strategy: Any = None, **fields: Unpack[RunFie
     return parse(msgspec.to_builtins(raw))
 
 
+def _named(strategy: Any) -> Any:
+    """Return the table that names a settings class; names, tables and settings as they are."""
+    if isinstance(strategy, type) and issubclass(strategy, msgspec.Struct):
+        return {"type": str(strategy.__struct_config__.tag)}
+    if strategy is None or isinstance(strategy, str | Mapping | msgspec.Struct):
+        return strategy
+    raise FdrlError(
+        "config: a strategy is a name, a table, or settings (a subclass of fdrl.StrategySettings), "
+        f"not {strategy!r}{near_settings('strategy', strategy)} (at strategy)"
+    )
+
+
 def _adopted(agent: Any) -> Any:
-    """Return the settings of agents like a model object; names, tables and settings as they are."""
+    """Return the settings of agents like a model object, or the table of a settings class.
+
+    Names, tables and settings stay as they are.
+    """
+    if isinstance(agent, type) and issubclass(agent, msgspec.Struct):
+        return {"type": str(agent.__struct_config__.tag)}
     if agent is None or isinstance(agent, str | Mapping | msgspec.Struct):
         return agent
-    for spec in AGENTS:
-        settings = load_object(spec.adopt)(agent) if spec.adopt else None
+    adopts = [] if isinstance(agent, type) else [spec.adopt for spec in AGENTS if spec.adopt]
+    for adopt in adopts:
+        settings = load_object(adopt)(agent)
         if settings is not None:
             return settings
     raise FdrlError(
-        "config: an agent is a name, a table, settings, or a Stable-Baselines3 model, not "
-        f"{agent!r} (at agent)"
+        "config: an agent is a name, a table, settings (a subclass of fdrl.AgentSettings), or a "
+        f"Stable-Baselines3 model, not {agent!r}{near_settings('agent', agent)} (at agent)"
     )
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fdrl.errors import FdrlError
 from fdrl.flatten import said_of
-from fdrl.gymenv import check_kwargs, check_spaces, find_env, open_env, render_env
+from fdrl.gymenv import GymEnv, check_kwargs, check_spaces, find_env, open_env, render_env
 from fdrl.gymloop import GymLoop
 from fdrl.heterogeneity import Heterogeneity, Nothing, agent_kwargs, held_out_kwargs
 from fdrl.likeness import check_alike
@@ -40,7 +40,7 @@ _VISIT = 0x0517  # the one that visits proxy states
 
 @dataclass(frozen=True)
 class EnvFactory:
-    """Makes the environment copies of K agents; it can be pickled and sent to a worker.
+    """Makes the environment copies of K agents (`fdrl.vector.Envs`); it can be pickled.
 
     `kwargs` [K] are each agent's environment arguments, `held_out` [H] those of environments that
     no agent trains in, `public` those of a copy that belongs to nobody. `agents` [K] are global
@@ -128,6 +128,10 @@ class EnvFactory:
                     rows.append((kwargs, leaf(seed, *branch, j), label))
         kwargs_, seeds, labels = zip(*rows, strict=True)
         return self._build(kwargs_, seeds, labels, once=True)
+
+    def open(self, row: int) -> GymEnv:
+        """Return one real environment of agent `row`, for the caller to close."""
+        return open_env(self.spec, self.kwargs[row])
 
     def subset(self, rows: Sequence[int]) -> EnvFactory:
         """Return the factory of some of the agents, with the same random streams."""

@@ -22,6 +22,14 @@ class OtherConfig(FdrlError):
     """A folder's run has another config than the one that was to continue it."""
 
 
+class UnknownEnvironment(FdrlError):
+    """No environment has that `name`; `near` asks whether another one was meant, or is empty."""
+
+    def __init__(self, message: str, name: str = "", near: str = "") -> None:
+        super().__init__(message)
+        self.name, self.near = name, near
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of names."""
     names = sorted(known)

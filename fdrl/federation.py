@@ -21,7 +21,7 @@ from fdrl.environment import EnvFactory
 from fdrl.fitting import check_air, check_labels, fitted
 from fdrl.records import RoundRecord, Summary
 from fdrl.roles import together
-from fdrl.summarize import summarize
+from fdrl.summarize import Returns, summarize
 from fdrl.tally import Tally
 from fdrl.transport import Failure, Reply
 
@@ -72,7 +72,7 @@ class Federation:
     def _agree(self) -> None:
         """Tell a channel that sends changes what they are relative to, where all start alike."""
         if isinstance(self.channel, Remembering) and self.run.same_init:
-            part: Part = getattr(self.run.strategy, "part", "all")
+            part: Part = self.run.strategy.shared_part
             for client in self.clients:
                 rows = client.cohort.parameters(part)
                 self.channel.agree(dict(zip(client.cohort.ids, rows, strict=True)))
@@ -93,7 +93,7 @@ class Federation:
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""
         start = time.perf_counter()
-        opening = self.server.opening() if self.rounds_done == 0 else {}
+        opening = self.server.announce() if self.rounds_done == 0 else {}
         failures = self._deliver(0, opening) if opening else []
         number = self.rounds_done + 1
         answers = self.transport.exchange(number, dict.fromkeys(self.ids, b""))
@@ -193,7 +193,16 @@ class Federation:
 
     def summary(self) -> Summary:
         """Evaluate every agent on fixed seeds and add up the run."""
-        return summarize(self)
+        episodes = self.run.evaluation.episodes
+        returns = Returns(
+            greedy=self.evaluate(episodes),
+            stochastic=self.evaluate(episodes, greedy=False),
+            held_out=self.evaluate(episodes, held_out=True),
+        )
+        sizes = [self.parameters[name] for name in self.ids]
+        return summarize(
+            self.run, self.tally, self.clock, self.rounds_done, returns, sizes, self.proxy_steps
+        )
 
     def state(self) -> dict[str, Array]:
         """Return everything needed to continue to the bit, as flat names and arrays."""
@@ -221,9 +230,7 @@ class Federation:
     def labels(self) -> list[str]:
         """Return what is particular about each agent, in a few words."""
         networks = {
-            agent: "-".join(map(str, getattr(g.settings, "hidden", ())))
-            for g in build.groups(self.run)
-            for agent in g.agents
+            agent: g.settings.architecture for g in build.groups(self.run) for agent in g.agents
         }
         several = len({*networks.values()}) > 1
         owned = self._owned()

@@ -15,8 +15,10 @@ from fdrl.cohort import Labeled
 from fdrl.config import Run
 from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
+from fdrl.mac.sums import averaging
 from fdrl.notices import say_once
 from fdrl.proxy_settings import Mix, ProxySettings, Rollout, Uniform, Visited
+from fdrl.registry import STRATEGIES, labeled_example
 from fdrl.team import Teams
 
 
@@ -31,9 +33,9 @@ def fitted(run: Run, envs: EnvFactory) -> Run:
     chosen = msgspec.to_builtins(proxy) != msgspec.to_builtins(_default(run))
     if not isinstance(proxy, Mix | Visited) or chosen or proxy.bins**width < 2**63:
         return run
-    if getattr(run.strategy, "answer", "") == "labels":  # which asks about no states
+    if not run.strategy.asks_states:
         return run
-    served = run.strategy_name != "self"
+    served = run.strategy.served
     kind = "rollout" if served else "uniform"
     say_once(
         f"observations of {width} components are too many for {proxy.bins} bins in each, so proxy "
@@ -49,11 +51,12 @@ def check_air(run: Run, envs: EnvFactory | Teams) -> None:
     """Raise `FdrlError` for what cannot add up in the air: Gaussians, answers of several roles."""
     if not isinstance(run.channel, MacAnalog):
         return
-    if not hasattr(run.strategy, "answer") and not isinstance(envs, Teams):
-        if len(groups(run)) > 1 and run.strategy_name not in ("local", "self"):
+    sends = run.strategy.sends
+    if sends != "answers" and not isinstance(envs, Teams):
+        if len(groups(run)) > 1 and sends != "nothing":
             raise FdrlError(
-                "config: different networks cannot add up in the air: use mac-digital, or fd (at "
-                "channel.type)"
+                "config: different networks cannot add up in the air: use mac-digital, or "
+                f"{STRATEGIES.default().name} (at channel.type)"
             )
         return
     roles = envs.roles if isinstance(envs, Teams) else (envs,)
@@ -62,10 +65,10 @@ def check_air(run: Run, envs: EnvFactory | Teams) -> None:
             "config: agents of several roles cannot add up in the air: use mac-digital (at "
             "channel.type)"
         )
-    if roles[0].gaussian and hasattr(run.strategy, "gaussians"):
+    if roles[0].gaussian and sends == "answers":
         raise FdrlError(
             "config: means and standard deviations cannot add up in the air: use mac-digital, or "
-            "fedavg (at channel.type)"
+            f"{averaging('parameters')} (at channel.type)"
         )
 
 
@@ -74,11 +77,10 @@ def check_labels(run: Run, clients: Sequence[CohortClient]) -> None:
 
     Say so if there is a label that no agent owns a sample of: nobody can learn it.
     """
-    needs = hasattr(run.strategy, "faug") or getattr(run.strategy, "answer", "") == "labels"
-    if needs and not all(isinstance(c.cohort, Labeled) for c in clients):
+    if run.strategy.needs_labels and not all(isinstance(c.cohort, Labeled) for c in clients):
         raise FdrlError(
             f"config: strategy {run.strategy_name!r} as it is set needs agents with labeled "
-            "samples: use --agent classifier and --env fdrl/Digits-v0, or another strategy"
+            f"samples: use {labeled_example()}, or another strategy"
         )
     owners = [c.cohort.histogram().sum(0) for c in clients if isinstance(c.cohort, Labeled)]
     missing = np.flatnonzero(np.sum(owners, axis=0) == 0) if owners else np.zeros(0, np.int64)

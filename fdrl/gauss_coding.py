@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.errors import BadMessage
 from fdrl.payload import Coding
-from fdrl.wire import require
 
 Array = NDArray[Any]
 LEVELS = 255
@@ -38,8 +38,10 @@ def code_moments(moments: Array, coding: Coding) -> tuple[Array, Array | None]:
         kind: Any = np.float16 if coding == "float16" else np.float32
         with np.errstate(over="ignore"):
             codes = m[:, :d].astype(kind) if common else m.astype(kind)
-        require(np.isfinite(codes).all(), f"a mean or standard deviation does not fit in {coding}")
-        require(common or bool((codes[:, d:] > 0).all()), f"a standard deviation is 0 in {coding}")
+        if not np.isfinite(codes).all():
+            raise BadMessage(f"a mean or standard deviation does not fit in {coding}")
+        if not common and not (codes[:, d:] > 0).all():
+            raise BadMessage(f"a standard deviation is 0 in {coding}")
         return codes, np.stack(tail) if common else None
     means = m[:, :d]
     low, high = means.min(0, initial=np.inf), means.max(0, initial=-np.inf)
@@ -65,34 +67,43 @@ def _steps(values: Array, low: Array, high: Array) -> NDArray[np.uint8]:
 
 def uncode_moments(codes: Array, ranges: Array | None) -> NDArray[np.float32]:
     """Return the moments [n, 2D] that `code_moments` wrote, or raise `BadMessage`."""
-    require(codes.ndim == 2, "answers must be [n, D] or [n, 2D]")
+    if codes.ndim != 2:
+        raise BadMessage("answers must be [n, D] or [n, 2D]")
     one_byte = codes.dtype == np.uint8
     r = 0 if ranges is None else len(ranges)
-    require(ranges is None or (ranges.ndim == 2 and ranges.shape[1] >= 1), "ranges must be [r, D]")
-    require(r in ((3, 4) if one_byte else (0, 1)), f"{r} ranges do not fit {codes.dtype} answers")
+    if ranges is not None and (ranges.ndim != 2 or ranges.shape[1] < 1):
+        raise BadMessage("ranges must be [r, D]")
+    if r not in ((3, 4) if one_byte else (0, 1)):
+        raise BadMessage(f"{r} ranges do not fit {codes.dtype} answers")
     common = r in (1, 3)
     width = codes.shape[1]
-    require(width >= 1 and (common or width % 2 == 0), f"answers of {width} numbers")
+    if width < 1 or not (common or width % 2 == 0):
+        raise BadMessage(f"answers of {width} numbers")
     d = width if common else width // 2
-    require(ranges is None or ranges.shape[1] == d, "ranges do not fit the answers")
+    if ranges is not None and ranges.shape[1] != d:
+        raise BadMessage("ranges do not fit the answers")
     x = codes.astype(np.float64)
-    require(np.isfinite(x).all(), "answers contain NaN or infinity")
+    if not np.isfinite(x).all():
+        raise BadMessage("answers contain NaN or infinity")
     if ranges is None:
         return x.astype(np.float32)
     spread = ranges.astype(np.float64)
-    require(np.isfinite(spread).all(), "ranges contain NaN or infinity")
+    if not np.isfinite(spread).all():
+        raise BadMessage("ranges contain NaN or infinity")
     if one_byte:
         x[:, :d] = _between(x[:, :d], spread[0], spread[1])
     if common:
         std = np.broadcast_to(spread[-1], x.shape)
         return np.concatenate([x, std], axis=1).astype(np.float32)
-    require((spread[2:] > 0).all(), "a standard deviation is not positive")
+    if not (spread[2:] > 0).all():
+        raise BadMessage("a standard deviation is not positive")
     x[:, d:] = np.exp(_between(x[:, d:], *np.log(spread[2:])))
     return x.astype(np.float32)
 
 
 def _between(steps: Array, low: Array, high: Array) -> Array:
     """Return what steps [n, D] stand for; exactly `low` and `high` at the ends."""
-    require((low <= high).all(), "a range ends below its start")
+    if not (low <= high).all():
+        raise BadMessage("a range ends below its start")
     share = steps / LEVELS
     return np.asarray((1 - share) * low + share * high)

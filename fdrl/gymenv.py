@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec as GymSpec
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
 
-from fdrl.errors import FdrlError, nearest
+from fdrl.errors import FdrlError, UnknownEnvironment, nearest
 from fdrl.flatten import cannot, flat
 from fdrl.registry import ENVS, EnvSpec, load_object, not_installed
 
@@ -38,7 +38,7 @@ def find_env(name: str) -> EnvSpec:
         return ENVS.spec(name)
     if ":" not in name and name not in gymnasium.registry:
         known = [*ENVS.names(), *gymnasium.registry]
-        raise FdrlError(f"unknown environment {name!r}{_nearest(name, known)}")
+        raise _unknown(name, known)
     with mendable(EnvSpec(name), "could not be imported"):
         entry = _named_spec(name) if ":" in name else None
         if entry is not None:
@@ -119,22 +119,23 @@ def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
     if module is not None:
         known += [n for n in vars(module) if not n.startswith("_")]
     where = f" in {module_name!r} or in Gymnasium" if module_name else ""
-    raise FdrlError(f"unknown environment {name!r}{where}{_nearest(name, known)}")
+    raise _unknown(name, known, where)
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    """Return the nearest name; a list of every Gymnasium id would help nobody."""
-    from fdrl.presets import presets
-
+def _unknown(name: str, known: list[str], where: str = "") -> UnknownEnvironment:
+    """Name the nearest one; a list of every Gymnasium id would help nobody."""
     hint = nearest(name, known)
-    if name in presets():
-        near = hint if "did you mean" in hint else ""
-        return f"{near} (the preset of that name: fdrl train {name}, without --env)"
+    near = hint if "did you mean" in hint else ""
+    told = f"unknown environment {name!r}{where}{_mend(name, near)}"
+    return UnknownEnvironment(told, name, near)
+
+
+def _mend(name: str, near: str) -> str:
     if name.endswith(".py"):
         module = name.removesuffix(".py").removeprefix("./").replace("/", ".")
         return f": name what is in that file, {module}:ClassName or an id that it registers"
-    if "did you mean" in hint:
-        return hint
+    if near:
+        return near
     if told := not_installed():
         return told
     return (

@@ -194,16 +194,6 @@ class GymLoop:
             if not np.isfinite(reward):
                 raise EnvFault("finite", f"{self._where(i)}: step gave the reward {reward}")
 
-    def rest(self, copies: NDArray[np.int64]) -> None:
-        """Let these copies stand still from now on, and no others.
-
-        They take no steps: the observation stays, the reward is 0, and nothing ends. For loops
-        that are not for one episode only.
-        """
-        self._next[copies] = self._observations[copies]
-        still = set(copies.tolist())
-        self._awake = [i for i in range(self.count) if i not in still]
-
     def take(self, copies: NDArray[np.int64]) -> GymLoop:
         """Return some copies as a loop of their own; until `put`, only it may be used."""
         part = copy.copy(self)

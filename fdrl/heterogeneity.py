@@ -13,7 +13,7 @@ from itertools import pairwise
 import msgspec
 
 from fdrl.errors import FdrlError
-from fdrl.registry import EnvSpec, Physics
+from fdrl.registry import ENVS, EnvSpec, Physics
 
 HELD_OUT = 5
 """Held-out environments of every kind but `none`."""
@@ -197,9 +197,11 @@ def _turned(spec: EnvSpec, level: float) -> dict[str, float]:
     """Return what an agent wants, times 1 - 2 * level."""
     wants = {name: p for name, p in spec.physics.items() if p.conflicts}
     if not wants:
+        known = [s.name for s in ENVS if any(p.conflicts for p in s.physics.values())]
         raise FdrlError(
             f"heterogeneity 'conflict': environment {spec.name!r} has no registered parameter for "
-            "what an agent wants; use fdrl/Conflict-v0, or register one: fdrl.register_env(..., "
-            'physics={"name": fdrl.registry.Physics(default, conflicts=True)})'
+            f"what an agent wants; use {' or '.join(known)}, or register one: "
+            'fdrl.register_env(..., physics={"name": fdrl.registry.Physics(default, '
+            "conflicts=True)})"
         )
     return {name: p.default * (1 - 2 * level) for name, p in wants.items()}

@@ -1,16 +1,12 @@
 """One world, several roles: each role's cohort steps its own agents, and the world waits for all.
 
 A role's cohort sees an ordinary `fdrl.VectorEnv` (`Seats`). The cohorts of a team have a thread
-each, but one runs at a time: they pass a baton on whenever they wait for each other. So cohorts may
-share scratch memory as ever, and what happens does not depend on which thread is faster.
+each, but one runs at a time: a `Coroutine`, which pauses whenever it waits for the others.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,28 +15,11 @@ from numpy.typing import NDArray
 from fdrl.errors import FdrlError
 from fdrl.multi import MultiStep, MultiVectorEnv
 from fdrl.parallel import resting
+from fdrl.threads import Coroutine, present
 from fdrl.vector import Step
 
 Array = NDArray[Any]
 Made = TypeVar("Made")
-
-
-_HELD = threading.local()
-"""The baton that the present thread holds, if any."""
-
-
-@contextmanager
-def _handed_over() -> Iterator[None]:
-    """Let another role run while the block waits for it."""
-    baton: threading.Lock | None = getattr(_HELD, "baton", None)
-    if baton is None:
-        yield
-        return
-    baton.release()
-    try:
-        yield
-    finally:
-        baton.acquire()
 
 
 class Abandoned(Exception):
@@ -59,7 +38,6 @@ class Joint:
         self.env, self.teams, self.copies = env, teams, copies
         self.roles = tuple(roles)
         self.agents = tuple(env.agents)
-        self._meeting = threading.Condition()
         self._sitting = set(range(len(self.roles)))
         self._said: dict[int, Array] = {}
         self._turn = 0
@@ -69,23 +47,28 @@ class Joint:
 
     def first(self) -> dict[str, NDArray[np.float32]]:
         """Return the observations of the worlds' first reset, whoever asks first."""
-        with self._meeting:
-            if self._first is None:
-                self._first = {a: o.copy() for a, o in self.env.reset().items()}
-            return self._first
+        if self._first is None:
+            self._first = {a: o.copy() for a, o in self.env.reset().items()}
+        return self._first
 
     def say(self, role: int, actions: Array) -> MultiStep:
         """Wait until every role has said its actions [members, W, ...]; return the step."""
-        with _handed_over(), self._meeting:
-            turn = self._turn
-            self._said[role] = actions
-            self._go()
-            while self._turn == turn and self._error is None:
-                self._meeting.wait()
-            if self._error is not None:
-                raise Abandoned
-            assert self._step is not None
-            return self._step
+        turn = self._turn
+
+        def over() -> bool:
+            return self._turn != turn or self._error is not None
+
+        self._said[role] = actions
+        self._go()
+        while not over():
+            me = present()
+            if me is None:
+                raise FdrlError("agents of a shared world can only act together")
+            me.pause(over)
+        if self._error is not None:
+            raise Abandoned
+        assert self._step is not None
+        return self._step
 
     def _go(self) -> None:
         """Step the worlds if everybody who still sits here has said what to do."""
@@ -101,10 +84,8 @@ class Joint:
             self._step = masked(self.env.step(moves))
         except BaseException as error:
             self._error = error
-            self._meeting.notify_all()
             raise
         self._turn += 1
-        self._meeting.notify_all()
 
     @property
     def open(self) -> bool:
@@ -113,21 +94,18 @@ class Joint:
 
     def abandon(self) -> None:
         """Let nobody wait for a role that has failed."""
-        with self._meeting:
-            if self._error is None:
-                self._error = Abandoned()
-            self._meeting.notify_all()
+        if self._error is None:
+            self._error = Abandoned()
 
     def rise(self, role: int) -> None:
         """Leave: from now on the role's agents do action 0; the last one closes the worlds."""
-        with self._meeting:
-            if role not in self._sitting:
-                return
-            self._sitting.discard(role)
-            if not self._sitting:
-                self.env.close()
-            elif self._error is None and self._said:
-                self._go()
+        if role not in self._sitting:
+            return
+        self._sitting.discard(role)
+        if not self._sitting:
+            self.env.close()
+        elif self._error is None and self._said:
+            self._go()
 
 
 def masked(step: MultiStep) -> MultiStep:
@@ -225,37 +203,48 @@ class Nowhere:
 
 
 class Together:
-    """Runs what the roles of a team do side by side: a thread each, one running at a time."""
+    """Runs what the roles of a team do side by side: in turns, each until it waits for others."""
 
     def __init__(self, roles: int, abandon: Callable[[], None]) -> None:
         self._abandon = abandon
-        self._pool = ThreadPoolExecutor(roles) if roles > 1 else None
-        self._baton = threading.Lock()
+        self._roles = [Coroutine() for _ in range(roles if roles > 1 else 0)]
 
     def run(self, jobs: Sequence[Callable[[], Made]]) -> list[Made]:
         """Return what each job returns; the first error, if any, ends all of them."""
-        if self._pool is None:
+        if not self._roles:
             return [job() for job in jobs]
-
-        def guarded(job: Callable[[], Made]) -> Made:
-            with self._baton:
-                _HELD.baton = self._baton
-                try:
-                    return job()
-                except BaseException:
-                    self._abandon()
-                    raise
-                finally:
-                    _HELD.baton = None
-
-        futures: list[Future[Made]] = [self._pool.submit(guarded, job) for job in jobs]
-        errors = [e for f in futures if (e := f.exception()) is not None]
+        for role, job in zip(self._roles, jobs, strict=True):
+            role.begin(job)
+        try:
+            self._take_turns()
+        except BaseException as interrupt:
+            self._abandon()
+            for role in self._roles:
+                role.end(interrupt)
+            raise
+        errors = [role.error for role in self._roles if role.error is not None]
         for error in errors:
             if not isinstance(error, Abandoned):
                 raise error
-        return [future.result() for future in futures]
+        if errors:
+            raise errors[0]
+        return [role.result for role in self._roles]
+
+    def _take_turns(self) -> None:
+        """Resume the roles in order, again and again, until all jobs are done."""
+        while not all(role.done for role in self._roles):
+            able = [role for role in self._roles if role.ready]
+            if not able:
+                raise FdrlError(
+                    "agents of a shared world must take the same steps, but some have ended "
+                    "theirs while others wait for them"
+                )
+            for role in able:
+                role.resume()
+                if role.error is not None:
+                    self._abandon()
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        for role in self._roles:
+            role.close()

@@ -1,5 +1,8 @@
 """The kinds of message; `fdrl.message` is the public face.
 
+A table of answers and a set of parameters may carry parts: values, visit counts, a next proxy set,
+... Each is a class of `fdrl.parts` that knows all about itself; nothing here does.
+
 Shapes: n rows of a table, A actions or D dimensions of a continuous one, W numbers in a row (A, or
 2D), O observation shape, P parameters, m grid cells. Cells are strictly increasing wherever they
 appear: that makes a set of them unique, and its coding short.
@@ -7,11 +10,14 @@ appear: that makes a set of them unique, and its coding short.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fdrl.errors import BadMessage
 
 Array = NDArray[Any]
 Coding = Literal["float32", "float16", "uint8"]
@@ -23,43 +29,74 @@ PARTS: tuple[Part, ...] = ("policy", "all", "optimizer")
 CODINGS: tuple[Coding, ...] = ("float32", "float16", "uint8")
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """What policies say about states: answers [n, W], on the states that the rows stand for.
+class MessagePart:
+    """What a message may carry beside its answers or parameters, one of a kind."""
 
-    A row stands for proxy state 0..n-1 of the set named by `version`, or for a grid cell
-    (`cells` [n]), or for a raw state (`states` [n, *O]). `ProbTable` and `GaussTable` hold the
-    answers.
-    """
+    name: ClassVar[str]
+    """What it is called where it is missing, or was not asked for; a plural."""
+
+    def take(self, rows: Array) -> Self:
+        """Return what belongs to the chosen rows of a table; all of it, if it is not by row."""
+        return self
+
+
+P = TypeVar("P", bound=MessagePart)
+
+
+@dataclass(frozen=True, eq=False)
+class WithParts:
+    """A message of a round that may carry parts, at most one of each kind."""
 
     round: int
+    parts: tuple[MessagePart, ...] = field(default=(), kw_only=True)
+
+    def get(self, kind: type[P]) -> P | None:
+        """Return the part of a kind, None if there is none: ``table.get(Visits)``."""
+        for part in self.parts:
+            if isinstance(part, kind):
+                return part
+        return None
+
+    def need(self, kind: type[P]) -> P:
+        """Return the part of a kind; `BadMessage` if there is none."""
+        part = self.get(kind)
+        if part is None:
+            raise BadMessage(f"{kind.name} are missing")
+        return part
+
+    def with_parts(self, *parts: MessagePart) -> Self:
+        """Return a copy that carries these parts, in place of those of the same kinds."""
+        rest = self.without(*map(type, parts)).parts
+        return replace(self, parts=(*rest, *parts))
+
+    def without(self, *kinds: type[MessagePart]) -> Self:
+        """Return a copy without the parts of these kinds."""
+        return replace(self, parts=tuple(p for p in self.parts if not isinstance(p, kinds)))
+
+
+@dataclass(frozen=True, eq=False)
+class Table(WithParts, ABC):
+    """What policies say about states: answers [n, W], on the states that the rows stand for.
+
+    A row stands for proxy state 0..n-1 of the set named by `version`, or for a grid cell (the part
+    `CellRows`), or for a raw state (`StateRows`). `ProbTable` and `GaussTable` hold the answers.
+    """
+
     version: str = field(default="", kw_only=True)
-    cells: NDArray[np.int64] | None = field(default=None, kw_only=True)
-    states: Array | None = field(default=None, kw_only=True)
-    visits: Array | None = field(default=None, kw_only=True)
-    """Visit counts [n] behind each row."""
-    visit_coding: VisitCoding = field(default="uint8", kw_only=True)
-    """One byte a count on a log scale (error at most 3%), or four bytes, exact."""
-    values: Array | None = field(default=None, kw_only=True)
-    """Values [n] of the rows' states; they travel in the table's `coding`."""
-    score: float | None = field(default=None, kw_only=True)
-    """The agent's recent return; travels with six significant digits."""
-    seen: NDArray[np.int64] | None = field(default=None, kw_only=True)
-    """Grid cells [m] that the agent visited most, from which visited proxies are chosen."""
-    seen_visits: Array | None = field(default=None, kw_only=True)
-    """How often [m] it visited them; travels as `visits` do."""
-    next_cells: NDArray[np.int64] | None = field(default=None, kw_only=True)
-    """On the way down: cells [m] of the next proxy set, whose hash is `next_version`."""
-    next_version: str = field(default="", kw_only=True)
-    seeds: Array | None = field(default=None, kw_only=True)
-    """Samples [S, *O] on which a server may train: uint8 pixels 0..255, or float32 as they are."""
-    seed_labels: NDArray[np.uint8] | None = field(default=None, kw_only=True)
-    """Their labels [S, N], N mixed into each."""
 
     @property
+    @abstractmethod
     def answers(self) -> Array:
         """The answers [n, W], whatever their kind."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def with_answers(self, answers: Array) -> Self:
+        """Return a copy with other answers [n, W]."""
+
+    def take(self, rows: Array) -> Self:
+        """Return a table of the chosen rows (indices or a mask), with what belongs to them."""
+        parts = tuple(part.take(rows) for part in self.parts)
+        return replace(self.with_answers(self.answers[rows]), parts=parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +110,10 @@ class ProbTable(Table):
     def answers(self) -> Array:
         """The probabilities."""
         return self.probs
+
+    def with_answers(self, answers: Array) -> Self:
+        """Return a copy with other probabilities [n, A]."""
+        return replace(self, probs=answers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,32 +131,41 @@ class GaussTable(Table):
         """The moments."""
         return self.moments
 
+    def with_answers(self, answers: Array) -> Self:
+        """Return a copy with other moments [n, 2D]."""
+        return replace(self, moments=answers)
 
-def table_of(answers: Array, gaussian: bool, **fields: Any) -> ProbTable | GaussTable:
-    """Return a table of answers [n, W]; `fields` are its others."""
-    if gaussian:
-        return GaussTable(moments=answers, **fields)
-    return ProbTable(probs=answers, **fields)
+
+AnyTable = ProbTable | GaussTable
+
+
+def table_of(
+    answers: Array,
+    gaussian: bool,
+    *,
+    round: int,
+    coding: Coding = "float32",
+    version: str = "",
+    parts: tuple[MessagePart, ...] = (),
+) -> AnyTable:
+    """Return a table of answers [n, W], Gaussians or probabilities."""
+    kind = GaussTable if gaussian else ProbTable
+    return kind(round, answers, coding, version=version, parts=parts)
+
+
+def parts_of(*parts: MessagePart | None) -> tuple[MessagePart, ...]:
+    """Return those that are not None: ``parts_of(Visits(n) if weighed else None, Score(r))``."""
+    return tuple(part for part in parts if part is not None)
 
 
 @dataclass(frozen=True, eq=False)
-class Parameters:
+class Parameters(WithParts):
     """One part of an agent's (or the average) parameters, `values` float32 [P]."""
 
-    round: int
     values: Array
     part: Part = "all"
     steps: int = 0
     """Environment steps behind them: the weight in FedAvg."""
-    score: float | None = None
-    optimizer: Array | None = None
-    """The optimizer's state [Q], if it travels along."""
-    next_cells: NDArray[np.int64] | None = None
-    """On the way down, where agents answer proxy states: cells [m] of the next proxy set."""
-    next_version: str = ""
-    """The hash of the next proxy set."""
-    wanted: NDArray[np.int64] | None = None
-    """Agents [m], by number, whose seed samples have not arrived."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fdrl.cells import CellCounts, GridCells, check_box, most_visited, nearest, visit_counts
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import ProxyUpdate, Recipe
+from fdrl.message import NextSet, ProxyUpdate, Recipe
 from fdrl.proxy_settings import (
     File,
     Grid,
@@ -179,6 +179,13 @@ def to_update(proxies: ProxySet, settings: ProxySettings, round: int) -> ProxyUp
     states = proxies.states if isinstance(settings, File | Rollout) else None
     cells = proxies.cells if proxies.cells is not None and len(proxies.cells) else None
     return ProxyUpdate(round, proxies.version, _recipe(settings), cells, states)
+
+
+def announced(refreshed: ProxySet | None) -> NextSet | None:
+    """Return the part of a message that announces a refreshed set, None if there is none."""
+    if refreshed is None or refreshed.cells is None:
+        return None
+    return NextSet(refreshed.cells, refreshed.version)
 
 
 def from_update(

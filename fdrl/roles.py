@@ -14,12 +14,11 @@ from fdrl.environment import EnvFactory
 from fdrl.errors import FdrlError
 from fdrl.joint import Together
 from fdrl.message import Message
+from fdrl.registry import AGENTS, by_default, load_object
 from fdrl.strategy import ServerHalf
 from fdrl.team import Teams
 
 Array = NDArray[Any]
-ALONE = ("reinforce", "sb3", "classifier")
-"""Learners whose agents act, or learn, one after another."""
 
 
 def together(envs: Any) -> Together | None:
@@ -37,11 +36,13 @@ def factory_of(envs: EnvFactory | Teams, agent: int) -> EnvFactory:
 def check_teams(run: Run) -> None:
     """Raise for settings that agents of a shared world cannot have: all must step together."""
     name = f"agents of {run.env!r} share a world and step together"
-    if run.episodes or getattr(run.strategy, "unit", "") == "episodes":
+    if run.episodes or run.strategy.unit == "episodes":
         raise FdrlError(f"config: {name}: count steps or iterations, not episodes")
-    if run.agent_name in ALONE:
+    if not run.agent.steps_together:
+        able = [s.name for s in by_default(AGENTS) if load_object(s.settings).steps_together]
         raise FdrlError(
-            f"config: {name}, which agent {run.agent_name!r} cannot: use ppo or a2c (at agent)"
+            f"config: {name}, which agent {run.agent_name!r} cannot: use {' or '.join(able)} "
+            "(at agent)"
         )
     if run.threads > 1:
         raise FdrlError(f"config: {name}: a team cannot be spread over threads, leave it at 1")
@@ -58,9 +59,9 @@ class RoleHalves:
         self.halves = dict(halves)
         self._of = {name: half for ids, half in halves.items() for name in ids}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say what every agent must know before the first round."""
-        return {n: m for half in self.halves.values() for n, m in half.opening().items()}
+        return {n: m for half in self.halves.values() for n, m in half.announce().items()}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Let the agent's role decide."""

@@ -152,7 +152,8 @@ def check_same(path: str | Path, run: Run | None = None) -> Run:
 def new_path(run: Run, parent: str | Path = "runs") -> Path:
     """Return a folder name nothing uses yet: ``runs/ENV-STRATEGY-SEED``, then ``...-2``."""
     env = re.sub(r"[^\w.-]+", "-", run.env).strip("-.")
-    base = Path(parent) / f"{env}-{run.strategy_name}-{run.seed}"
+    strategy = re.sub(r"[^\w.+-]+", "-", run.strategy_name)
+    base = Path(parent) / f"{env}-{strategy}-{run.seed}"
     path, number = base, 2
     while path.exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1

@@ -24,9 +24,9 @@ class Server:
         self.env_steps = 0
         """Environment steps that building the half took: states it visited itself."""
 
-    def opening(self) -> dict[str, bytes]:
+    def announce(self) -> dict[str, bytes]:
         """Return what every agent must know before the first round, encoded."""
-        return _encoded(self.half.opening())
+        return _encoded(self.half.announce())
 
     def aggregate(self, round: int, replies: Mapping[str, Reply]) -> dict[str, bytes]:
         """Combine the replies of a round into encoded messages for the agents.

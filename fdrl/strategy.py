@@ -72,15 +72,13 @@ class ClientHalf(Protocol):
     def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round; for most methods simply ``cohort.learn``."""
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say what each agent uploads after a stretch of local learning; agents may be silent."""
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Raise `BadMessage` with the reason if an agent must not use what it was sent."""
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """End the round with the checked messages, if any came; return metrics [K]."""
 
     def state(self) -> dict[str, Array]:
@@ -101,7 +99,7 @@ class Particular(Protocol):
 class ServerHalf(Protocol):
     """The part of a strategy that combines answers."""
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say what every agent must know before the first round, e.g. the proxy set."""
 
     def check(self, message: Message, agent: str, round: int) -> None:

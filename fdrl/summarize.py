@@ -1,20 +1,20 @@
-"""The final evaluation of a federation, and the summary of its run."""
+"""The summary of a run: what it cost, and what its agents can do in the end."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fdrl.clock import Clock
 from fdrl.completion import NEVER, known
-from fdrl.config import digest
+from fdrl.config import Run, digest
 from fdrl.records import Summary
 from fdrl.tally import Tally
-
-if TYPE_CHECKING:
-    from fdrl.federation import Federation
 
 PACKAGES = ("fdrl", "numpy", "torch", "gymnasium")
 
@@ -30,11 +30,25 @@ def versions() -> dict[str, str]:
     return found
 
 
-def summarize(federation: Federation) -> Summary:
-    """Evaluate every agent on fixed seeds and add up the run."""
-    run, tally = federation.run, federation.tally
-    episodes = run.evaluation.episodes
-    greedy = federation.evaluate(episodes).mean(1)
+class Returns(NamedTuple):
+    """Returns [K, episodes] of the final evaluation, in the order of the agents' ids."""
+
+    greedy: NDArray[np.float64]
+    stochastic: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+
+
+def summarize(
+    run: Run,
+    tally: Tally,
+    clock: Clock,
+    rounds: int,
+    returns: Returns,
+    parameters: Sequence[int],
+    server_env_steps: int,
+) -> Summary:
+    """Add up a run of `rounds` rounds; `parameters` [K] is how many each agent has."""
+    greedy = returns.greedy.mean(1)
     steps = int(tally.steps.max())
     return Summary(
         strategy=run.strategy_name,
@@ -45,23 +59,23 @@ def summarize(federation: Federation) -> Summary:
         return_mean=float(greedy.mean()),
         return_worst=float(greedy.min()),
         return_spread=float(greedy.std()),
-        return_stochastic=float(federation.evaluate(episodes, greedy=False).mean()),
-        return_held_out=float(federation.evaluate(episodes, held_out=True).mean()),
+        return_stochastic=float(returns.stochastic.mean()),
+        return_held_out=float(returns.held_out.mean()),
         auc=tally.auc(),
         bytes_up=float(tally.bytes["up"].mean()),
         bytes_down=float(tally.bytes["down"].mean()),
-        rounds=federation.rounds_done,
+        rounds=rounds,
         exchanges=tally.exchanges,
         gradient_steps=float(tally.gradient_steps.mean()),
-        server_env_steps=federation.proxy_steps,
-        parameters=[federation.parameters[name] for name in federation.ids],
+        server_env_steps=server_env_steps,
+        parameters=list(parameters),
         returns=[float(r) for r in greedy],
         wall_seconds=tally.seconds,
         steps_per_second=float(tally.steps.sum() / tally.seconds) if tally.seconds else 0.0,
         config=digest(run),
-        sim_seconds=federation.clock.seconds,
-        lost_up=federation.clock.lost["up"],
-        lost_down=federation.clock.lost["down"],
+        sim_seconds=clock.seconds,
+        lost_up=clock.lost["up"],
+        lost_down=clock.lost["down"],
         versions=versions(),
         **_training(tally),
     )

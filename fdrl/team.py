@@ -6,7 +6,6 @@ independent copies; their agents are federated with those of the same role.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -42,7 +41,6 @@ class Teams:
     world_kwargs: tuple[Mapping[str, Any], ...]
     seed: int
     _open: dict[Any, tuple[Joint, set[int]]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
     joints: list[Joint] = field(default_factory=list)
     held_out: tuple[Mapping[str, Any], ...] = ({},)
     """Worlds that no agent trains in: the same world, other seeds."""
@@ -115,17 +113,16 @@ class Teams:
         once: bool = False,
     ) -> Seats:
         """Take a role's seats; worlds are made by the first role that asks, and shared."""
-        with self._lock:
-            if key not in self._open:
-                env = self._worlds(copies, seeds, str(key[0]), once)
-                joint = Joint(env, self.team.roles, len(self.world_kwargs), copies)
-                self._open[key] = (joint, set())
-                self.joints = [*(j for j in self.joints if j.open), joint]
-            joint, seated = self._open[key]
-            seated.add(role)
-            if len(seated) == len(self.team.roles):
-                del self._open[key]
-            return Seats(joint, role)
+        if key not in self._open:
+            env = self._worlds(copies, seeds, str(key[0]), once)
+            joint = Joint(env, self.team.roles, len(self.world_kwargs), copies)
+            self._open[key] = (joint, set())
+            self.joints = [*(j for j in self.joints if j.open), joint]
+        joint, seated = self._open[key]
+        seated.add(role)
+        if len(seated) == len(self.team.roles):
+            del self._open[key]
+        return Seats(joint, role)
 
     def _worlds(
         self, copies: int, seeds: list[np.random.SeedSequence], label: str, once: bool

@@ -1,6 +1,13 @@
-"""The environment variables that thread pools read when NumPy is imported."""
+"""Threads: what sets how many of them NumPy starts, and threads that run one at a time.
+
+Imports nothing but the standard library, because it is read before NumPy is.
+"""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -9,3 +16,106 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+"""The environment variables that thread pools read when NumPy is imported."""
+
+_PRESENT = threading.local()
+
+
+class Coroutine:
+    """A thread that runs only while it is resumed: until it pauses, or its job has ended.
+
+    So whoever resumes some coroutines decides who runs, and of all of them, the resumer included,
+    exactly one does: they may share memory, and nothing depends on which thread is faster. The job
+    is ordinary code, which may `pause` anywhere below. Errors are kept, for the resumer to judge.
+
+    >>> worker = Coroutine(lambda: 2 + 2)
+    >>> worker.resume()
+    >>> worker.done, worker.result
+    (True, 4)
+    >>> worker.close()
+    """
+
+    def __init__(self, job: Callable[[], Any] | None = None) -> None:
+        self.done = True
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._job: Callable[[], Any] | None = None
+        self._begun = self._running = False
+        self._raised: BaseException | None = None
+        self._ready = _always
+        self._turn, self._rest = threading.Lock(), threading.Lock()
+        self._turn.acquire()
+        self._rest.acquire()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        if job is not None:
+            self.begin(job)
+
+    def begin(self, job: Callable[[], Any]) -> None:
+        """Take on a job, to be set out on at the next `resume`; the one before must be done."""
+        self._job, self._begun, self._ready = job, False, _always
+        self.done, self.result, self.error = False, None, None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a job, and what it paused for, if it said so, is the case."""
+        return not self.done and self._ready()
+
+    def resume(self, error: BaseException | None = None) -> None:
+        """Let the job run until it pauses or ends; an `error` is raised where it had paused."""
+        if self._thread.ident is None:
+            self._thread.start()
+        self._begun = self._running = True
+        self._raised = error
+        self._turn.release()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._rest.acquire()
+        self._running = False
+
+    def end(self, error: BaseException) -> None:
+        """Raise an error where the job has paused, as often as it pauses, until it has ended."""
+        if self._running:  # the resumer was interrupted
+            self._wait()
+        if not self._begun and not self.done:
+            self.done, self.error = True, error
+        while not self.done:
+            self.resume(error)
+
+    def pause(self, ready: Callable[[], bool] | None = None) -> None:
+        """Wait, from within the job, for the next `resume`; best when `ready()`."""
+        self._ready = ready or _always
+        self._rest.release()
+        self._turn.acquire()
+        if self._raised is not None:
+            raise self._raised
+
+    def close(self) -> None:
+        """End the thread, whose job must be done."""
+        if self._thread.ident is not None and self._thread.is_alive():
+            self._job = None
+            self._turn.release()
+            self._thread.join()
+
+    def _serve(self) -> None:
+        _PRESENT.coroutine = self
+        while True:
+            self._turn.acquire()
+            if self._job is None:
+                return
+            try:
+                self.result = self._job()
+            except BaseException as error:
+                self.error = error
+            self.done = True
+            self._rest.release()
+
+
+def _always() -> bool:
+    return True
+
+
+def present() -> Coroutine | None:
+    """Return the coroutine that asks, if one does."""
+    found: Coroutine | None = getattr(_PRESENT, "coroutine", None)
+    return found

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.errors import BadMessage
 from fdrl.payload import Coding
-from fdrl.wire import require
 
 Array = NDArray[Any]
 LEVELS = 255
@@ -28,7 +28,8 @@ def code_values(values: Array, coding: Coding) -> Array:
     if coding == "float16":
         with np.errstate(over="ignore"):
             short = v.astype(np.float16)
-        require(np.isfinite(short).all(), "a value does not fit in float16")
+        if not np.isfinite(short).all():
+            raise BadMessage("a value does not fit in float16")
         return short
     ends = np.array([v.min(), v.max()] if len(v) else [0, 0], dtype="<f4")
     low, wide = float(ends[0]), float(ends[1]) - float(ends[0])
@@ -38,11 +39,14 @@ def code_values(values: Array, coding: Coding) -> Array:
 
 def uncode_values(codes: Array) -> NDArray[np.float32]:
     """Return the values [n] that `code_values` wrote, or raise `BadMessage`."""
-    require(codes.ndim == 1, "values must be [n]")
+    if codes.ndim != 1:
+        raise BadMessage("values must be [n]")
     if codes.dtype != np.uint8:
         return codes.astype(np.float32)
-    require(len(codes) >= ENDS, "one-byte values without their range")
+    if len(codes) < ENDS:
+        raise BadMessage("one-byte values without their range")
     low, high = np.ascontiguousarray(codes[:ENDS]).view("<f4").astype(np.float64).tolist()
-    require(bool(np.isfinite([low, high]).all()) and low <= high, "a range of values has no order")
+    if not np.isfinite([low, high]).all() or low > high:
+        raise BadMessage("a range of values has no order")
     share = codes[ENDS:] / LEVELS
     return np.asarray((1 - share) * low + share * high, dtype=np.float32)

@@ -1,11 +1,18 @@
-"""What a learner steps: many copies of one environment, advanced together."""
+"""What a learner steps, many copies of one environment advanced together, and asks of them."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fdrl.registry import EnvSpec
+
+if TYPE_CHECKING:
+    import gymnasium  # half a second that built-in environments do without
+    from gymnasium import spaces
 
 Array = NDArray[Any]
 
@@ -56,3 +63,50 @@ class VectorEnv(Protocol):
 
     def close(self) -> None:
         """Free windows and simulators."""
+
+
+class Envs(Protocol):
+    """What a learner may ask of the environments of its K agents; O is an observation's shape."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What is known of the environment, its name first."""
+
+    @property
+    def kwargs(self) -> Sequence[Mapping[str, Any]]:
+        """Each agent's environment arguments [K]."""
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """The agents' observation space, a flat Box."""
+
+    @property
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """The agents' action space; discrete actions handed to copies always count from 0."""
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """O."""
+
+    @property
+    def n_actions(self) -> int:
+        """A, the number of discrete actions, or D, the dimensions of a continuous one."""
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether actions are continuous, so that policies are Gaussians."""
+
+    def vector(self, copies: int) -> VectorEnv:
+        """Return K*E training copies, agent-major: copy e of agent k is number k*E + e."""
+
+    def evaluation(self, episodes: int, seed: int, held_out: bool = False) -> VectorEnv:
+        """Return one copy per evaluation episode, [K, episodes], or [K, H, episodes] held out."""
+
+    def open(self, row: int) -> gymnasium.Env[Any, Any]:
+        """Return one real environment of agent `row` (0 to K-1), for the caller to close.
+
+        Raises `FdrlError` for an environment that exists as many copies alone.
+        """
+
+    def subset(self, rows: Sequence[int]) -> Envs:
+        """Return the environments of some of the agents, with the same random streams."""

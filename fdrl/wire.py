@@ -62,20 +62,26 @@ def pack(metadata: Mapping[str, str], tensors: Mapping[str, Array]) -> bytes:
 
 def unpack(data: bytes, limit: int = LIMIT) -> tuple[dict[str, str], dict[str, Array]]:
     """Read what `pack` wrote; anything else raises `BadMessage` before memory is taken for it."""
-    require(len(data) <= limit, f"message of {len(data)} bytes is over the limit of {limit}")
-    require(len(data) >= 10, f"message of {len(data)} bytes is too short")
+    if len(data) > limit:
+        raise BadMessage(f"message of {len(data)} bytes is over the limit of {limit}")
+    if len(data) < 10:
+        raise BadMessage(f"message of {len(data)} bytes is too short")
     size = int.from_bytes(data[:8], "little")
-    require(size <= min(len(data) - 8, HEADER_LIMIT), f"header length {size} is wrong")
+    if size > min(len(data) - 8, HEADER_LIMIT):
+        raise BadMessage(f"header length {size} is wrong")
     header = _parse(data[8 : 8 + size])
     metadata = header.pop("__metadata__", {})
-    require(isinstance(metadata, dict), "metadata is not an object")
-    require(all(isinstance(v, str) for v in metadata.values()), "metadata must be strings")
+    if not isinstance(metadata, dict):
+        raise BadMessage("metadata is not an object")
+    if not all(isinstance(v, str) for v in metadata.values()):
+        raise BadMessage("metadata must be strings")
     body = memoryview(data)[8 + size :]
     tensors: dict[str, Array] = {}
     end = 0
     for name, entry in header.items():
         tensors[name], end = _tensor(name[:40], entry, body, end)
-    require(end == len(body), f"{len(body) - end} trailing bytes")
+    if end != len(body):
+        raise BadMessage(f"{len(body) - end} trailing bytes")
     return metadata, tensors
 
 
@@ -84,13 +90,15 @@ def _parse(text: bytes) -> dict[str, Any]:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"header is not JSON: {error}") from None
-    require(isinstance(header, dict), "header is not an object")
-    return dict(header)
+    if not isinstance(header, dict):
+        raise BadMessage("header is not an object")
+    return header
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
-    require(len(table) == len(pairs), "header has duplicate keys")
+    if len(table) != len(pairs):
+        raise BadMessage("header has duplicate keys")
     return table
 
 
@@ -100,21 +108,28 @@ def _integers(value: Any) -> bool:
 
 def _tensor(name: str, entry: Any, body: memoryview, start: int) -> tuple[Array, int]:
     """Return a copy of one tensor and where it ends; it must start where the last one ended."""
-    ok = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
-    require(ok, f"tensor {name!r} is not described by dtype, shape and data_offsets")
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise BadMessage(f"tensor {name!r} is not described by dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
         raise BadMessage(f"tensor {name!r} has unknown dtype {str(entry['dtype'])[:40]!r}")
     shape, offsets = entry["shape"], entry["data_offsets"]
-    require(_integers(shape) and len(shape) <= 8, f"tensor {name!r} has a bad shape")
-    require(_integers(offsets) and len(offsets) == 2, f"tensor {name!r} has bad offsets")
+    if not _integers(shape) or len(shape) > 8:
+        raise BadMessage(f"tensor {name!r} has a bad shape")
+    if not _integers(offsets) or len(offsets) != 2:
+        raise BadMessage(f"tensor {name!r} has bad offsets")
     begin, end = offsets
-    require(begin == start, f"tensor {name!r} starts at {begin}, not at {start}")
-    require(end <= len(body), f"tensor {name!r} ends at {end} of {len(body)} bytes")
+    if begin != start:
+        raise BadMessage(f"tensor {name!r} starts at {begin}, not at {start}")
+    if end > len(body):
+        raise BadMessage(f"tensor {name!r} ends at {end} of {len(body)} bytes")
     # max(d, 1): zero elements with astronomic other dimensions are refused, too.
-    require(math.prod(max(d, 1) for d in shape) <= 2**40, f"tensor {name!r} has a bad shape")
+    if math.prod(max(d, 1) for d in shape) > 2**40:
+        raise BadMessage(f"tensor {name!r} has a bad shape")
     size = math.prod(shape) * dtype.itemsize
-    require(end - begin == size, f"tensor {name!r} has {end - begin} bytes instead of {size}")
+    if end - begin != size:
+        raise BadMessage(f"tensor {name!r} has {end - begin} bytes instead of {size}")
     raw = np.array(body[begin:end], dtype=np.uint8)
-    require(dtype.kind != "b" or (raw <= 1).all(), f"tensor {name!r} is not boolean")
+    if dtype.kind == "b" and (raw > 1).any():
+        raise BadMessage(f"tensor {name!r} is not boolean")
     return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False), end

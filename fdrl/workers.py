@@ -1,4 +1,4 @@
-"""Some agents of a cohort, in this process or in a worker process of their own."""
+"""Some agents of a cohort in a worker process of their own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol
+from typing import Any
 
-from fdrl.cohort import Cohort, Fillable, Labeled, Poolable, Valued, is_gaussian
+from fdrl.abilities import Profile, profile
+from fdrl.cohort import Cohort
 from fdrl.errors import FdrlError
 from fdrl.threads import THREAD_VARIABLES
 
@@ -25,54 +26,6 @@ PATIENCE = 5.0
 """Seconds that a worker gets to finish when it is closed."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Signals that reach a whole process group: the parent alone decides when to stop."""
-
-
-class Piece(Protocol):
-    """Some of the agents: `begin` a call, then `finish` it."""
-
-    info: dict[str, Any]
-    """The cohort's ids, observation_shape, n_actions, iteration_steps; if it pools, is Gaussian."""
-
-    def begin(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Start a method of the cohort."""
-
-    def finish(self) -> Any:
-        """Wait for the call that was begun last; return its result or raise its error."""
-
-    def close(self) -> None:
-        """End it."""
-
-
-def _info(cohort: Cohort) -> dict[str, Any]:
-    names = ("ids", "observation_shape", "n_actions", "iteration_steps")
-    return {name: getattr(cohort, name) for name in names} | {
-        "poolable": isinstance(cohort, Poolable),
-        "valued": isinstance(cohort, Valued),
-        "labeled": isinstance(cohort, Labeled),
-        "gaussian": is_gaussian(cohort),
-        "fillable": isinstance(cohort, Fillable),
-    }
-
-
-class Local:
-    """Agents in this process: a call is done when it has begun."""
-
-    def __init__(self, cohort: Cohort) -> None:
-        self._cohort, self.info = cohort, _info(cohort)
-        self._result: Any = None
-
-    def begin(self, method: str, *args: Any, **kwargs: Any) -> None:
-        """Call the method."""
-        self._result = getattr(self._cohort, method)(*args, **kwargs)
-
-    def finish(self) -> Any:
-        """Return what the method returned."""
-        result, self._result = self._result, None
-        return result
-
-    def close(self) -> None:
-        """Close the cohort."""
-        self._cohort.close()
 
 
 class Remote:
@@ -97,7 +50,7 @@ class Remote:
 
     def ready(self) -> None:
         """Wait until the cohort is built."""
-        self.info: dict[str, Any] = self.finish()
+        self.profile: Profile = self.finish()
 
     def begin(self, method: str, *args: Any, **kwargs: Any) -> None:
         """Send the call."""
@@ -203,9 +156,9 @@ def _work(pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...])
     _die_with_parent()
     built: list[Cohort] = []
 
-    def start() -> dict[str, Any]:
+    def start() -> Profile:
         built.append(build(*args))
-        return _info(built[0])
+        return profile(built[0])
 
     with contextlib.suppress(EOFError, OSError):
         _answer(pipe, 0, start)

@@ -1,8 +1,16 @@
-"""Box2D's import warns about its own bindings; where warnings are errors that crashes Python."""
+"""What must hold before any test is imported: one thread a process, and Box2D's import."""
 
 import contextlib
+import os
 import warnings
 
+from fdrl.threads import THREAD_VARIABLES
+
+# Pools of threads spin: two of them on the cores of two test workers take ten times as long.
+for _name in THREAD_VARIABLES:
+    os.environ.setdefault(_name, "1")
+
+# Box2D's import warns about its own bindings; where warnings are errors that crashes Python.
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
     warnings.simplefilter("ignore")
     import Box2D  # noqa: F401

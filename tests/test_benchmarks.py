@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import fails, says
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -135,7 +136,7 @@ def test_time_to_solve_says_what_was_not_solved(tmp_path: Path) -> None:
     printed = run("time_to_solve.py", "--seeds", "1", "--limit", "1024", "--json", str(file))
     assert "| fdrl 0 |" in printed
     assert "| SB3 0 |" in printed
-    assert "2 of 2 were not solved within 1,024 steps" in printed
+    says(printed, "2 of 2", "1,024 steps")
     found = json.loads(file.read_text())
     assert found["ratio"]["cpu"] > 0
     assert sum(found["seeds"][0]["fdrl"]["parts"].values()) <= found["seeds"][0]["fdrl"]["wall"]
@@ -172,7 +173,7 @@ def test_episode_lengths_are_those_of_the_last_quarter(monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "read_records", lambda folder: log)
     assert module.last_quarter(Path()) == pytest.approx(400 / 6)
     del log[3:]
-    with pytest.raises(SystemExit, match="3 rounds have no last quarter"):
+    with fails(SystemExit, "3 rounds"):
         module.last_quarter(Path())
 
 
@@ -180,7 +181,7 @@ def test_tables_need_a_report(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "tables.py"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "holds no report" in done.stderr
+    says(done.stderr, tmp_path)
 
 
 def test_mixup_privacy_prints_a_row_a_lam() -> None:

@@ -79,6 +79,7 @@ def test_commands_exist_and_their_flags_are_known(
         (tmp_path / name).write_text(text)
     (tmp_path / "configs").symlink_to(Path(__file__).resolve().parent.parent / "configs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))  # as the command does with its folder
     for words in commands(snippet.text):
         if words[0] != "fdrl":
             continue

@@ -21,14 +21,17 @@ from fdrl.checks.rules import (
 from fdrl.checks.values import check_values
 from fdrl.cohort import Cohort, Experience, Staggered, is_gaussian
 from fdrl.distill import DistillSettings, kl
+from fdrl.registry import ENVS
 
 
-def check_cohort(make: Make, env: str = "CartPole-v1") -> None:
+def check_cohort(make: Make, env: str = "") -> None:
     """Try a learner on three agents; raise `BrokenRule` at the first promise it breaks.
 
     `make(context)` builds the cohort, e.g. ``lambda c: my_module.make(MySettings(), c)``. The
-    environment should end most episodes within a few hundred steps of a random policy.
+    environment (unset: the one that configs mean which name none) should end most episodes within a
+    few hundred steps of a random policy.
     """
+    env = env or ENVS.default().name
     for rule in (
         _check_learning,
         _check_answers,

@@ -15,25 +15,29 @@ from fdrl.errors import BadMessage, FdrlError
 from fdrl.federation import Federation
 from fdrl.message import Message, decode, encode
 from fdrl.records import WALL_CLOCK
-from fdrl.registry import STRATEGIES, load_object
+from fdrl.registry import AGENTS, STRATEGIES, load_object
+from fdrl.settings import LearnerSettings
 from fdrl.transport import Failure, Reply
 
 Array = NDArray[Any]
 STEPS = 3 * 256
 
 
-def check_strategy(name: str, **fields: Any) -> None:
-    """Raise `FdrlError` naming the broken rule if a registered strategy does not keep to them.
+def check_strategy(name: str | type[Exchange], **fields: Any) -> None:
+    """Raise `FdrlError` naming the broken rule if a strategy does not keep to them.
 
-    `fields` are those of `fdrl.make_run` (environment, agents, proxy, ...; `strategy` for settings
-    of its own); three agents learn on CartPole by default. The rules: its settings are a frozen
-    tagged Struct; uploads survive encoding; the server accepts them, and refuses another round's
-    and garbage with a reason; it does not depend on the order of replies and bears silence;
-    resuming equals never stopping; and equal seeds give equal results.
+    `name` is what it is registered as, ``my_file:MyStrategy`` if it is in a file of one's own, or
+    its settings class. `fields` are those of `fdrl.make_run` (environment, agents, proxy, ...;
+    `strategy` for settings of its own); three default agents learn in the default environment. The
+    rules: its settings are a frozen tagged Struct; uploads survive encoding; the server accepts
+    them, and refuses another round's and garbage with a reason; it does not depend on the order of
+    replies and bears silence; resuming equals never stopping; and equal seeds give equal results.
     """
+    name = name if isinstance(name, str) else str(name.__struct_config__.tag)
     spec = STRATEGIES.spec(name)
     _settings(name, load_object(spec.settings))
-    options = {"agents": 3, "steps": STEPS, "seed": 5, "agent": {"type": "ppo", "n_epochs": 1}}
+    learner: LearnerSettings = load_object(AGENTS.default().settings)()
+    options = {"agents": 3, "steps": STEPS, "seed": 5, "agent": learner.quick()}
     given: dict[str, Any] = {"strategy": name} | options | fields
     run = make_run(**given)
     federations = [Federation(run) for _ in range(3)]
@@ -90,7 +94,7 @@ def _messages(name: str, run: Any) -> None:
     """Try the server half alone on real uploads, with nothing but bytes in between."""
     federation = Federation(run)
     try:
-        opening = federation.server.opening()
+        opening = federation.server.announce()
         federation.transport.exchange(0, opening)
         ids = federation.ids
         uploads = federation.transport.exchange(1, dict.fromkeys(ids, b""))

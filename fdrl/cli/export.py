@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from tyro.conf import Positional
@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
 from fdrl.cli.options import argument, flag
+from fdrl.errors import FdrlError
 
 if TYPE_CHECKING:
     from fdrl.environment import EnvFactory
@@ -53,7 +54,6 @@ def export(
     from fdrl import build
     from fdrl.checkpoint import file_errors
     from fdrl.federation import Federation
-    from fdrl.registry import load_object
     from fdrl.roles import factory_of
 
     assert isinstance(federation, Federation)
@@ -66,13 +66,25 @@ def export(
     number = next(i for i, group in enumerate(groups) if index in group.agents)
     row = federation.clients[number].cohort.parameters("all")[groups[number].agents.index(index)]
     envs = factory_of(federation.envs, index)
-    convert = load_object("fdrl.agents.sb3_export:export")
+    convert = _converter(groups[number].name)
     model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
     path = Path(out) if out else folder / f"{ids[index]}.zip"
     with file_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         model.save(path)
     return path, _shared(federation, index, envs)
+
+
+def _converter(name: str) -> Any:
+    """Return what makes an agent of this learner a model; `FdrlError` if nothing does."""
+    from fdrl.registry import AGENTS, by_default, load_object
+
+    if entry := AGENTS.spec(name).export:
+        return load_object(entry)
+    able = [spec.name for spec in by_default(AGENTS) if spec.export]
+    raise FdrlError(
+        f"agent {name!r} cannot be exported to Stable-Baselines3: only {', '.join(able)}"
+    )
 
 
 def _shared(federation: Federation, index: int, envs: EnvFactory) -> str:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fdrl.client import round_steps
 from fdrl.config import Run
-from fdrl.registry import STRATEGIES
+from fdrl.settings import LearnerSettings
 
 FEW = 10
 """Exchanges; below, a run shows little of what federating does."""
 
 
-def rarely(run: Run, settings: Any, iteration: int) -> str:
+def rarely(run: Run, settings: LearnerSettings, iteration: int) -> str:
     """Return a line if agents exchange fewer than `FEW` times, and nobody chose that; else "".
 
     `settings` are a learner's, whose unset `n_steps` stands for a default of its own; `iteration`
     is the environment steps of one of its iterations.
     """
-    if not hasattr(settings, "n_steps") or settings.n_steps is not None:
+    if not settings.default_rollout:
         return ""
     if run.strategy.every != 1 or run.strategy.unit != "iterations" or iteration < 1:
         return ""
-    if STRATEGIES.spec(run.strategy_name).moves == "nothing":
+    if run.strategy.sends == "nothing":
         return ""
     between = round_steps(run, iteration)
     times = -(-run.steps // between)

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from fdrl.cli import options
 from fdrl.cli.benchwords import counted
 from fdrl.cli.options import argument, flag
+from fdrl.registry import STRATEGIES
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +24,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Run folders, or folders that contain run folders at any depth."""
     out: Annotated[str, flag("DIR", "report")] = "report"
     """Where report.html goes."""
-    reference: Annotated[str, flag("METHOD", "fd")] = ""
+    reference: Annotated[str, flag("METHOD", STRATEGIES.default().name)] = ""
     """Compare the others with it."""
     archive: Annotated[str | None, flag("FILE.tar.xz", "none")] = None
     """Pack what the page rests on, to publish it."""

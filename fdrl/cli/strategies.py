@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import argument
-from fdrl.registry import STRATEGIES, load_object
+from fdrl.registry import STRATEGIES, StrategySpec, able, load_object
 
 
 class Strategies(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,9 +26,15 @@ def main(argv: list[str]) -> int:
 
     if asked.name:
         spec = STRATEGIES.spec(asked.name)
-        print_settings("strategy", spec.name, spec.summary, load_object(spec.settings))
+        print_settings("strategy", spec.name, _about(spec), load_object(spec.settings))
         return 0
-    rows = ((s.name, s.moves, s.summary) for s in STRATEGIES)
+    rows = ((s.name, s.moves, _about(s)) for s in STRATEGIES)
     print_table(("strategy", "what moves", ""), rows)
     print("\nfdrl strategies NAME lists a method's settings")
     return 0
+
+
+def _about(spec: StrategySpec) -> str:
+    """Return what a method is, with the learners it is for if it is not for all."""
+    learners = able(spec.needs).replace(" or ", ", ") if spec.needs else ""
+    return f"{spec.summary} ({learners})" if learners else spec.summary

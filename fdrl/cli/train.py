@@ -14,8 +14,8 @@ from fdrl.cli import options
 from fdrl.cli.flags import apply_flags
 from fdrl.cli.options import Switch, flag
 from fdrl.config import Run
-from fdrl.errors import FdrlError, HoldsRun, OtherConfig
-from fdrl.presets import read_tables
+from fdrl.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
+from fdrl.presets import presets, read_tables
 from fdrl.rundir import new_path, read_config, read_summary
 
 if TYPE_CHECKING:
@@ -102,6 +102,16 @@ def read_command(argv: list[str]) -> Command:
 
 def main(argv: list[str]) -> int:
     """Train; return 0 when the run is finished, 130 when it was stopped."""
+    try:
+        return _main(argv)
+    except UnknownEnvironment as error:
+        if error.name not in presets():
+            raise
+        hint = f"the preset of that name: fdrl train {error.name}, without --env"
+        raise FdrlError(f"unknown environment {error.name!r}{error.near} ({hint})") from None
+
+
+def _main(argv: list[str]) -> int:
     run, folder, resume, quiet, source = read_command(argv)
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")

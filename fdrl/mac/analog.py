@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,21 @@ from fdrl.channel import Delivery
 from fdrl.channel_settings import MacAnalog
 from fdrl.errors import FdrlError
 from fdrl.mac import inversion, sparse
-from fdrl.mac.sums import Summed, check_strategy, lay, unlay
+from fdrl.mac.sums import Summed, lay, unlay
 from fdrl.mac.uplink import CHOICE, NOISE, Uplink
-from fdrl.message import Message, Parameters, ProbTable, ProxyUpdate, decode, encode
-
-if TYPE_CHECKING:
-    from fdrl.config import Run
+from fdrl.message import (
+    CellRows,
+    Message,
+    Parameters,
+    ProbTable,
+    ProxyUpdate,
+    Seen,
+    Visits,
+    decode,
+    encode,
+    parts_of,
+)
+from fdrl.registry import STRATEGIES
 
 Array = NDArray[Any]
 REAL_BYTES = 4
@@ -40,17 +49,13 @@ class Analog(Uplink):
 
     settings: MacAnalog
 
-    def __init__(self, settings: MacAnalog, ids: Sequence[str], run: Run) -> None:
-        super().__init__(settings, ids, run)
-        check_strategy(run)
-
     def agree(self, parameters: Mapping[str, Array]) -> None:
         """Note the parameters [P] from which every agent starts; they must be of one size."""
         super().agree(parameters)
         if len({len(row) for row in self.memory.known.values()}) > 1:
             raise FdrlError(
                 "config: networks of different sizes cannot add up in the air: use mac-digital, or "
-                "fd (at channel.type)"
+                f"{STRATEGIES.default().name} (at channel.type)"
             )
 
     def combine(self, messages: Mapping[str, bytes], round: int) -> dict[str, Delivery]:
@@ -88,26 +93,28 @@ class Analog(Uplink):
     def _tables(self, heard: Sequence[Message], gains: Array, round: int) -> list[Delivery]:
         if not heard:
             return []
-        laid = lay([m for m in heard if isinstance(m, ProbTable)], self.run.strategy)
+        laid = lay([m for m in heard if isinstance(m, ProbTable)], self.strategy)
         width = laid.vectors.shape[1]
         if width > self.dimensions:
             room = f"{self.dimensions:,} real dimensions"
             reason = f"lost on the uplink: {width:,} values do not fit in {room}"
             return [Delivery(None, self.seconds, reason, size=0)] * len(heard)
         total = Summed(self._add(laid.vectors, gains, round), laid)
-        made = unlay(total, len(heard), self.run.strategy)
+        made = unlay(total, len(heard), self.strategy)
         if made is None:
             reason = "lost on the uplink: no row's weight stood out of the noise"
             return [Delivery(None, self.seconds, reason, size=REAL_BYTES * width)] * len(heard)
         out = []
         for message in heard:
             assert isinstance(message, ProbTable)
-            visits = None if message.visits is None else np.ones(len(made.probs), np.float32)
+            visits = message.get(Visits)
+            by_row = parts_of(
+                None if visits is None else Visits(np.ones(len(made.probs)), visits.coding),
+                None if made.cells is None else CellRows(made.cells),
+            )
             # Reports of visited cells have no place in a sum: proxy sets are not refreshed.
-            table = replace(
-                message, probs=made.probs, cells=made.cells, visits=visits, coding="float32",
-                seen=None, seen_visits=None,
-            )  # fmt: skip
+            rest = message.without(Visits, CellRows, Seen).parts
+            table = replace(message, probs=made.probs, coding="float32", parts=(*rest, *by_row))
             out.append(Delivery(encode(table), self.seconds, size=REAL_BYTES * width))
         return out
 
@@ -126,8 +133,7 @@ class Analog(Uplink):
         size = len(changes[senders[0]])
         at = sparse.common(size, self.dimensions, self.draw(0, round, CHOICE))
         w = np.array([weights[a] for a in senders])
-        uniform = getattr(self.run.strategy, "weights", "uniform") == "uniform" or not w.any()
-        w = np.ones(len(senders)) if uniform else w / w.max()
+        w = w / w.max() if self.strategy.weighted and w.any() else np.ones(len(senders))
         vectors = w[:, None] * np.stack([changes[a][at] for a in senders])
         mean = self._add(vectors, gains, round) / w.sum()
         out = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +21,16 @@ from fdrl.channel_settings import MacDigital
 from fdrl.errors import FdrlError
 from fdrl.mac import budget, quantize, sparse
 from fdrl.mac.uplink import CHOICE, DITHER, Uplink
-from fdrl.message import Parameters, ProbTable, ProxyUpdate, decode, encode
-
-if TYPE_CHECKING:
-    from fdrl.config import Run
+from fdrl.message import (
+    CellRows,
+    Parameters,
+    ProbTable,
+    ProxyUpdate,
+    Score,
+    Seen,
+    decode,
+    encode,
+)
 
 CODED = {"uint8": 8, "float16": 16, "float32": 32}
 NUMBER_BITS = 32
@@ -36,8 +42,8 @@ class Digital(Uplink):
 
     settings: MacDigital
 
-    def __init__(self, settings: MacDigital, ids: Sequence[str], run: Run) -> None:
-        super().__init__(settings, ids, run)
+    def __init__(self, settings: MacDigital, ids: Sequence[str], seed: int, strategy: Any) -> None:
+        super().__init__(settings, ids, seed, strategy)
         bits = self.bits()
         if bits < 1.0:
             raise FdrlError(
@@ -82,9 +88,10 @@ class Digital(Uplink):
         rows, columns = table.probs.shape[0], table.probs.shape[1] - 1
         coded = CODED[table.coding]
         extra = 8 * _body(message) - rows * columns * coded
-        extra += NUMBER_BITS * (table.score is not None)
+        extra += NUMBER_BITS * (table.get(Score) is not None)
         least = rows * columns + extra
-        if least > limit and table.cells is not None and table.seen is None:
+        keyed = table.get(CellRows) is not None and table.get(Seen) is None
+        if least > limit and keyed:
             kept = int(limit // (least / rows))  # keyed rows are understood one by one
             if kept:
                 table, extra = self._some(table, kept, agent, round), extra * kept / rows
@@ -103,14 +110,11 @@ class Digital(Uplink):
     def _some(self, table: ProbTable, kept: int, agent: str, round: int) -> ProbTable:
         """Return a table of `kept` rows, others in every round [choice]."""
         rng = self.draw(self.index[agent], round, CHOICE)
-        at = sparse.common(len(table.probs), kept, rng)
-        assert table.cells is not None
-        visits = None if table.visits is None else table.visits[at]
-        return replace(table, probs=table.probs[at], cells=table.cells[at], visits=visits)
+        return table.take(sparse.common(len(table.probs), kept, rng))
 
     def _parameters(self, found: Parameters, agent: str, round: int, limit: float) -> Delivery:
         change = self.memory.change(agent, found.values)
-        told = NUMBER_BITS * ((found.steps > 0) + (found.score is not None))
+        told = NUMBER_BITS * ((found.steps > 0) + (found.get(Score) is not None))
         kept, each = budget.plan(len(change), limit - told, self.settings.value_bits)
         if not kept:
             self.memory.keep(agent, change)

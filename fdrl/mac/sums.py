@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.aggregate import LOG_FLOOR
+from fdrl.channel_settings import MacAnalog
 from fdrl.errors import FdrlError
 from fdrl.mac.quantize import to_simplex
-from fdrl.message import ProbTable
+from fdrl.message import CellRows, ProbTable, Visits
+from fdrl.registry import STRATEGIES, by_default, load_object
 
 if TYPE_CHECKING:
-    from fdrl.config import Run
+    from fdrl.config import Exchange, Run
 
 Array = NDArray[Any]
 AUDIBLE = 0.5
@@ -54,33 +56,34 @@ class Mean:
 
 
 def check_strategy(run: Run) -> None:
-    """Raise `FdrlError` for a strategy whose server does more than average."""
-    from fdrl.strategies.distillation import Distillation
-    from fdrl.strategies.fedavg import FedAvg
-    from fdrl.strategies.local import Local
+    """Raise `FdrlError` for a strategy whose messages a multiple-access uplink cannot carry.
 
-    s, name, why = run.strategy, run.strategy_name, ""
-    if hasattr(s, "faug") or (hasattr(s, "seeds") and s.answer == "labels"):
-        why = "agents send samples of their own"
-    elif isinstance(s, Distillation):
-        if s.answer not in ("current", "labels"):
-            why = "agents answer about states of their own"
-        elif s.combine not in ("mean", "log"):
-            why = f"combine = {s.combine!r} is no mean"
-        elif s.values:
-            why = "values are not among what agents add up"
-        elif s.beta:
-            why = "beta weighs agents against each other"
-    elif isinstance(s, FedAvg):
-        if s.weights == "return":
-            why = "weights = 'return' weighs agents against each other"
-    elif not isinstance(s, Local) and name not in ("local", "self"):
-        why = "its server needs more than a mean"
+    In the air they add up, so that a server that does more than average would learn nothing.
+    """
+    if run.strategy.shares_moments:
+        raise FdrlError(
+            "config: a multiple-access uplink carries parameters alone, not the optimizer's "
+            "moments: use keep or reset (at strategy.optimizer)"
+        )
+    why = run.strategy.why_no_mean() if isinstance(run.channel, MacAnalog) else ""
     if why:
         raise FdrlError(
-            f"config: strategy {name!r} cannot add up in the air: {why}; use fd or fedavg, or "
-            "channel mac-digital (at channel.type)"
+            f"config: strategy {run.strategy_name!r} cannot add up in the air: {why}; use "
+            f"{averaging()}, or channel mac-digital (at channel.type)"
         )
+
+
+def averaging(sends: str = "") -> str:
+    """Name well-known strategies that send something (or just that) and take its mean, for hints.
+
+    Well-known are the default one and the baselines.
+    """
+    found = []
+    for spec in by_default(s for s in STRATEGIES if s.default or s.baseline):
+        settings: Exchange = load_object(spec.settings)()
+        if settings.sends in ({sends} if sends else {"answers", "parameters"}):
+            found += [] if settings.why_no_mean() else [spec.name]
+    return " or ".join(found)
 
 
 def weigh(table: ProbTable, settings: Any) -> NDArray[np.float64]:
@@ -89,8 +92,10 @@ def weigh(table: ProbTable, settings: Any) -> NDArray[np.float64]:
     The normalization over agents cancels in the mean.
     """
     w = np.ones(len(table.probs))
-    if settings.visit_power > 0.0 and table.visits is not None:
-        w = (np.asarray(table.visits, np.float64) + settings.visit_offset) ** settings.visit_power
+    visits = table.get(Visits)
+    if settings.visit_power > 0.0 and visits is not None:
+        counts = np.asarray(visits.counts, np.float64)
+        w = (counts + settings.visit_offset) ** settings.visit_power
     if settings.confidence:
         p = np.asarray(table.probs, np.float64)
         entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(1)
@@ -106,7 +111,7 @@ def lay(tables: Sequence[ProbTable], settings: Any) -> Laid:
     weighed = keyed or settings.visit_power > 0.0 or settings.confidence
     vectors = []
     for table in tables:
-        at = table.cells if keyed and table.cells is not None else np.arange(rows)
+        at = table.need(CellRows).cells if keyed else np.arange(rows)
         w, said = np.zeros(rows), np.zeros((rows, actions - 1))
         w[at] = weigh(table, settings)
         said[at] = w[at, None] * _centered(table.probs, settings.combine)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.channel import Delivery, Direction
 from fdrl.channel_settings import MacAnalog, MacDigital
-from fdrl.errors import BadMessage, FdrlError
+from fdrl.errors import BadMessage
 from fdrl.mac import budget
 from fdrl.mac.memory import Memory
 from fdrl.message import Message, Parameters, decode
 from fdrl.seeding import Purpose, generator
-
-if TYPE_CHECKING:
-    from fdrl.config import Run
 
 Array = NDArray[Any]
 FADE, DITHER, NOISE, CHOICE = 2, 3, 4, 5
@@ -27,17 +24,14 @@ FADE, DITHER, NOISE, CHOICE = 2, 3, 4, 5
 class Uplink:
     """A multiple-access uplink of K agents under an ideal downlink; `send` is the subclass's."""
 
-    def __init__(self, settings: MacDigital | MacAnalog, ids: Sequence[str], run: Run) -> None:
-        self.settings, self.run, self.ids = settings, run, tuple(ids)
+    def __init__(
+        self, settings: MacDigital | MacAnalog, ids: Sequence[str], seed: int, strategy: Any
+    ) -> None:
+        self.settings, self.ids, self.seed, self.strategy = settings, tuple(ids), seed, strategy
         self.index = {name: k for k, name in enumerate(ids)}
         self.snr = 10.0 ** (settings.snr / 10.0)
         self.memory = Memory()
         self._metrics: dict[str, float] = {}
-        if getattr(run.strategy, "optimizer", "keep") == "average":
-            raise FdrlError(
-                "config: a multiple-access uplink carries parameters alone, not the optimizer's "
-                "moments: use keep or reset (at strategy.optimizer)"
-            )
 
     @property
     def seconds(self) -> float:
@@ -46,7 +40,7 @@ class Uplink:
 
     def draw(self, agent: int, round: int, what: int) -> np.random.Generator:
         """Return the generator of one thing in one round."""
-        return generator(self.run.seed, Purpose.CHANNEL, agent, round, what)
+        return generator(self.seed, Purpose.CHANNEL, agent, round, what)
 
     def gain(self, agent: str, round: int) -> float:
         """Return |h|^2 of an agent in a round; 0 stands for a fade too deep to send in."""

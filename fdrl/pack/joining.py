@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 
 from fdrl import build
-from fdrl.cohort import Labeled, Valued
+from fdrl.abilities import alone, profile
 from fdrl.config import Run
 from fdrl.federation import Federation
 from fdrl.pack.members import Call, Collapsed, Member
 from fdrl.pack.stack import Stack, joined_context, joined_states
-from fdrl.pack.view import ValuedView, View
+from fdrl.pack.view import as_cohort, view
 from fdrl.records import RoundRecord
 from fdrl.team import Teams
 
@@ -28,18 +28,17 @@ class Packed(Federation):
         if isinstance(self.envs, Teams):
             self.close()
             raise Collapsed("agents that share a world cannot be packed", alone=True)
-        if any(isinstance(client.cohort, Labeled) for client in self.clients):
-            self.close()
-            raise Collapsed("agents that own labeled samples cannot be packed", alone=True)
+        for client in self.clients:
+            if why := alone(profile(client.cohort).abilities):
+                self.close()
+                raise Collapsed(f"{why} cannot be packed", alone=True)
         self.member = member
         found = build.groups(self.run)
         self.views = []
         for index, (client, group) in enumerate(zip(self.clients, found, strict=True)):
             make = partial(build.make_cohort, self.run, group, self.envs)
-            kind = ValuedView if isinstance(client.cohort, Valued) else View
-            view = kind(member, index, client.cohort, make)
-            self.views.append(view)
-            client.cohort = view
+            self.views.append(view(member, index, client.cohort, make))
+            client.cohort = as_cohort(self.views[-1])
         try:
             member.ask(Call(self, "join"))
         except BaseException:
@@ -70,8 +69,9 @@ def join(members: Sequence[Member]) -> list[Stack]:
             )
             views = [f.views[index] for f in some]
             own = [v.own for v in views if v.own is not None]
-            stack = Stack(group, context, joined_states([c.state() for c in own]))
+            late = views[0].profile.late_state
+            stack = Stack(group, context, joined_states([c.state() for c in own], late))
             stacks.append(stack)
-            for i, view in enumerate(views):
-                view.enter(stack, slice(i * each, (i + 1) * each))
+            for i, one in enumerate(views):
+                one.enter(stack, slice(i * each, (i + 1) * each))
     return stacks

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+from fdrl.threads import Coroutine
 
 
 class Collapsed(BaseException):
@@ -26,10 +28,9 @@ class Call:
 
     view: Any
     method: str
-    args: tuple[Any, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
     begun: bool = False
     result: Any = None
-    error: BaseException | None = None
 
 
 @dataclass
@@ -48,48 +49,28 @@ class Clock:
         return spent
 
 
-class Member:
-    """A thread that runs `work(member)` whenever it is resumed, until it asks for something."""
+class Member(Coroutine):
+    """Runs `work(member)` whenever it is resumed, until it asks for something."""
 
     def __init__(self, number: int, work: Callable[[Member], Any]) -> None:
+        super().__init__(partial(work, self))
         self.number = number
         self.clock = Clock()
         self.call: Call | None = None
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._turn, self._rest = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
 
-    def start(self) -> None:
-        """Start the thread and let it run until it asks for something or ends."""
-        self._thread.start()
-        self.resume()
-
-    def resume(self) -> None:
-        """Let the thread run until it asks for something or ends."""
+    def resume(self, error: BaseException | None = None) -> None:
+        """Let the member run until it asks for something or ends."""
         start = time.perf_counter()
-        self._turn.release()
-        self._rest.acquire()
+        super().resume(error)
         self.clock.charge("", time.perf_counter() - start)
         if self.done:
-            self._thread.join()
+            self.close()
 
     def ask(self, call: Call) -> Any:
-        """Wait, from within the thread, until the call was served; return its result."""
+        """Wait, from within the member, until the call was served; return its result."""
         self.call = call
-        self._rest.release()
-        self._turn.acquire()
-        self.call = None
-        if call.error is not None:
-            raise call.error
-        return call.result
-
-    def _run(self, work: Callable[[Member], Any]) -> None:
-        self._turn.acquire()
         try:
-            self.result = work(self)
-        except BaseException as error:
-            self.error = error
-        self.done = True
-        self._rest.release()
+            self.pause()
+        finally:
+            self.call = None
+        return call.result

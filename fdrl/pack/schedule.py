@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from fdrl.pack.members import Call, Collapsed, Member
-from fdrl.pack.stack import SERVERS, Stack, kind
+from fdrl.pack.stack import Stack, kind
 
 
 def batches(members: Iterable[Member]) -> list[list[Member]]:
@@ -28,7 +28,7 @@ def choose(waiting: Sequence[Member]) -> list[Member]:
     for member in waiting:
         call = _call(member)
         if call.method == "refuse":
-            raise call.args[0]
+            raise call.given["reason"]
     quick = [m for m in waiting if _call(m).method not in ("learn", "evaluate")]
     if quick:
         return quick
@@ -71,10 +71,7 @@ def _compatible(found: list[list[Member]]) -> list[list[Member]]:
 def _run(stack: Stack, method: str, calls: list[Call]) -> list[Call]:
     """Run calls as one; whose fault an error is cannot be told, so it ends the pack."""
     try:
-        if method == "learn":
-            return stack.learn(calls)
-        SERVERS[method](stack, calls)
-        return calls
+        return stack.serve(method, calls)
     except Exception as error:
         raise Collapsed(f"{type(error).__name__}: {error}") from error
 

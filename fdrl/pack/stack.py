@@ -6,16 +6,17 @@ in it, so what a member gets is to the bit what it would get alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.abilities import METHODS, alike, bound, merged, profile
+from fdrl.arrays import stack_padded
 from fdrl.build import Group, agent_ids
-from fdrl.cohort import Cohort, CohortContext, Experience, Staggered, Valued
+from fdrl.cohort import Cohort, CohortContext, Staggered
 from fdrl.config import Run
 from fdrl.environment import EnvFactory
 from fdrl.pack.members import Call, Collapsed
@@ -23,53 +24,39 @@ from fdrl.registry import AGENTS
 from fdrl.shards import build_cohort
 
 Array = NDArray[Any]
-Rows = slice
 
 SHARE = 4
 """Staggered learning pauses when a `SHARE`th of those who learn are through: waiting for more of
 them would leave the stack half empty, waiting for fewer would make exchanges one by one."""
 
 
-LATE = "distill/value_"
-"""Parts of a cohort's state that are not there before its values were taught."""
-
-
-def fitted(array: Array, tail: tuple[int, ...]) -> Array:
-    """Return an array [K, ...] whose other axes are padded with zeros to at least `tail`."""
-    if len(tail) != array.ndim - 1:
-        raise Collapsed(f"states of {array.shape[1:]} and {tail} do not fit", alone=True)
-    shape = (len(array), *(max(a, b) for a, b in zip(array.shape[1:], tail, strict=True)))
-    if shape == array.shape:
-        return array
-    wide = np.zeros(shape, array.dtype)
-    wide[tuple(map(slice, array.shape))] = array
-    return wide
-
-
-def with_late_parts(state: Mapping[str, Array], model: Mapping[str, Array]) -> dict[str, Array]:
-    """Add the parts of `model` that a state only has once values were taught: zeros, until then."""
+def with_late_parts(
+    state: Mapping[str, Array], model: Mapping[str, Array], late: Sequence[str]
+) -> dict[str, Array]:
+    """Add the parts of `model` that a state has only after first use: zeros, until then."""
     size = len(next(iter(state.values())))
-    late = {
-        name: np.zeros((size, *array.shape[1:]), array.dtype)
-        for name, array in model.items()
-        if name.startswith(LATE) and name not in state
+    added = {
+        name: np.zeros((size, *model[name].shape[1:]), model[name].dtype)
+        for name in late
+        if name in model and name not in state
     }
-    return {**state, **late}
+    return {**state, **added}
 
 
-def joined_states(states: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def joined_states(states: Sequence[Mapping[str, Array]], late: Sequence[str]) -> dict[str, Array]:
     """Put the states of several cohorts one after another along the first axis."""
     every = {name: array for state in states for name, array in state.items()}
-    states = [with_late_parts(state, every) for state in states]
+    states = [with_late_parts(state, every, late) for state in states]
     names = set(states[0])
     if any(set(s) != names for s in states):
         raise Collapsed("the runs' states have different parts", alone=True)
-    out = {}
-    for name in states[0]:
-        parts = [s[name] for s in states]
-        tail = tuple(np.max([p.shape[1:] for p in parts], axis=0).tolist()) if parts else ()
-        out[name] = np.concatenate([fitted(p, tail) for p in parts])
-    return out
+    return {name: _stacked(name, [s[name] for s in states]) for name in states[0]}
+
+
+def _stacked(name: str, parts: Sequence[Array]) -> Array:
+    if len({part.ndim for part in parts}) > 1:
+        raise Collapsed(f"the runs' states of {name!r} have different axes", alone=True)
+    return stack_padded(parts)
 
 
 def joined_context(
@@ -102,163 +89,82 @@ class Stack:
         self.size = len(context.ids)
         self.cohort: Cohort = build_cohort(factory, group.settings, context, tile=self.size)
         self.cohort.load_state(state)
+        self.profile = profile(self.cohort)
         self.staggered = self.cohort if isinstance(self.cohort, Staggered) else None
 
-    def load(self, calls: Sequence[Call]) -> None:
-        """Load every caller's state into its rows."""
-        full = self.cohort.state()
+    def serve(self, method: str, calls: list[Call]) -> list[Call]:
+        """Run the callers' calls, which are alike, as one; return who is through."""
+        if method in ("learn", "evaluate", "load_state"):
+            return getattr(self, method)(calls)  # type: ignore[no-any-return]
+        return self._as_one(method, calls)
+
+    def _as_one(self, method: str, calls: list[Call]) -> list[Call]:
+        """Ask all agents; what those of nobody who calls are given leaves them as they are."""
+        where = [call.view.rows for call in calls]
+        own = merged(method, [call.given for call in calls], self.profile, where)
+        result = getattr(self.cohort, method)(*own.args, **own.kwargs)
         for call in calls:
-            given = with_late_parts(call.args[0], full)
-            full |= with_late_parts(full, given)
+            call.result = METHODS[method].gives.part(result, call.view.rows)
+        return calls
+
+    def load_state(self, calls: list[Call]) -> list[Call]:
+        """Load every caller's state into its rows."""
+        full, late = self.cohort.state(), self.profile.late_state
+        for call in calls:
+            given = with_late_parts(call.given["state"], full, late)
+            full |= with_late_parts(full, given, late)
             if set(given) != set(full):
                 raise Collapsed("a checkpoint has other parts than the stack", alone=True)
             for name, array in given.items():
-                full[name] = fitted(full[name], array.shape[1:])
-                full[name][call.view.rows] = fitted(array, full[name].shape[1:])
+                both = _stacked(name, [full[name], array])
+                full[name] = both[: self.size]
+                full[name][call.view.rows] = both[self.size :]
         self.cohort.load_state(full)
+        return calls
 
-    def probs(self, calls: Sequence[Call]) -> None:
-        """Answer every caller's states, which have one shape."""
-        self._answer(calls, self.cohort.probs)
-
-    def values(self, calls: Sequence[Call]) -> None:
-        """Estimate the values of every caller's states, which have one shape."""
-        self._answer(calls, self._valued().values)
-
-    def distill(self, calls: Sequence[Call]) -> None:
-        """Distill for every caller."""
-        # others' targets only have to be valid: uniform probabilities, or positive deviations
-        self._teach(calls, self.cohort.distill, 1.0 / calls[0].view.n_actions)
-
-    def distill_values(self, calls: Sequence[Call]) -> None:
-        """Distill values for every caller."""
-        self._teach(calls, self._valued().distill_values, 0.0)
-
-    def _answer(self, calls: Sequence[Call], ask: Callable[[Array], Array]) -> None:
-        """Ask about the callers' states: each agent gets its own."""
-        answers = ask(self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0))
-        for call in calls:
-            call.result = answers[call.view.rows].copy()
-
-    def _teach(
-        self, calls: Sequence[Call], teach: Callable[..., dict[str, Any]], rest: float
-    ) -> None:
-        """Teach the callers' agents; the others' weights are zero, which leaves them alone."""
-        states = self._scattered([self._own(c, c.args[0]) for c in calls], calls, 0.0)
-        targets = self._scattered([c.args[1] for c in calls], calls, rest)
-        weights = self._scattered([c.args[2] for c in calls], calls, 0.0)
-        metrics = teach(states, targets, weights, calls[0].args[3])
-        for call in calls:
-            call.result = {name: v[call.view.rows].copy() for name, v in metrics.items()}
-
-    def _valued(self) -> Valued:
-        if not isinstance(self.cohort, Valued):
-            raise TypeError("a stack of agents without value estimates was asked for them")
-        return self.cohort
-
-    def evaluate(self, calls: Sequence[Call]) -> None:
+    def evaluate(self, calls: list[Call]) -> list[Call]:
         """Play for every caller: in the stack, unless most of it would play for nobody."""
-        episodes, seed, held_out, greedy = calls[0].args
-        asked = sum(len(c.view.ids) for c in calls)
-        if 2 * asked > self.size:
-            returns = self.cohort.evaluate(episodes, seed, held_out=held_out, greedy=greedy)
-            for call in calls:
-                call.result = returns[call.view.rows].copy()
-            return
+        if 2 * sum(len(c.view.ids) for c in calls) > self.size:
+            return self._as_one("evaluate", calls)
         for call in calls:
             cohort = call.view.alone()
             try:
-                call.result = cohort.evaluate(episodes, seed, held_out=held_out, greedy=greedy)
+                own = bound("evaluate", call.given)
+                call.result = cohort.evaluate(*own.args, **own.kwargs)
             finally:
                 cohort.close()
+        return calls
 
-    def learn(self, calls: Sequence[Call]) -> list[Call]:
-        """Let the callers learn; return who is through."""
-        if self.staggered is not None:
-            return self._staggered(self.staggered, calls)
-        steps, episodes = np.zeros(self.size, np.int64), np.zeros(self.size, np.int64)
-        limited = calls[0].args[1] is not None
-        for call in calls:
-            steps[call.view.rows] = call.args[0]
-            episodes[call.view.rows] = call.args[1] if limited else 0
-        experience = self.cohort.learn(steps, episodes if limited else None)
-        for call in calls:
-            call.result = part(experience, call.view.rows)
-        return list(calls)
-
-    def _staggered(self, cohort: Staggered, calls: Sequence[Call]) -> list[Call]:
-        """Let new callers begin, and all go on until some are through."""
+    def learn(self, calls: list[Call]) -> list[Call]:
+        """Let new callers begin, and all go on until some are through; return who is."""
+        if self.staggered is None:
+            return self._as_one("learn", calls)
         for call in calls:
             if not call.begun:
-                rows = np.arange(call.view.rows.start, call.view.rows.stop)
-                cohort.begin(rows, call.args[0], call.args[1])
+                self.staggered.begin(_agents(call), call.given["steps"], call.given["episodes"])
                 call.begun = True
         wanted = -(-len(calls) // SHARE)
 
         def enough(busy: NDArray[np.bool_]) -> bool:
             return sum(not busy[c.view.rows].any() for c in calls) >= wanted
 
-        busy = cohort.advance(enough)
+        busy = self.staggered.advance(enough)
         through = [c for c in calls if not busy[c.view.rows].any()]
         for call in through:
-            rows = np.arange(call.view.rows.start, call.view.rows.stop)
-            call.result = cohort.result(rows)
+            call.result = self.staggered.result(_agents(call))
         return through
-
-    def _own(self, call: Call, states: Array) -> Array:
-        """Return states [N, *O] or [K, N, *O] as one set for each of a caller's agents."""
-        if states.ndim == 2 + len(call.view.observation_shape):
-            return states
-        return np.broadcast_to(states, (len(call.view.ids), *states.shape))
-
-    def _scattered(self, parts: Sequence[Array], calls: Sequence[Call], rest: float) -> Array:
-        """Put each caller's array [k, ...] into its rows of an array [K, ...]."""
-        out = np.full((self.size, *parts[0].shape[1:]), rest, np.float32)
-        for own, call in zip(parts, calls, strict=True):
-            out[call.view.rows] = own
-        return out
 
     def close(self) -> None:
         """Free the environments."""
         self.cohort.close()
 
 
-def part(experience: Experience, rows: Rows) -> Experience:
-    """Return some agents' share of an experience, cut to the longest of them."""
-    steps = experience.steps[rows].copy()
-    m = int(steps.max(initial=0))
-    return Experience(
-        observations=experience.observations[rows, :m].copy(),
-        probs=experience.probs[rows, :m].copy(),
-        steps=steps,
-        returns=experience.returns[rows],
-        lengths=experience.lengths[rows],
-        metrics={name: v[rows].copy() for name, v in experience.metrics.items()},
-        ends=experience.ends[rows],
-    )
+def _agents(call: Call) -> NDArray[np.int64]:
+    return np.arange(call.view.rows.start, call.view.rows.stop)
 
 
 def kind(call: Call) -> Hashable:
     """Return what calls must have in common to be one call of the stack's cohort."""
-    if call.method == "learn":
-        if call.view.stack.staggered is not None:
-            return ()
-        # Whoever has no steps left reports nothing, as alone: it must not ride with the others.
-        return (call.args[1] is None, bool(np.any(call.args[0])))
-    if call.method in ("probs", "values"):
-        return (call.args[0].shape,)
-    if call.method in ("distill", "distill_values"):
-        settings = msgspec.json.encode(call.args[3])
-        return (call.args[0].shape, call.args[1].shape[1:], settings)
-    return call.args if call.method == "evaluate" else ()
-
-
-Server = Callable[[Stack, Sequence[Call]], Any]
-SERVERS: dict[str, Server] = {
-    "load_state": Stack.load,
-    "probs": Stack.probs,
-    "distill": Stack.distill,
-    "values": Stack.values,
-    "distill_values": Stack.distill_values,
-    "evaluate": Stack.evaluate,
-}
+    if call.method == "learn" and call.view.stack.staggered is not None:
+        return ()
+    return alike(call.method, call.given)

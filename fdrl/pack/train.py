@@ -222,7 +222,7 @@ class _Pack:
         try:
             with _signals(self.stop):
                 try:
-                    self._turns(live, live, first=True)
+                    self._turns(live, live)
                     if self.refused is not None:  # a kind of run that no pack takes
                         raise self.refused
                     self._join(live)
@@ -246,11 +246,11 @@ class _Pack:
         except Exception as error:
             raise Collapsed(f"{type(error).__name__}: {error}", alone=True) from error
 
-    def _turns(self, live: list[Member], some: Sequence[Member], first: bool = False) -> None:
+    def _turns(self, live: list[Member], some: Sequence[Member]) -> None:
         """Let some members run, one after another, until each waits or has ended."""
         for member in list(some):
             self.stop.turn = True
-            member.start() if first else member.resume()
+            member.resume()
             self.stop.turn = False
             if member.done:
                 live.remove(member)
@@ -270,12 +270,5 @@ class _Pack:
         """Raise an error in every member that is left, so that each closes its folder."""
         self.stop.turn = True
         for member in live:
-            if member.call is None and not member.done:  # interrupted before its first turn
-                member.error = error
-                self._note(member)
-                continue
-            while not member.done:
-                assert member.call is not None
-                member.call.error = error
-                member.resume()
+            member.end(error)
             self._note(member)

@@ -1,10 +1,10 @@
-"""What the figures of a page have in common: size, legend, curves, an axis of bytes."""
+"""What the figures of a page have in common: size, line names, curves, an axis of bytes."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from fdrl.report import look
 from fdrl.report.groups import Setting
 from fdrl.report.look import Style
 from fdrl.report.results import SCARCE
-from fdrl.report.series import Series
+from fdrl.report.series import Floats, Series
 from fdrl.wording import wording
 
 if TYPE_CHECKING:
@@ -39,26 +39,28 @@ RC: dict[Any, Any] = {
     "ytick.color": look.MUTED,
     "xtick.labelcolor": look.INK,
     "ytick.labelcolor": look.INK,
-    "legend.frameon": False,
 }
 
 
-def _columns(setting: Setting) -> int:
-    return 3 if max(len(m.label) for m in setting.methods) <= 16 else 2
+NAME_GAP = 12.0
+"""Points between the names of two lines."""
+SAMPLE = 28.0
+"""Points of a line that stand before its name: the longest dash fits in."""
 
 
-def _legend_rows(setting: Setting) -> int:
-    return math.ceil(len(setting.methods) / _columns(setting))
+def _inside(height: float) -> float:
+    """Return the height of a picture's axis in points; the rest is numbers and the x axis' name."""
+    return 72 * height - 48
 
 
 def blank(setting: Setting) -> tuple[Figure, Axes]:
-    """Return an empty picture with room for the setting's legend, and its axis."""
+    """Return an empty picture with room for the names of the setting's methods, and its axis."""
     # No pyplot: its global state and windows have no place in a library.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height = 3.0 + 0.2 * _legend_rows(setting)
-    picture = Figure(figsize=(4.7, height), layout="constrained", facecolor="none")
+    height = max(3.2, (NAME_GAP * len(setting.methods) + 48) / 72)
+    picture = Figure(figsize=(5.4, height), layout="constrained", facecolor="none")
     FigureCanvasAgg(picture)
     axis = picture.subplots()
     axis.set_facecolor("none")
@@ -66,20 +68,74 @@ def blank(setting: Setting) -> tuple[Figure, Axes]:
     return picture, axis
 
 
-def legend(picture: Figure, axis: Axes, setting: Setting) -> None:
-    """Put the legend below, as high in every figure of a setting: their axes end level."""
+def spread(levels: Sequence[float], gap: float) -> list[float]:
+    """Return places near `levels` [N], rising as they do, `gap` apart, within 0 and 1.
+
+    The least sum of squared moves (pool adjacent violators); too many for the gap stand evenly.
+    """
+    if not levels:
+        return []
+    gap = min(gap, 1 / max(1, len(levels) - 1))
+    pools: list[tuple[float, int]] = []
+    for i, level in enumerate(levels):
+        mean, count = level - i * gap, 1
+        while pools and pools[-1][0] > mean:
+            other, more = pools.pop()
+            mean, count = (mean * count + other * more) / (count + more), count + more
+        pools.append((mean, count))
+    top = 1 - (len(levels) - 1) * gap
+    flat = [min(max(mean, 0.0), top) for mean, count in pools for _ in range(count)]
+    return [place + i * gap for i, place in enumerate(flat)]
+
+
+def name_lines(picture: Figure, axis: Axes, level: Callable[[Floats], Any] | None = None) -> None:
+    """Write each line's name at the right, behind a piece of it, as high as the line ends.
+
+    Call it last: the limits of the axis must be final. Where most lines end near the right edge, a
+    thin one joins each end there with its name. `level` says of a line's values at which of them it
+    is named; unset: the last.
+    """
     from matplotlib.lines import Line2D
+    from matplotlib.transforms import Affine2D, ScaledTranslation
 
     handles, labels = axis.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    columns, rows = _columns(setting), _legend_rows(setting)
-    shown = [*unique.items()]
-    while -(-len(shown) // columns) < rows:
-        shown.append(("", Line2D([], [], ls="")))
-    picture.legend(
-        [h for _, h in shown], [n for n, _ in shown], loc="outside lower center", ncols=columns,
-        fontsize=8.5, handlelength=3.4, columnspacing=1.2,
-    )  # fmt: skip
+    lines = {n: h for n, h in zip(labels, handles, strict=True) if isinstance(h, Line2D)}
+    ends: list[tuple[float, float, str]] = []
+    # matplotlib finds limits when they are asked for, and would move them for the lines below.
+    axis.set_xlim(axis.get_xlim())
+    axis.set_ylim(axis.get_ylim())
+    to_share = axis.transData + axis.transAxes.inverted()
+    for label, line in lines.items():
+        xy = np.asarray(line.get_xydata(), dtype=float)
+        xy = xy[np.isfinite(xy).all(1)]
+        at = (xy[-1, 0], xy[-1, 1] if level is None else level(xy[:, 1]))
+        right, up = to_share.transform(at)
+        ends.append((float(up), float(right), label))
+    ends.sort(key=lambda e: e[0])
+    joined = level is None and sum(e[1] > 0.9 for e in ends) > len(ends) / 2
+    gap = NAME_GAP / _inside(picture.get_size_inches()[1])
+    points = Affine2D().scale(1 / 72) + picture.dpi_scale_trans
+    shares: Any = axis.transAxes  # typed more widely than it is
+    for (up, right, label), place in zip(ends, spread([e[0] for e in ends], gap), strict=True):
+        sample = Line2D([], [])
+        sample.update_from(lines[label])
+        sample.set_label("")
+        # Its mark at the left, where it hides no dash; a mark alone stands at its name.
+        marked = sample.get_marker() not in ("None", None)
+        sample.set_markevery([int(sample.get_linestyle() == "None")] if marked else None)
+        sample.set_data([2, 2 + SAMPLE], [0, 0])
+        sample.set_transform(points + ScaledTranslation(1.02, place, shares))
+        sample.set_clip_on(False)
+        axis.add_artist(sample)
+        axis.annotate(
+            label, (1.02, place), xycoords="axes fraction", xytext=(SAMPLE + 7, 0),
+            textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False,
+        )  # fmt: skip
+        if joined and right > 0.9:
+            axis.plot(
+                [right, 1.02], [up, place], transform=axis.transAxes, clip_on=False, lw=0.6,
+                color=lines[label].get_color(), zorder=1,
+            )  # fmt: skip
 
 
 def _curve(axis: Axes, s: Series, style: Style, index: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import stats
+from fdrl.registry import STRATEGIES
 from fdrl.report import look
 from fdrl.report.csvs import to_csv
 from fdrl.report.groups import Groups, Method, Setting
@@ -115,7 +116,7 @@ def compare(a: Method, b: Method) -> Comparison:
 
 
 def comparisons(setting: Setting, wanted: str = "") -> list[Comparison]:
-    """Return every other method against the reference, and each mixfrd against each frd."""
+    """Return every other method against the reference, and each variant against what it varies."""
     if not has_goal(setting):
         return []
     ours = reference(setting, wanted)
@@ -125,16 +126,18 @@ def comparisons(setting: Setting, wanted: str = "") -> list[Comparison]:
 
 
 def mixed(setting: Setting) -> list[Comparison]:
-    """Return the comparisons of mixfrd with frd, whose variance it is claimed to lower."""
-    by = {
-        name: [m for m in setting.compared if m.run.strategy_name == name]
-        for name in ("mixfrd", "frd")
-    }
-    return [compare(a, b) for a in by["mixfrd"] for b in by["frd"]] if has_goal(setting) else []
+    """Return the comparisons of variants (as mixfrd of frd) with the method that they refine."""
+    if not has_goal(setting):
+        return []
+    by: dict[str, list[Method]] = {}
+    for m in setting.compared:
+        by.setdefault(m.run.strategy_name, []).append(m)
+    pairs = [(name, STRATEGIES.spec(name).variant_of) for name in by if name in STRATEGIES]
+    return [compare(a, b) for name, of in pairs for a in by[name] for b in by.get(of, [])]
 
 
 def sentences(setting: Setting) -> list[str]:
-    """Say whether MixFRD lowers the variance of the time to completion."""
+    """Say whether variants lower the variance of the time to completion."""
     text = []
     for c in mixed(setting):
         kind, ratio = c.spread

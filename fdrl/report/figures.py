@@ -14,7 +14,7 @@ from fdrl.report.canvas import (
     blank,
     byte_axis,
     curves_of,
-    legend,
+    name_lines,
     threshold_line,
     zero_place,
 )
@@ -40,7 +40,7 @@ def steps_figure(setting: Setting, styles: Styles) -> Figure | None:
     counted = wording(setting.run).env_steps if unit == "steps" else "episodes"
     axis.set_xlabel(f"{counted} per agent")
     threshold_line(axis, setting.threshold)
-    legend(picture, axis, setting)
+    name_lines(picture, axis)
     return picture
 
 
@@ -64,7 +64,7 @@ def bytes_figure(setting: Setting, styles: Styles) -> Figure | None:
     byte_axis(axis, sent, silent > 0)
     axis.set_xlabel("bytes sent and received per agent")
     threshold_line(axis, setting.threshold)
-    legend(picture, axis, setting)
+    name_lines(picture, axis)
     return picture
 
 
@@ -84,7 +84,7 @@ def completion_figure(setting: Setting, styles: Styles) -> Figure | None:
     axis.set_xlim(0, 1.03 * end)
     axis.set_xlabel(f"{wording(setting.run).env_steps} per agent")
     axis.set_ylabel("runs completed, all agents")
-    legend(picture, axis, setting)
+    name_lines(picture, axis)
     return picture
 
 
@@ -97,7 +97,7 @@ def seconds_figure(setting: Setting, styles: Styles) -> Figure | None:
     axis.set_xlim(0, 1.03 * max(float(c.x[-1]) for c in curves))
     axis.set_xlabel("simulated seconds of computing and sending")
     threshold_line(axis, setting.threshold)
-    legend(picture, axis, setting)
+    name_lines(picture, axis)
     return picture
 
 
@@ -135,7 +135,7 @@ def pareto_figure(rows: Sequence[Row], setting: Setting, styles: Styles) -> Figu
     axis.set_xlabel("bytes sent and received per agent, whole run")
     axis.set_ylabel(f"{wording(setting.run).final_greedy} (IQM)")
     threshold_line(axis, setting.threshold)
-    legend(picture, axis, setting)
+    name_lines(picture, axis)
     return picture
 
 
@@ -151,7 +151,7 @@ def profile_figure(setting: Setting, styles: Styles) -> Figure | None:
     axis.set_ylabel("agents above it")
     if setting.threshold is not None and curves[0].x[0] < setting.threshold < curves[0].x[-1]:
         axis.axvline(setting.threshold, color=look.MUTED, lw=1.0, ls=(0, (1, 2)), zorder=2)
-    legend(picture, axis, setting)
+    name_lines(picture, axis, np.mean)
     return picture
 
 

@@ -11,7 +11,7 @@ from fdrl.stats import Interval
 
 # Okabe and Ito's palette (black instead of yellow, which white paper swallows) and three more
 # tones, ordered so that neighbors also differ in lightness; the second column is for dark paper.
-# Dashes and markers tell methods apart in black and white.
+# Dashes and markers tell methods apart in black and white, and for whom colors look alike.
 COLORS = (
     ("#0072b2", "#4fb0f0"),
     ("#d55e00", "#ff8b3d"),
@@ -27,7 +27,13 @@ COLORS = (
 INK, MUTED, LINE, PAPER = "#1c1c21", "#5d5d68", "#d8d8e0", "#ffffff"
 ROLES = {"ink": INK, "muted": MUTED, "line": LINE, "paper": PAPER}
 DARK = {"ink": "#ececf1", "muted": "#a9a9b6", "line": "#3b3b45", "paper": "#18181c"}
-DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), (0, (9, 3)))
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.8)),
+    (0, (1.2, 1.4)),
+    (0, (6, 1.6, 1.2, 1.6)),
+    (0, (6, 1.5, 1.2, 1.5, 1.2, 1.5)),
+)
 MARKERS = "osD^vPX<>ph"
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
@@ -44,10 +50,11 @@ class Style:
 def styles(labels: Sequence[str]) -> dict[str, Style]:
     """Return a style for each method: ten colors, no two styles alike among the first 110.
 
-    The second ten have other dashes than those of the first ten whose colors they share.
+    Among the first 50 no two have both color and dash in common; the dashes move on by one every
+    five methods, so that the palette's two blues, and the like, differ in dash as well.
     """
     return {
-        label: Style(COLORS[i % 10][0], DASHES[(i + 2 * (i // 10)) % 5], MARKERS[i % 11])
+        label: Style(COLORS[i % 10][0], DASHES[(i + i // 5) % 5], MARKERS[i % 11])
         for i, label in enumerate(labels)
     }
 

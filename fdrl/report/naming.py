@@ -14,6 +14,7 @@ from fdrl.budget import chosen_steps
 from fdrl.channel_settings import FadingChannel, IdealChannel
 from fdrl.config import LOCAL_FIELDS, Run, parse, to_tables
 from fdrl.errors import FdrlError
+from fdrl.registry import STRATEGIES, StrategySpec
 from fdrl.wording import wording
 
 SETTING = (
@@ -22,7 +23,6 @@ SETTING = (
 )  # fmt: skip
 LEARNER = ("type", "hidden", "activation")
 """Fields of the learner that belong to the setting; its others are each method's own to tune."""
-ORDER = ("fd", "fdv", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
 Flat = dict[str, Any]
 
 
@@ -63,21 +63,13 @@ def key(fields: Flat) -> str:
     return msgspec.json.encode(fields, order="deterministic").decode()
 
 
-def _sizes(hidden: Any) -> str:
-    return "-".join(map(str, hidden)) if hidden else "linear"
-
-
 def network_words(run: Run) -> str:
     """Say which networks the agents have."""
     if run.cohorts:
         return f"{len(run.cohorts)} cohorts"
     if run.networks != "same":
         return {"arch": "ten architectures", "fedhpd": "FedHPD's ten networks"}[run.networks]
-    network = getattr(run.agent, "network", "mlp")
-    if network != "mlp":  # a classifier's convolutions
-        return f"{run.agent_name} {network}"
-    hidden = getattr(run.agent, "hidden", None)
-    return run.agent_name if hidden is None else f"{run.agent_name} {_sizes(hidden)}"
+    return f"{run.agent_name} {run.agent.architecture}".rstrip()
 
 
 def hetero_words(run: Run) -> str:
@@ -211,9 +203,9 @@ def learner_differences(runs: Sequence[Run], labels: Sequence[str]) -> str:
 
 
 def order(label: str) -> tuple[int, str]:
-    """Return a sort key: ours, the rival, the controls, the published methods, others."""
+    """Return a sort key by the rank of a label's strategy; those not registered come last."""
     name = label.split()[0]
-    return (ORDER.index(name) if name in ORDER else len(ORDER), label)
+    return (STRATEGIES.spec(name).rank if name in STRATEGIES else StrategySpec.rank, label)
 
 
 def slug(text: str) -> str:

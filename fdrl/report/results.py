@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import stats
+from fdrl.registry import STRATEGIES
 from fdrl.report.collect import Trace
 from fdrl.report.groups import Method, Setting
 from fdrl.stats import Interval, Reached
@@ -211,14 +212,15 @@ def _row(m: Method, setting: Setting, ahead: dict[str, tuple[list[str], bool]]) 
 def reference(setting: Setting, wanted: str = "") -> Method | None:
     """Return the method that others are compared with.
 
-    The one asked for, else plain `fd`, else the first in the table; None without a finished run.
+    The one asked for, else the default strategy as it is, or with the fewest settings of its own,
+    else the first in the table; None without a finished run.
     """
-    methods = setting.compared
-    for label in (wanted, "fd"):
+    methods, default = setting.compared, STRATEGIES.default().name
+    for label in (wanted, default):
         for m in methods:
             if m.label == label:
                 return m
-    ours = [m for m in methods if m.run.strategy_name == "fd"]
+    ours = [m for m in methods if m.run.strategy_name == default]
     return next(iter(sorted(ours, key=lambda m: len(m.label)) or methods), None)
 
 

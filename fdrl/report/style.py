@@ -64,6 +64,8 @@ summary .swatch{margin-left:.2rem}
  body{padding:1.1rem 1rem 3rem}
  h1{font-size:1.35rem}
  .figures{grid-template-columns:1fr}
+ figure{overflow-x:auto}
+ figure svg{min-width:29rem}
  .cards thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
  .cards,.cards tbody,.cards tr,.cards th,.cards td{display:block;width:100%}
  .cards tr{padding:.55rem 0;border-bottom:1px solid var(--line)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from fdrl.registry import STRATEGIES
 from fdrl.report import completion, naming
 from fdrl.report.groups import Groups, Method, Setting
 from fdrl.report.look import bounds, number, size
@@ -106,11 +107,13 @@ def _leaders(rows: Sequence[Row], metric: str, what: str, seeds: int) -> str:
 
 
 def _against(rows: Sequence[Row], found: Sequence[Difference], names: Wording) -> list[str]:
-    """Say how the reference stands to FedAvg, if both are there."""
+    """Say how the reference stands to each baseline (as fedavg), if both are there."""
     sent = {r.method: r.sent for r in rows}
     text = []
     for d in found:
-        if d.metric != "return_mean" or d.other.split()[0] != "fedavg" or not d.seeds:
+        name = d.other.split()[0]
+        baseline = name in STRATEGIES and STRATEGIES.spec(name).baseline
+        if d.metric != "return_mean" or not baseline or not d.seeds:
             continue
         ours, theirs = sent[d.method], sent[d.other]
         ratio = f" {d.method} sends {size(ours)}, {d.other} {size(theirs)} per agent"

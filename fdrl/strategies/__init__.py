@@ -4,6 +4,8 @@
 `fedhpd` and `pd` are settings of.
 """
 
+from typing import Any
+
 from fdrl.registry import register_strategy
 
 _ENGINE = (
@@ -18,10 +20,25 @@ def register() -> None:
         settings = f"fdrl.strategies.{module}:{cls}"
         client, server = _HALVES.get(name, _ENGINE)
         register_strategy(
-            name, settings=settings, client=client, server=server, summary=summary, moves=moves
+            name,
+            settings=settings,
+            client=client,
+            server=server,
+            summary=summary,
+            moves=moves,
+            **({"rank": _RANKS.index(name)} if name in _RANKS else {}),
+            **_MORE.get(name, {}),
         )
 
 
+_RANKS = ("fd", "fdv", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
+"""The order in reports: ours, the rival, the controls, the published methods; then all others."""
+_MORE: dict[str, dict[str, Any]] = {
+    "fd": {"default": True},
+    "fdv": {"needs": "values"},
+    "fedavg": {"baseline": True},
+    "mixfrd": {"variant_of": "frd"},
+}
 _LOCAL = "fdrl.strategies.local"
 _FLD = ("fdrl.strategies.fld_halves:client", "fdrl.strategies.fld_halves:server")
 _FAUG = "fdrl.strategies.faug_halves"
@@ -123,7 +140,7 @@ _TABLE = (
         "fdv",
         "FDV",
         "one byte a proxy state and action, one for its value",
-        "fd whose agents also exchange and distill value estimates (ppo, a2c)",
+        "fd whose agents also exchange and distill value estimates",
     ),
     (
         "fld",

@@ -15,14 +15,25 @@ from numpy.typing import NDArray
 from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table, table_of
+from fdrl.message import (
+    AnyTable,
+    Expected,
+    NextSet,
+    Parameters,
+    ProxyUpdate,
+    Seen,
+    Values,
+    Visits,
+    check_table,
+    parts_of,
+    table_of,
+)
 from fdrl.proxy import ProxySet
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategies.seen import SeenCells
 from fdrl.strategy import ClientContext
 
 Array = NDArray[Any]
-AnyTable = ProbTable | GaussTable
 
 
 class Answers(Protocol):
@@ -56,11 +67,6 @@ class Answers(Protocol):
 def visited(experience: Experience, agent: int) -> Array:
     """Return agent k's observations of the stretch, without padding."""
     return experience.observations[agent, : int(experience.steps[agent])]
-
-
-def what_is_asked(context: ClientContext, round: int) -> dict[str, Any]:
-    """Return what `check_table` is to ask of every download."""
-    return {"round": round, "n_actions": context.n_actions, "gaussian": context.gaussian}
 
 
 class Current:
@@ -103,7 +109,7 @@ class Current:
         rows: list[AnyTable | None] = []
         for k, version in enumerate(self.versions):
             observations = visited(experience, k)
-            seen, times = self._report(k, observations, due)
+            seen = self._report(k, observations, due)
             if not version:
                 rows.append(None)
                 continue
@@ -114,10 +120,11 @@ class Current:
                     round=round,
                     coding=self.settings.coding,
                     version=version,
-                    visits=self._visits(self.sets[version], observations),
-                    values=values[version][k] if values else None,
-                    seen=seen,
-                    seen_visits=times,
+                    parts=parts_of(
+                        self._visits(self.sets[version], observations),
+                        Values(values[version][k]) if values else None,
+                        seen,
+                    ),
                 )
             )
         return rows
@@ -129,36 +136,43 @@ class Current:
         assert isinstance(cohort, Valued)  # `check_cohort` has seen to it
         return {version: cohort.values(s.states) for version, s in self.sets.items()}
 
-    def _visits(self, made: ProxySet, observations: Array) -> Array | None:
+    def _visits(self, made: ProxySet, observations: Array) -> Visits | None:
         if self.settings.visit_power == 0.0:
             return None
-        return proxies.visit_counts(made.states, observations, self.context.low, self.context.high)
+        low, high = self.context.low, self.context.high
+        return Visits(proxies.visit_counts(made.states, observations, low, high))
 
-    def _report(self, agent: int, observations: Array, due: bool) -> tuple[Any, Any]:
+    def _report(self, agent: int, observations: Array, due: bool) -> Seen | None:
         """Count visited cells; when a refresh is due, say which were visited most."""
         if self.seen is None:
-            return None, None
+            return None
         self.seen.add(agent, observations)
-        return self.seen.take(agent, int(self.context.run.proxy.size)) if due else (None, None)
+        return Seen(*self.seen.take(agent, int(self.context.run.proxy.size))) if due else None
 
     def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table about another proxy set, or a next set that this agent cannot rebuild."""
         have = self.versions[agent]
         if not have:
             raise BadMessage("a table came before any proxy set")
-        rows = len(self.sets[have].states)
-        asked = what_is_asked(self.context, round) | {"values": bool(self.settings.values)}
-        check_table(table, **asked, version=have, rows=rows, cells=False)
+        asked = (NextSet.asked(optional=True),)
+        expected = Expected(
+            round,
+            self.context.n_actions,
+            self.context.gaussian,
+            version=have,
+            rows=len(self.sets[have].states),
+            parts=(*asked, Values.asked()) if self.settings.values else asked,
+        )
+        check_table(table, expected)
         self.check_next(agent, table)
 
     def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
         """Refuse a next set that this agent cannot rebuild."""
-        if message.next_cells is not None and message.next_version not in self.sets:
-            made = self._made_of(message.next_cells)
-            if made.version != message.next_version:
-                raise BadMessage(
-                    f"proxy set {message.next_version!r} was rebuilt as {made.version!r}"
-                )
+        following = message.get(NextSet)
+        if following is not None and following.version not in self.sets:
+            made = self._made_of(following.cells)
+            if made.version != following.version:
+                raise BadMessage(f"proxy set {following.version!r} was rebuilt as {made.version!r}")
             self.sets[made.version] = made
 
     def states(self, table: AnyTable) -> Array:
@@ -167,8 +181,9 @@ class Current:
 
     def advance(self, agent: int, message: AnyTable | Parameters) -> None:
         """Switch to the announced set."""
-        if message.next_cells is not None:
-            self._use(agent, self.sets[message.next_version])
+        following = message.get(NextSet)
+        if following is not None:
+            self._use(agent, self.sets[following.version])
 
     def _made_of(self, cells: Array | None) -> ProxySet:
         context = self.context

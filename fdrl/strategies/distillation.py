@@ -12,12 +12,15 @@ from fdrl.distill import DistillSettings
 from fdrl.errors import FdrlError
 
 Combine = Literal["mean", "log", "median", "trimmed", "geometric"]
+OWN_SAMPLES = "agents send samples of their own"
+"""Why what agents of some methods send is no mean."""
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=0.5)]
 
 
 class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Exchange action probabilities, combine them, distill the result into each policy."""
 
+    sends: ClassVar[Literal["answers"]] = "answers"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "mix"}
     default_same_init: ClassVar[bool] = False
 
@@ -64,6 +67,26 @@ class Distillation(Exchange, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     to its best so far, and if it stays there it does not listen either; unset or 0: all always take
     part. Ignored with labels."""
     distill: DistillSettings = DistillSettings()
+
+    @property
+    def asks_states(self) -> bool:
+        """Whether agents answer about states rather than labels."""
+        return self.answer != "labels"
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether agents answer by the label of their samples."""
+        return self.answer == "labels"
+
+    def why_no_mean(self) -> str:
+        """Return what is no mean, if anything is."""
+        if self.answer not in ("current", "labels"):
+            return "agents answer about states of their own"
+        if self.combine not in ("mean", "log"):
+            return f"combine = {self.combine!r} is no mean"
+        if self.values:
+            return "values are not among what agents add up"
+        return "beta weighs agents against each other" if self.beta else ""
 
 
 def check_values(settings: Distillation) -> None:

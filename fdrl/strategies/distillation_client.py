@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,14 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate
-from fdrl.cohort import Cohort, Episodes, Experience, Valued
+from fdrl.cohort import Cohort, Experience, Valued
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, check_proxy_update
+from fdrl.message import (
+    AnyTable,
+    GaussTable,
+    Message,
+    ProbTable,
+    ProxyUpdate,
+    Values,
+    check_proxy_update,
+)
+from fdrl.registry import able
 from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.strategies import answers, memories
 from fdrl.strategies.distillation import Distillation, check_actions
 from fdrl.strategies.gate import Gate
 from fdrl.strategies.label_answers import Labels
+from fdrl.strategies.local import Client as BaseClient
 from fdrl.strategies.recent import RecentReturns
 from fdrl.strategy import ClientContext, Messages
 
@@ -32,12 +41,13 @@ KINDS: dict[str, Callable[[Distillation, ClientContext], answers.Answers]] = {
 """What the setting `answer` may be."""
 
 
-class Client:
+class Client(BaseClient):
     """Answers for each agent of a cohort, and distills what comes back."""
 
+    settings: Distillation
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: Distillation = context.run.strategy
+        super().__init__(context)
         check_actions(self.settings, context.gaussian)
         self.answers: answers.Answers = KINDS[self.settings.answer](self.settings, context)
         self.recent = RecentReturns(len(context.ids))
@@ -52,17 +62,11 @@ class Client:
         if self.settings.values and not isinstance(cohort, Valued):
             raise FdrlError(
                 f"strategy {self.context.run.strategy_name!r} exchanges values, but agents "
-                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent ppo "
-                "or a2c, or --strategy fd"
+                f"{self.context.ids[0]!r} and its like have none that fdrl can read: use agent "
+                f"{able('values')}, or --strategy fd"
             )
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
-        """Learn locally for one round."""
-        return cohort.learn(steps, episodes)
-
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Answer with each agent's table and, if it matters, its return; some say nothing."""
         self.recent.add(experience.returns)
         self.trained += experience.steps
@@ -75,7 +79,7 @@ class Client:
         for k, (name, table) in enumerate(zip(self.context.ids, tables, strict=True)):
             if table is not None and self.speaks[k]:
                 score = self.recent.score(k) if self.settings.beta else None
-                messages[name] = replace(table, score=score)
+                messages[name] = table if score is None else table.with_parts(score)
         return messages
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
@@ -89,7 +93,7 @@ class Client:
         else:
             raise BadMessage(f"expected a table or proxy set, got {type(message).__name__}")
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Distill each agent's teacher into its policy."""
         tables = {n: m for n, m in messages.items() if isinstance(m, ProbTable | GaussTable)}
         if not tables:
@@ -104,9 +108,7 @@ class Client:
             self.answers.advance(self.context.ids.index(name), table)
         return metrics
 
-    def _distill(
-        self, cohort: Cohort, tables: Mapping[str, ProbTable | GaussTable]
-    ) -> dict[str, Array]:
+    def _distill(self, cohort: Cohort, tables: Mapping[str, AnyTable]) -> dict[str, Array]:
         """Distill all agents at once; the server's tables of a round are about the same rows."""
         first = next(iter(tables.values()))
         states = self.answers.states(first)
@@ -128,7 +130,7 @@ class Client:
     def _distill_values(
         self,
         cohort: Cohort,
-        tables: Mapping[str, ProbTable | GaussTable],
+        tables: Mapping[str, AnyTable],
         states: Array,
         weights: Array,
     ) -> dict[str, Array]:
@@ -138,7 +140,7 @@ class Client:
         targets = np.zeros(weights.shape, np.float32)
         for k, name in enumerate(self.context.ids):
             if name in tables:
-                targets[k] = tables[name].values
+                targets[k] = tables[name].need(Values).values
         return dict(cohort.distill_values(states, targets, weights, self._schedule()))
 
     def _mix_up(self, states: Array, targets: Array) -> tuple[Array, Array]:

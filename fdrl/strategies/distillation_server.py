@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,42 @@ from numpy.typing import NDArray
 
 from fdrl import gauss
 from fdrl import proxy as proxies
-from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import GaussTable, Message, ProbTable, ProxyUpdate, Table, check_table, table_of
+from fdrl.errors import FdrlError
+from fdrl.message import (
+    AnyTable,
+    Asked,
+    CellRows,
+    Expected,
+    GaussTable,
+    Message,
+    ProbTable,
+    ProxyUpdate,
+    Score,
+    Seen,
+    StateRows,
+    Table,
+    Values,
+    Visits,
+    check_table,
+    parts_of,
+    table_of,
+)
 from fdrl.proxy import ProxySet
 from fdrl.strategies import teacher
 from fdrl.strategies.distillation import Distillation, check_values
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ServerContext
 
 Array = NDArray[Any]
-VISIT_SLACK = 1.05
-"""One-byte visit counts are rounded by up to 3%."""
 
 
-class Server:
+class Server(BaseServer):
     """Combines the agents' tables into a teacher, and chooses the proxy states."""
 
+    settings: Distillation
+
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: Distillation = context.run.strategy
+        super().__init__(context)
         check_values(self.settings)
         self.proxies: ProxySet | None = None
         if self.settings.answer == "current":
@@ -42,7 +59,7 @@ class Server:
         self.heard: set[str] = set()
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Tell every agent which proxy states to answer."""
         if self.proxies is None:
             return {}
@@ -54,46 +71,48 @@ class Server:
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not a table of this round, of the current proxy set, of our shape."""
-        current, kind = self.proxies, self.settings.answer
+        current = self.proxies
         if isinstance(message, ProbTable | GaussTable):
             self.heard.add(agent)
             if current and message.version != current.version:
                 self.stale.add(agent)
-        table = check_table(
-            message,
-            round=round,
-            n_actions=self.context.n_actions,
-            gaussian=self.context.gaussian,
+        check_table(message, self._expected(round))
+
+    def _expected(self, round: int) -> Expected:
+        """Return what agents were asked for, and bounds of what they can have done in a round.
+
+        Visits decide who is heard, and about what: nobody may claim more than steps taken.
+        """
+        context, kind, current = self.context, self.settings.answer, self.proxies
+        weighed = kind != "raw" and self.settings.visit_power > 0
+        asked: list[Asked] = [
+            Visits.asked(most=context.round_steps, optional=not weighed),
+            Score.asked(optional=True),
+        ]
+        if kind in ("cells", "labels"):
+            asked.append(CellRows.asked(below=self.cells_below))
+        elif kind == "raw":
+            asked.append(StateRows.asked(shape=context.low.shape))
+        if self.settings.values:
+            asked.append(Values.asked())
+        refresh = proxies.refresh_every(context.run.proxy)
+        if kind == "current" and refresh > 0 and (round - 1) % refresh == 0:
+            seen = Seen.asked(
+                below=self.cells_below,
+                most=context.run.proxy.size,
+                most_visits=context.round_steps * refresh,
+                optional=True,
+            )
+            asked.append(seen)
+        return Expected(
+            round,
+            context.n_actions,
+            context.gaussian,
             version=current.version if current else None,
             rows=len(current.states) if current else None,
-            observation_shape=self.context.low.shape if kind == "raw" else None,
-            cells=kind in ("cells", "labels"),
-            cells_below=self.cells_below,
-            visits=kind != "raw" and self.settings.visit_power > 0,
-            values=bool(self.settings.values),
-            most_rows=None if kind == "current" else self.context.round_steps,
+            most_rows=None if kind == "current" else context.round_steps,
+            parts=tuple(asked),
         )
-        self._check_claims(table, round)
-
-    def _check_claims(self, table: Table, round: int) -> None:
-        """Refuse more visits than an agent can make: they decide who is heard, and about what."""
-        refresh = proxies.refresh_every(self.context.run.proxy)
-        due = refresh > 0 and (round - 1) % refresh == 0
-        limit = VISIT_SLACK * self.context.round_steps
-        if table.visits is not None and table.visits.sum() > limit + len(table.visits):
-            raise BadMessage(f"claims {table.visits.sum():.0f} visits, more than steps taken")
-        if table.next_cells is not None or table.next_version:
-            raise BadMessage("agents do not choose the next proxy set")
-        if table.seen is None:
-            return
-        if self.settings.answer != "current" or not due:
-            raise BadMessage("reports visited cells without having been asked")
-        size = self.context.run.proxy.size
-        if len(table.seen) > size:
-            raise BadMessage(f"reports {len(table.seen)} visited cells, more than {size}")
-        claimed = 0.0 if table.seen_visits is None else float(table.seen_visits.sum())
-        if claimed > limit * refresh + len(table.seen):
-            raise BadMessage(f"claims {claimed:.0f} visits to cells, more than steps taken")
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Combine the tables; every agent gets the teacher, whether it answered or not."""
@@ -103,18 +122,17 @@ class Server:
         if not tables:
             return self._catch_up(round, {})
         sheet = teacher.align(tables, self.settings.answer)
-        weights = teacher.agent_weights(sheet, [t.score for t in tables], self.settings)
+        weights = teacher.agent_weights(sheet, teacher.scores_of(tables), self.settings)
         combined = teacher.combine(sheet, weights, self.settings)
         self._metrics = self._describe(sheet, combined)
         common = self._table(round, combined, sheet, self._refresh(tables))
         if self.settings.values:
             mean = teacher.combine_values(tables, weights).astype(np.float32)
-            common = replace(common, values=mean)
+            common = common.with_parts(Values(mean))
         out: dict[str, Message] = dict.fromkeys(self.context.ids, common)
         if self.settings.leave_self_out:
-            field = "moments" if sheet.gaussian else "probs"
             for u, own in enumerate(self._own_teachers(sheet, weights)):
-                out[names[u]] = replace(common, **{field: own})
+                out[names[u]] = common.with_answers(own)
                 if self.settings.answer == "labels":
                     _keep_taught(out, names[u], sheet, u)
         return self._catch_up(round, out)
@@ -124,7 +142,7 @@ class Server:
 
     def _table(
         self, round: int, combined: Array, sheet: teacher.Sheet, refreshed: ProxySet | None
-    ) -> ProbTable | GaussTable:
+    ) -> AnyTable:
         version = self.proxies.version if self.proxies else ""
         if refreshed is not None:
             self.proxies = refreshed
@@ -134,22 +152,22 @@ class Server:
             round=round,
             coding=self.settings.coding,
             version=version,
-            cells=sheet.cells,
-            states=None if sheet.states is None else sheet.states.astype(np.float32),
-            next_cells=refreshed.cells if refreshed else None,
-            next_version=refreshed.version if refreshed else "",
+            parts=parts_of(
+                None if sheet.cells is None else CellRows(sheet.cells),
+                None if sheet.states is None else StateRows(sheet.states.astype(np.float32)),
+                proxies.announced(refreshed),
+            ),
         )
 
     def _refresh(self, tables: Sequence[Table]) -> ProxySet | None:
         """Choose new proxy states if the agents reported visited cells in this round."""
-        reported = [t for t in tables if t.seen is not None and t.seen_visits is not None]
+        reported = [seen for t in tables if (seen := t.get(Seen)) and seen.visits is not None]
         if not reported or self.proxies is None:
             return None
         counts: dict[int, float] = {}
-        for table in reported:
-            assert table.seen is not None
-            assert table.seen_visits is not None
-            for cell, times in zip(table.seen.tolist(), table.seen_visits.tolist(), strict=True):
+        for seen in reported:
+            assert seen.visits is not None
+            for cell, times in zip(seen.cells.tolist(), seen.visits.tolist(), strict=True):
                 counts[cell] = counts.get(cell, 0.0) + times
         context = self.context
         fresh = proxies.refresh(
@@ -219,9 +237,8 @@ def _keep_taught(out: dict[str, Message], name: str, sheet: teacher.Sheet, u: in
     """Send agent u only rows that somebody else answered: a label of its own has no teacher."""
     table = out[name]
     assert isinstance(table, ProbTable)
-    assert table.cells is not None
     rows = np.delete(sheet.present, u, axis=0).sum(0) > 0
     if rows.any():
-        out[name] = replace(table, probs=table.probs[rows], cells=table.cells[rows])
+        out[name] = table.take(rows)
     else:
         del out[name]

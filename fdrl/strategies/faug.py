@@ -13,7 +13,7 @@ import msgspec
 
 from fdrl.errors import FdrlError
 from fdrl.generator_training import GeneratorTraining
-from fdrl.strategies.distillation import Distillation
+from fdrl.strategies.distillation import OWN_SAMPLES, Distillation
 from fdrl.strategies.fl import FL
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -41,11 +41,29 @@ class FDFAug(Distillation, tag="fd+faug", tag_field="type", frozen=True, kw_only
     """Teach each agent by the others only."""
     faug: FAug = FAug()
 
+    @property
+    def needs_labels(self) -> bool:
+        """Labels are what is filled up."""
+        return True
+
+    def why_no_mean(self) -> str:
+        """Return that samples are no answers."""
+        return OWN_SAMPLES
+
 
 class FLFAug(FL, tag="fl+faug", tag_field="type", frozen=True, kw_only=True):
     """Federated averaging after filling up scarce labels."""
 
     faug: FAug = FAug()
+
+    @property
+    def needs_labels(self) -> bool:
+        """Labels are what is filled up."""
+        return True
+
+    def why_no_mean(self) -> str:
+        """Return that samples are no answers."""
+        return OWN_SAMPLES
 
 
 def check_settings(faug: FAug, labels: int) -> None:

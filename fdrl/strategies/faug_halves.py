@@ -19,9 +19,12 @@ from fdrl.cohort import Cohort, Episodes, Experience, Fillable
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.generator import GeneratorLayout
 from fdrl.message import Message, Transitions
+from fdrl.registry import able
 from fdrl.seeding import Purpose, generator
 from fdrl.strategies import distillation_client, distillation_server, fedavg
 from fdrl.strategies.faug import FAug, check_settings, device_leak
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategies.scarce import Wanted, pixels, wanted
 from fdrl.strategy import ClientContext, ClientHalf, Messages, ServerContext, ServerHalf
 from fdrl.wire import require
@@ -53,13 +56,13 @@ def _check_labels(labels: Array, count: int, most: int | None = None) -> None:
     require(most is None or len(labels) <= (most or 0), f"{len(labels)} seeds, more than {most}")
 
 
-class Client:
+class Client(BaseClient):
     """Uploads seeds, fills up what its agents lack, then hands over to the inner method."""
 
     inner: ClassVar[Any]
 
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
+        super().__init__(context)
         self.faug: FAug = context.run.strategy.faug
         check_settings(self.faug, context.n_actions)
         self.half: ClientHalf = self.inner(context)
@@ -73,16 +76,15 @@ class Client:
         if not isinstance(cohort, Fillable):
             raise FdrlError(
                 f"strategy {self.context.run.strategy_name!r} fills up scarce labels, but agent "
-                f"{self.context.run.agent_name!r} has no labeled samples: use --agent classifier"
+                f"{self.context.run.agent_name!r} has no labeled samples: use --agent "
+                f"{able('labels')}"
             )
         return cohort.learn(np.zeros_like(steps), None)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload seeds of scarce labels and of decoys in round 1."""
         if round != FAUG_ROUND:
-            return self.half.client_message(cohort, experience, round)
+            return self.half.upload(cohort, experience, round)
         self.begun = True
         out: dict[str, Message] = {}
         for name, want, (x, y) in self._wants(cohort):
@@ -108,10 +110,10 @@ class Client:
         generators.check_row(self.layout, row)
         return _check_labels(labels, self.context.n_actions)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Make up the samples that each agent lacks."""
         if round != FAUG_ROUND:
-            return self.half.apply(cohort, messages, round)
+            return self.half.download(cohort, messages, round)
         assert isinstance(cohort, Fillable)
         extra, leak = [], []
         for k, (name, want, _) in enumerate(self._wants(cohort)):
@@ -149,21 +151,21 @@ class Client:
         self.half.load_state({k[6:]: v for k, v in state.items() if k.startswith("inner.")})
 
 
-class Server:
+class Server(BaseServer):
     """Trains the generator in round 1, then hands over to the inner method."""
 
     inner: ClassVar[Any]
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
+        super().__init__(context)
         self.faug: FAug = context.run.strategy.faug
         self.half: ServerHalf = self.inner(context)
         self.layout = _layout(self.faug, context.low.shape)
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say what the inner method says."""
-        return self.half.opening()
+        return self.half.announce()
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse seeds of another shape, or more than were asked for."""

@@ -13,9 +13,11 @@ from fdrl import aggregate
 from fdrl.cohort import Cohort, Episodes, Experience, Labeled
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, Parameters, check_parameters
+from fdrl.message import Message, OptimizerState, Parameters, Score, check_parameters, parts_of
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategies.recent import RecentReturns
-from fdrl.strategies.teacher import known_scores
+from fdrl.strategies.teacher import known_scores, scores_of
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -24,6 +26,7 @@ Array = NDArray[Any]
 class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True):
     """Average parameters after every stretch of local learning."""
 
+    sends: ClassVar[Literal["parameters"]] = "parameters"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
     default_same_init: ClassVar[bool] = True
 
@@ -39,13 +42,34 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     prox: Annotated[float, msgspec.Meta(ge=0.0)] = 0.0
     """FedProx: pull local learning toward the last average with this strength."""
 
+    @property
+    def shared_part(self) -> Literal["policy", "all"]:
+        """What is averaged."""
+        return self.part
 
-class Client:
+    @property
+    def shares_moments(self) -> bool:
+        """Whether the optimizer's moments are averaged too."""
+        return self.optimizer == "average"
+
+    @property
+    def weighted(self) -> bool:
+        """Whether agents count by their steps or samples."""
+        return self.weights != "uniform"
+
+    def why_no_mean(self) -> str:
+        """Return what is no mean, if anything is."""
+        weighs = self.weights == "return"
+        return "weights = 'return' weighs agents against each other" if weighs else ""
+
+
+class Client(BaseClient):
     """Uploads each agent's parameters, and loads the average."""
 
+    settings: FedAvg
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: FedAvg = context.run.strategy
+        super().__init__(context)
         if self.settings.prox and self.settings.part != "all":
             raise FdrlError('strategy.prox pulls policy and value: it needs part = "all"')
         self.recent = RecentReturns(len(context.ids))
@@ -58,9 +82,7 @@ class Client:
             cohort.anchor(self.average.copy(), self.settings.prox)
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload parameters and, if they are averaged too, optimizer moments."""
         self.recent.add(experience.returns)
         rows = cohort.parameters(self.settings.part)
@@ -76,24 +98,23 @@ class Client:
                 values=rows[k],
                 part=self.settings.part,
                 steps=int(weight[k]),
-                score=self.recent.score(k) if by_return else None,
-                optimizer=None if moments is None else moments[k],
+                parts=parts_of(
+                    self.recent.score(k) if by_return else None,
+                    None if moments is None else OptimizerState(moments[k]),
+                ),
             )
             for k, name in enumerate(self.context.ids)
         }
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
-        average = self.settings.optimizer == "average"
-        check_parameters(
-            message,
-            round=round,
-            part=self.settings.part,
-            size=cohort.parameters(self.settings.part).shape[1],
-            optimizer=cohort.parameters("optimizer").shape[1] if average else 0,
-        )
+        part, asked = self.settings.part, []
+        if self.settings.optimizer == "average":
+            asked.append(OptimizerState.asked(size=cohort.parameters("optimizer").shape[1]))
+        size = cohort.parameters(part).shape[1]
+        check_parameters(message, round=round, part=part, size=size, parts=asked)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the average into each agent that received one."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         if not received:
@@ -105,11 +126,11 @@ class Client:
             if name not in received:
                 continue
             rows[k] = received[name].values
-            moments = received[name].optimizer
+            moments = received[name].get(OptimizerState)
             if self.settings.optimizer == "reset":
                 optimizer[k] = 0.0
             elif moments is not None:
-                optimizer[k] = moments
+                optimizer[k] = moments.values
             if self.average is not None:
                 self.average[k] = rows[k]
         cohort.load_parameters(rows, self.settings.part)
@@ -130,12 +151,16 @@ class Client:
         self.average = np.array(state["average"]) if "average" in state else None
 
 
-class Server:
-    """Averages parameters inside each group of agents that share an architecture."""
+class Server(BaseServer):
+    """Averages parameters inside each group of agents that share an architecture.
+
+    Equal initial weights are agreed through the config, and the average lives at the agents.
+    """
+
+    settings: FedAvg
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: FedAvg = context.run.strategy
+        super().__init__(context)
         self.facts = {
             name: facts
             for ids, facts in zip(context.groups, context.facts, strict=True)
@@ -147,21 +172,13 @@ class Server:
                 "architectures, and no two agents share one; use fd, or networks = 'same'"
             )
 
-    def opening(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
-
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
         sizes = self.facts[agent].parameters
-        average = self.settings.optimizer == "average"
-        checked = check_parameters(
-            message,
-            round=round,
-            part=self.settings.part,
-            size=sizes[self.settings.part],
-            optimizer=sizes["optimizer"] if average else 0,
-        )
+        part, asked = self.settings.part, [Score.asked(optional=True)]
+        if self.settings.optimizer == "average":
+            asked.append(OptimizerState.asked(size=sizes["optimizer"]))
+        checked = check_parameters(message, round=round, part=part, size=sizes[part], parts=asked)
         if self.settings.weights != "samples" and checked.steps > self.context.round_steps:
             raise BadMessage(f"claims {checked.steps} steps, more than a round has")
 
@@ -177,15 +194,14 @@ class Server:
     def _average(self, round: int, group: list[Parameters]) -> Parameters:
         weights = self._weights(group)
         values = aggregate.mean_parameters(np.stack([m.values for m in group]), weights)
-        moments = [m.optimizer for m in group if m.optimizer is not None]
+        moments = [own.values for m in group if (own := m.get(OptimizerState))]
         mean = aggregate.mean_parameters(np.stack(moments), weights) if moments else None
         return Parameters(
             round=round,
             values=values.astype(np.float32),
             part=self.settings.part,
             steps=sum(m.steps for m in group),
-            score=None,
-            optimizer=None if mean is None else mean.astype(np.float32),
+            parts=parts_of(None if mean is None else OptimizerState(mean.astype(np.float32))),
         )
 
     def _weights(self, group: list[Parameters]) -> Array:
@@ -193,17 +209,6 @@ class Server:
             steps = np.array([m.steps for m in group], dtype=np.float64)
             return steps if steps.sum() > 0 else np.ones(len(group))
         if self.settings.weights == "return":
-            scores = known_scores([m.score for m in group])
+            scores = known_scores(scores_of(group))
             return np.asarray(aggregate.return_weights(scores, self.settings.beta))
         return np.ones(len(group))
-
-    def metrics(self) -> dict[str, float]:
-        """Nothing beyond the bytes."""
-        return {}
-
-    def state(self) -> dict[str, Array]:
-        """Nothing to keep: the average lives at the agents."""
-        return {}
-
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Nothing to restore."""

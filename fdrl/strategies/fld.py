@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from fdrl.distill import Count, DistillSettings, NotNegative
-from fdrl.strategies.distillation import Combine
+from fdrl.strategies.distillation import OWN_SAMPLES, Combine
 from fdrl.strategies.fd import FD
 from fdrl.strategies.seeds import Mix, Seeds
 
@@ -50,6 +50,10 @@ class FLD(FD, tag="fld", tag_field="type", frozen=True, kw_only=True):
     """The server's training on these seeds in a round, with the learner's own optimizer."""
     teacher: Annotated[float, msgspec.Meta(ge=0.0)] = 0.01
     """Weight of a label's mean output beside the label itself in that training."""
+
+    def why_no_mean(self) -> str:
+        """Return that samples are no answers, where agents send seeds."""
+        return OWN_SAMPLES if self.answer == "labels" else super().why_no_mean()
 
 
 class _Labels(FLD, frozen=True, forbid_unknown_fields=True, kw_only=True):

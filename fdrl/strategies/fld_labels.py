@@ -9,7 +9,6 @@ Shapes: L labels, S seeds of shape *O, N labels mixed into each, P parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,42 @@ from numpy.typing import NDArray
 
 from fdrl import mixup, privacy
 from fdrl.client import under
-from fdrl.cohort import Cohort, Episodes, Experience, Labeled
+from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
-from fdrl.message import Message, Parameters, ProbTable, check_parameters, check_table
+from fdrl.message import (
+    CellRows,
+    Expected,
+    Message,
+    MissingSeeds,
+    Parameters,
+    ProbTable,
+    SeedSamples,
+    Visits,
+    check_parameters,
+    check_table,
+    parts_of,
+)
 from fdrl.seeding import Purpose, generator
 from fdrl.strategies import seeds, teacher
 from fdrl.strategies.fld import FLD
 from fdrl.strategies.label_answers import Labels
 from fdrl.strategies.load import load_policies
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ClientContext, Messages, ServerContext
-from fdrl.wire import require
 
 Array = NDArray[Any]
 CHOICE = 1
 """The branch of an agent's stream that chooses its seeds: always the same, so never to be kept."""
 
 
-class Client:
+class Client(BaseClient):
     """Uploads each label's mean output, at first with seed samples, and loads what comes back."""
 
+    settings: FLD
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: FLD = context.run.strategy
+        super().__init__(context)
         seeds.check_settings(
             self.settings.seeds, self.settings.mix, context.n_actions, context.run.agents
         )
@@ -46,13 +59,7 @@ class Client:
         self.owes = np.ones(len(context.ids), np.bool_)
         self._privacy: Array | None = None
 
-    def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
-        """Learn locally for one round, from the model that was downloaded."""
-        return cohort.learn(steps, episodes)
-
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say each label's mean output while training; add seeds until they have arrived."""
         tables = self.answers.tables(cohort, experience, round)
         found: dict[str, Message] = {}
@@ -63,11 +70,8 @@ class Client:
             if self.owes[k]:
                 chosen = self._choose(cohort, k)
                 hidden[k] = privacy.mean_privacy(chosen.samples, chosen.raw)
-                table = replace(
-                    table,
-                    seeds=seeds.coded(chosen.samples, self.settings.seeds.coding),
-                    seed_labels=chosen.labels.astype(np.uint8),
-                )
+                coded = seeds.coded(chosen.samples, self.settings.seeds.coding)
+                table = table.with_parts(SeedSamples(coded, chosen.labels.astype(np.uint8)))
             found[name] = table
         self._privacy = hidden if np.isfinite(hidden).any() else None
         return found
@@ -90,14 +94,16 @@ class Client:
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round or size."""
         size = cohort.parameters("policy").shape[1]
-        check_parameters(message, round=round, part="policy", size=size, optimizer=0)
+        asked = (MissingSeeds.asked(optional=True),)
+        check_parameters(message, round=round, part="policy", size=size, parts=asked)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's model; what arrives says whose seeds are still missing."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         for name, message in received.items():
             k = self.context.ids.index(name)
-            self.owes[k] = message.wanted is not None and self.context.agents[k] in message.wanted
+            missing = message.get(MissingSeeds)
+            self.owes[k] = missing is not None and self.context.agents[k] in missing.agents
         own = {} if self._privacy is None else {"seeds/privacy": self._privacy}
         return own | load_policies(cohort, self.context.ids, received, self.settings.optimizer)
 
@@ -110,12 +116,16 @@ class Client:
         self.owes = np.array(state["owes"], dtype=np.bool_)
 
 
-class Server:
-    """Averages outputs by label, turns them into parameters on the seeds, and sends these."""
+class Server(BaseServer):
+    """Averages outputs by label, turns them into parameters on the seeds, and sends these.
+
+    Equal initial weights are agreed through the config.
+    """
+
+    settings: FLD
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
-        self.settings: FLD = context.run.strategy
+        super().__init__(context)
         seeds.check_settings(
             self.settings.seeds, self.settings.mix, context.n_actions, len(context.ids)
         )
@@ -126,25 +136,22 @@ class Server:
         self._usable: seeds.Usable | None = None
         self._metrics: dict[str, float] = {}
 
-    def opening(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
-
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not this round's outputs by label, and seeds of other shapes."""
-        labels = self.context.n_actions
-        table = check_table(
-            message, round=round, n_actions=labels, cells=True, cells_below=labels, seeds=True
-        )
-        if table.seeds is None or table.seed_labels is None:
-            return
-        wanted = self.settings.seeds
-        shape = self.context.low.shape
+        wanted, labels = self.settings.seeds, self.context.n_actions
         mixed = 1 if self.settings.mix == "none" else wanted.labels
-        require(table.seeds.shape[1:] == shape, f"seeds of {table.seeds.shape[1:]}, not {shape}")
-        require(table.seed_labels.shape[1] == mixed, f"seeds must have {mixed} labels each")
-        require(len(table.seeds) <= wanted.count, f"more than {wanted.count} seeds")
-        require(table.seed_labels.max(initial=0) < labels, f"seeds of labels beyond {labels - 1}")
+        asked = (
+            CellRows.asked(below=labels),
+            Visits.asked(optional=True),
+            SeedSamples.asked(
+                shape=self.context.low.shape,
+                most=wanted.count,
+                mixed=mixed,
+                below=labels,
+                optional=True,
+            ),
+        )
+        check_table(message, Expected(round, labels, parts=asked))
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Return the converted model to all agents; nothing before seeds have arrived."""
@@ -159,19 +166,20 @@ class Server:
         rows, known = self._by_label(list(tables.values()))
         self._convert(usable, rows, known)
         missing = [k for k in range(len(self.context.ids)) if k not in self.uploads]
-        wanted = np.array(missing, np.int64) if missing else None
+        parts = parts_of(MissingSeeds(np.array(missing, np.int64)) if missing else None)
         out: dict[str, Message] = {}
         for ids, trainer in zip(self.context.groups, self.trainers, strict=True):
             values = trainer.parameters("policy")[0]
-            out |= dict.fromkeys(ids, Parameters(round, values, "policy", wanted=wanted))
+            out |= dict.fromkeys(ids, Parameters(round, values, "policy", parts=parts))
         return out
 
     def _keep_seeds(self, tables: Mapping[str, ProbTable]) -> None:
         for name, table in tables.items():
             number = self.context.ids.index(name)
-            if table.seeds is None or table.seed_labels is None or number in self.uploads:
+            sent = table.get(SeedSamples)
+            if sent is None or number in self.uploads:
                 continue
-            self.uploads[number] = seeds.decoded(table.seeds), table.seed_labels
+            self.uploads[number] = seeds.decoded(sent.samples), sent.labels
             self._usable = None
 
     def _prepare(self) -> seeds.Usable:
@@ -189,7 +197,7 @@ class Server:
         """Return each label's mean output over its owners [L, L], and which labels have one [L]."""
         labels = self.context.n_actions
         sheet = teacher.align(tables, "labels")
-        weights = teacher.agent_weights(sheet, [t.score for t in tables], self.settings)
+        weights = teacher.agent_weights(sheet, teacher.scores_of(tables), self.settings)
         rows, known = np.full((labels, labels), 1.0 / labels), np.zeros(labels, np.bool_)
         rows[sheet.cells], known[sheet.cells] = teacher.combine(sheet, weights, self.settings), True
         return rows, known

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl import proxy as proxies
 from fdrl.client import under
 from fdrl.cohort import Cohort
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, Parameters, ProbTable, check_parameters
+from fdrl.message import Message, NextSet, Parameters, ProbTable, check_parameters, parts_of
 from fdrl.strategies import distillation_client, distillation_server, teacher
 from fdrl.strategies.fld import FLD
 from fdrl.strategies.load import load_policies
@@ -56,13 +57,12 @@ class Client(distillation_client.Client):
         if not isinstance(message, Parameters):
             return super().check(cohort, message, agent, round)
         size = cohort.parameters("policy").shape[1]
-        check_parameters(
-            message, round=round, part="policy", size=size, optimizer=0, announces=True
-        )
+        asked = (NextSet.asked(optional=True),)
+        check_parameters(message, round=round, part="policy", size=size, parts=asked)
         self.answers.check_next(self.context.ids.index(agent), message)
         return None
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's policy; value networks stay the agents' own."""
         received = {n: m for n, m in messages.items() if isinstance(m, Parameters)}
         for name, message in received.items():
@@ -92,23 +92,18 @@ class Server(distillation_server.Server):
         if not tables or self.proxies is None:
             return self._catch_up(round, {})
         sheet = teacher.align(tables, self.settings.answer)
-        weights = teacher.agent_weights(sheet, [t.score for t in tables], self.settings)
+        weights = teacher.agent_weights(sheet, teacher.scores_of(tables), self.settings)
         combined = teacher.combine(sheet, weights, self.settings)
         self._metrics = self._describe(sheet, combined)
         self._convert(combined)
         fresh = self._refresh(tables)
         if fresh is not None:
             self.proxies = fresh
+        parts = parts_of(proxies.announced(fresh))
         out: dict[str, Message] = {}
         for ids, trainer in zip(self.context.groups, self.trainers, strict=True):
             values = trainer.parameters("policy")[0]
-            message = Parameters(
-                round,
-                values,
-                "policy",
-                next_cells=fresh.cells if fresh else None,
-                next_version=fresh.version if fresh else "",
-            )
+            message = Parameters(round, values, "policy", parts=parts)
             out |= dict.fromkeys(ids, message)
         return self._catch_up(round, out)
 

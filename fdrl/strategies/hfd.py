@@ -103,11 +103,9 @@ class Client(distillation_client.Client):
         super().__init__(context)
         self.answers = MeanSamples(self.settings, context)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Return each agent's table, or its mean samples if it knows no set yet."""
-        messages = super().client_message(cohort, experience, round)
+        messages = super().upload(cohort, experience, round)
         for k, name in enumerate(self.context.ids):
             if name not in messages and experience.steps[k]:
                 labels, rows = self._means(cohort, experience, k)

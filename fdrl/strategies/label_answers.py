@@ -15,12 +15,22 @@ from numpy.typing import NDArray
 
 from fdrl.cohort import Cohort, Experience, Labeled
 from fdrl.errors import FdrlError
-from fdrl.message import GaussTable, Parameters, ProbTable, ProxyUpdate, check_table
+from fdrl.message import (
+    AnyTable,
+    CellRows,
+    Expected,
+    Parameters,
+    ProbTable,
+    ProxyUpdate,
+    Visits,
+    check_table,
+    parts_of,
+)
+from fdrl.registry import labeled_example
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategy import ClientContext
 
 Array = NDArray[Any]
-AnyTable = ProbTable | GaussTable
 
 
 class Labels:
@@ -35,14 +45,14 @@ class Labels:
     def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table that is not keyed by labels."""
         length = self.context.n_actions
-        check_table(table, round=round, n_actions=length, cells=True, cells_below=length)
+        check_table(table, Expected(round, length, parts=(CellRows.asked(below=length),)))
 
     def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
         """Return the mean answers of the labels that each agent has trained on."""
         if experience.labels is None:
             raise FdrlError(
-                'strategy.answer = "labels" needs agents with labeled samples: use --agent '
-                "classifier (and --env fdrl/Digits-v0), or another answer"
+                'strategy.answer = "labels" needs agents with labeled samples: use '
+                f"{labeled_example()}, or another answer"
             )
         probs, counts = experience.labels.probs, experience.labels.counts
         return [self._table(p, n, round) for p, n in zip(probs, counts, strict=True)]
@@ -55,8 +65,10 @@ class Labels:
             round=round,
             probs=probs[cells],
             coding=self.settings.coding,
-            cells=cells,
-            visits=counts[cells].astype(np.float32) if self.settings.visit_power else None,
+            parts=parts_of(
+                CellRows(cells),
+                Visits(counts[cells].astype(np.float32)) if self.settings.visit_power else None,
+            ),
         )
 
     def teach(self, cohort: Cohort, tables: Mapping[str, AnyTable]) -> dict[str, Array]:
@@ -68,7 +80,8 @@ class Labels:
         for row, name in enumerate(self.context.ids):
             if name in tables:
                 table = tables[name]
-                targets[row, table.cells], weights[row, table.cells] = table.answers, 1.0
+                cells = table.need(CellRows).cells
+                targets[row, cells], weights[row, cells] = table.answers, 1.0
         own = self.settings.label_weight
         cohort.teach(targets, weights, 1.0 if own is None else own)
         return {"distill/labels_taught": weights.sum(1).astype(np.float64)}

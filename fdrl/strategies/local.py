@@ -1,10 +1,11 @@
-"""`local`: no exchange. Its halves are also what other methods without a server use."""
+"""`local`: no exchange. Its halves are the bases of all others: each does nothing by default."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, dataclass_transform
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,31 +13,29 @@ from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange
 from fdrl.errors import BadMessage
 from fdrl.message import Message
-from fdrl.strategy import ClientContext, Messages, ServerContext
+from fdrl.registry import SettingsType
+from fdrl.strategy import ClientContext, ClientHalf, Messages, ServerContext, ServerHalf
 
 Array = NDArray[Any]
 
 
-class Local(Exchange, tag="local", tag_field="type", frozen=True, kw_only=True):
-    """Every agent learns alone; `every` sets only how often a record is written."""
-
-    default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
-    default_same_init: ClassVar[bool] = False
-
-
 class Client:
-    """Learns, says nothing, hears nothing."""
+    """Learns, says nothing, hears nothing: override what a method does (a `ClientHalf`).
+
+    `context` is what the half was told, `settings` the strategy's.
+    """
+
+    settings: Any
 
     def __init__(self, context: ClientContext) -> None:
         self.context = context
+        self.settings = context.run.strategy
 
     def learn(self, cohort: Cohort, steps: NDArray[np.int64], episodes: Episodes) -> Experience:
         """Learn locally for one round."""
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say nothing."""
         return {}
 
@@ -44,7 +43,7 @@ class Client:
         """Refuse everything: nobody was asked."""
         raise BadMessage(f"strategy {self.context.run.strategy_name!r} expects no messages")
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Do nothing."""
         return {}
 
@@ -57,12 +56,18 @@ class Client:
 
 
 class Server:
-    """Hears nothing, says nothing."""
+    """Hears nothing, says nothing: override what a method does (a `ServerHalf`).
+
+    `context` is what the half was told, `settings` the strategy's.
+    """
+
+    settings: Any
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
+        self.settings = context.run.strategy
 
-    def opening(self) -> dict[str, Message]:
+    def announce(self) -> dict[str, Message]:
         """Say nothing before the first round."""
         return {}
 
@@ -84,3 +89,48 @@ class Server:
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Nothing to restore."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class StrategySettings(
+    Exchange,
+    metaclass=SettingsType,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="type",
+):
+    """Settings of a strategy of your own: a subclass is one, complete with its two halves.
+
+    Its fields, each with a default, are flags, keys in TOML and lines of the help. It is known by
+    where it is defined, ``--strategy my_file:MyStrategy``, or by the `tag` under which it is
+    registered.
+
+    >>> class Quiet(StrategySettings):
+    ...     client = Client
+    ...     server = Server
+    ...     patience: int = 3
+    >>> Quiet(every=2).patience
+    3
+    """
+
+    client: ClassVar[type[ClientHalf]] = Client
+    """The half that runs beside a cohort, built from a `ClientContext`."""
+    server: ClassVar[type[ServerHalf]] = Server
+    """The half that sees messages only, built from a `ServerContext`."""
+    default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
+    """The proxy table of a config that says none."""
+    default_same_init: ClassVar[bool] = False
+    """Whether agents start from the same weights in a config that does not say."""
+
+
+class Local(Exchange, tag="local", tag_field="type", frozen=True, kw_only=True):
+    """Every agent learns alone; `every` sets only how often a record is written."""
+
+    sends: ClassVar[Literal["nothing"]] = "nothing"
+    default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
+    default_same_init: ClassVar[bool] = False
+
+    def why_no_mean(self) -> str:
+        """Nothing is combined."""
+        return ""

@@ -12,9 +12,19 @@ from fdrl import gauss
 from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Experience
 from fdrl.errors import FdrlError
-from fdrl.message import Parameters, ProxyUpdate, check_table, table_of
+from fdrl.message import (
+    AnyTable,
+    CellRows,
+    Expected,
+    Parameters,
+    ProxyUpdate,
+    StateRows,
+    Visits,
+    check_table,
+    parts_of,
+    table_of,
+)
 from fdrl.proxy import GridCells
-from fdrl.strategies.answers import AnyTable, what_is_asked
 from fdrl.strategies.distillation import Distillation
 from fdrl.strategy import ClientContext
 
@@ -39,8 +49,8 @@ class Cells:
 
     def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table that is not keyed by cells of this grid."""
-        asked = what_is_asked(self.context, round)
-        check_table(table, **asked, cells=True, cells_below=self.cells.count)
+        c, asked = self.context, CellRows.asked(below=self.cells.count)
+        check_table(table, Expected(round, c.n_actions, c.gaussian, parts=(asked,)))
 
     def tables(self, cohort: Cohort, experience: Experience, round: int) -> list[AnyTable | None]:
         """Average the policy over the visits to each cell."""
@@ -69,14 +79,15 @@ class Cells:
             self.context.gaussian,
             round=round,
             coding=self.settings.coding,
-            cells=found,
-            visits=times.astype(np.float32) if self.settings.visit_power else None,
+            parts=parts_of(
+                CellRows(found),
+                Visits(times.astype(np.float32)) if self.settings.visit_power else None,
+            ),
         )
 
     def states(self, table: AnyTable) -> Array:
         """Return the centers of the table's cells."""
-        assert table.cells is not None
-        return self.cells.centers(table.cells)
+        return self.cells.centers(table.need(CellRows).cells)
 
     def check_next(self, agent: int, message: AnyTable | Parameters) -> None:
         """The grid never changes."""
@@ -107,15 +118,14 @@ class Raw(Cells):
             self.context.gaussian,
             round=round,
             coding=self.settings.coding,
-            states=experience.observations[agent, :steps],
+            parts=(StateRows(experience.observations[agent, :steps]),),
         )
 
     def states(self, table: AnyTable) -> Array:
         """Return the states that the table carries."""
-        assert table.states is not None
-        return table.states
+        return table.need(StateRows).states
 
     def check(self, agent: int, table: AnyTable, round: int) -> None:
         """Refuse a table without states of our shape."""
-        asked, shape = what_is_asked(self.context, round), self.context.low.shape
-        check_table(table, **asked, cells=False, observation_shape=shape)
+        c, asked = self.context, StateRows.asked(shape=self.context.low.shape)
+        check_table(table, Expected(round, c.n_actions, c.gaussian, parts=(asked,)))

@@ -18,6 +18,9 @@ from fdrl.message import (
     check_parameters,
     check_transitions,
 )
+from fdrl.registry import able
+from fdrl.strategies.local import Client as BaseClient
+from fdrl.strategies.local import Server as BaseServer
 from fdrl.strategy import ClientContext, Messages, ServerContext
 
 Array = NDArray[Any]
@@ -33,13 +36,14 @@ class Pooled(Exchange, tag="pooled", tag_field="type", frozen=True, kw_only=True
     default_same_init: ClassVar[bool] = True
 
 
-class Client:
+class Client(BaseClient):
     """Acts, uploads transitions, loads the server's network."""
 
+    settings: Pooled
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        settings: Pooled = context.run.strategy
-        if settings.every != 1 or settings.unit != "iterations":
+        super().__init__(context)
+        if self.settings.every != 1 or self.settings.unit != "iterations":
             raise FdrlError('strategy "pooled" exchanges every iteration: leave `every` at 1')
         if context.run.episodes:
             raise FdrlError(
@@ -53,14 +57,12 @@ class Client:
         if not isinstance(cohort, Poolable):
             raise FdrlError(
                 f"agent {self.context.run.agent_name!r} cannot be pooled (it has no separate "
-                "collect and update); use ppo or a2c"
+                f"collect and update); use {able('pooling')}"
             )
         experience, self._transitions = cohort.collect(steps)
         return experience
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Upload every transition."""
         return {
             name: Transitions(
@@ -73,9 +75,9 @@ class Client:
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round or size."""
         size = cohort.parameters("all").shape[1]
-        check_parameters(message, round=round, part="all", size=size, optimizer=0)
+        check_parameters(message, round=round, part="all", size=size)
 
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Load the server's network."""
         rows = cohort.parameters("all")
         for k, name in enumerate(self.context.ids):
@@ -85,19 +87,15 @@ class Client:
         cohort.load_parameters(rows, "all")
         return {}
 
-    def state(self) -> dict[str, Array]:
-        """Nothing to keep between rounds."""
-        return {}
 
-    def load_state(self, state: Mapping[str, Array]) -> None:
-        """Nothing to restore."""
+class Server(BaseServer):
+    """Owns one learner per architecture, which never steps an environment.
 
-
-class Server:
-    """Owns one learner per architecture, which never steps an environment."""
+    Equal initial weights are agreed through the config.
+    """
 
     def __init__(self, context: ServerContext) -> None:
-        self.context = context
+        super().__init__(context)
         if context.trainer is None:
             raise FdrlError('strategy "pooled" needs a learner at the server')
         self.trainers = [context.trainer(group) for group in range(len(context.groups))]
@@ -105,7 +103,7 @@ class Server:
             if not isinstance(trainer, Poolable):
                 raise FdrlError(
                     f"agent {context.run.agent_name!r} cannot be pooled (it has no separate "
-                    "collect and update); use ppo or a2c"
+                    f"collect and update); use {able('pooling')}"
                 )
         self.copies = {
             name: facts.copies
@@ -113,10 +111,6 @@ class Server:
             for name in ids
         }
         self._metrics: dict[str, float] = {}
-
-    def opening(self) -> dict[str, Message]:
-        """Nothing: equal initial weights are agreed through the config."""
-        return {}
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not this round's transitions."""
@@ -151,7 +145,7 @@ class Server:
             for key, value in trainer.update(pooled).items():
                 metrics.setdefault(key, []).append(float(value[0]))
             values = trainer.parameters("all")[0]
-            message = Parameters(round, values, "all", steps=0, score=None, optimizer=None)
+            message = Parameters(round, values, "all")
             out |= dict.fromkeys(ids, message)
         self._metrics = {key: float(np.mean(values)) for key, values in metrics.items()}
         return out

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fdrl.message import Score
+
 
 class RecentReturns:
     """The mean return of each of K agents' last `window` episodes."""
@@ -20,10 +22,10 @@ class RecentReturns:
             kept = np.concatenate([row, new])[-row.size :]
             row[:] = kept
 
-    def score(self, agent: int) -> float | None:
+    def score(self, agent: int) -> Score | None:
         """Return agent k's mean, or None before its first episode has ended."""
         known = self._last[agent][~np.isnan(self._last[agent])]
-        return float(known.mean()) if known.size else None
+        return Score(float(known.mean())) if known.size else None
 
     def full(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return all agents' means and standard errors [K]; NaN until a window is full."""

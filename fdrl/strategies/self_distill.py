@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,11 @@ from fdrl import proxy as proxies
 from fdrl.cohort import Cohort, Episodes, Experience
 from fdrl.config import Exchange
 from fdrl.distill import DistillSettings
-from fdrl.errors import BadMessage, FdrlError
+from fdrl.errors import FdrlError
 from fdrl.message import Message
 from fdrl.proxy import ProxySet
 from fdrl.strategies.answers import visited
+from fdrl.strategies.local import Client as BaseClient
 from fdrl.strategies.seen import SeenCells
 from fdrl.strategy import ClientContext, Messages
 
@@ -25,18 +26,25 @@ Array = NDArray[Any]
 class Self(Exchange, tag="self", tag_field="type", frozen=True, kw_only=True):
     """Distill from the agent's own policy as it was one exchange ago."""
 
+    sends: ClassVar[Literal["nothing"]] = "nothing"
+    served: ClassVar[bool] = False
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "mix"}
     default_same_init: ClassVar[bool] = False
 
     distill: DistillSettings = DistillSettings(steps=16, batch=128, lr=1e-4)
 
+    def why_no_mean(self) -> str:
+        """Nothing is combined."""
+        return ""
 
-class Client:
+
+class Client(BaseClient):
     """Keeps each agent's earlier policy and its own proxy states; nothing is ever sent."""
 
+    settings: Self
+
     def __init__(self, context: ClientContext) -> None:
-        self.context = context
-        self.settings: Self = context.run.strategy
+        super().__init__(context)
         if context.gaussian and self.settings.distill.loss == "js":
             raise FdrlError(
                 "continuous actions do not go with distill.loss = 'js': use forward or reverse "
@@ -58,20 +66,14 @@ class Client:
             self.lagged = cohort.parameters("policy")
         return cohort.learn(steps, episodes)
 
-    def client_message(
-        self, cohort: Cohort, experience: Experience, round: int
-    ) -> dict[str, Message]:
+    def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
         """Say nothing; count where the agents have been."""
         if self.seen is not None:
             for k in range(len(self.context.ids)):
                 self.seen.add(k, visited(experience, k))
         return {}
 
-    def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
-        """Refuse everything: nobody was asked."""
-        raise BadMessage('strategy "self" expects no messages')
-
-    def apply(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
+    def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
         """Distill, at the moment at which the others exchange."""
         if self.lagged is None:
             return {}

@@ -13,11 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl import aggregate, gauss
-from fdrl.message import GaussTable, ProbTable
+from fdrl.message import (
+    AnyTable,
+    CellRows,
+    GaussTable,
+    Parameters,
+    Score,
+    StateRows,
+    Values,
+    Visits,
+)
 from fdrl.strategies.distillation import Distillation
 
 Array = NDArray[Any]
-Tables = Sequence[ProbTable | GaussTable]
+Tables = Sequence[AnyTable]
 
 
 @dataclass(frozen=True)
@@ -44,13 +53,19 @@ def align(tables: Tables, answer: str) -> Sheet:
         return replace(_all_rows(tables), gaussian=gaussian)
     answers = np.stack([t.answers for t in tables]).astype(np.float64)
     present = np.ones(answers.shape[:2])
-    visits = [np.ones(len(t.answers)) if t.visits is None else t.visits for t in tables]
-    return Sheet(answers, np.stack(visits).astype(np.float64), present, gaussian=gaussian)
+    visits = np.stack([_visits(t) for t in tables]).astype(np.float64)
+    return Sheet(answers, visits, present, gaussian=gaussian)
+
+
+def _visits(table: AnyTable) -> Array:
+    """Return the visits [n] behind a table's rows; one each, if it does not say."""
+    visits = table.get(Visits)
+    return np.ones(len(table.answers)) if visits is None else visits.counts
 
 
 def _align_cells(tables: Tables) -> Sheet:
     """FRD: the union of the agents' visited cells, in the order of their index."""
-    keys = [np.asarray(t.cells) for t in tables]
+    keys = [t.need(CellRows).cells for t in tables]
     union = np.unique(np.concatenate(keys))
     shape = (len(tables), union.size)
     answers = np.zeros((*shape, tables[0].answers.shape[1]))
@@ -58,7 +73,7 @@ def _align_cells(tables: Tables) -> Sheet:
     for u, (table, own) in enumerate(zip(tables, keys, strict=True)):
         at = np.searchsorted(union, own)
         answers[u, at] = table.answers
-        visits[u, at] = 1.0 if table.visits is None else table.visits
+        visits[u, at] = _visits(table)
         present[u, at] = 1.0
     return Sheet(answers, visits, present, cells=union)
 
@@ -67,7 +82,7 @@ def _all_rows(tables: Tables) -> Sheet:
     """PD: nothing is combined. The rows stand one after another, as if one agent had said all."""
     answers = np.concatenate([t.answers for t in tables]).astype(np.float64)[None]
     ones = np.ones(answers.shape[:2])
-    states = np.concatenate([np.asarray(t.states) for t in tables])
+    states = np.concatenate([t.need(StateRows).states for t in tables])
     return Sheet(answers, ones, ones, states=states)
 
 
@@ -89,6 +104,11 @@ def agent_weights(sheet: Sheet, scores: Sequence[float | None], settings: Distil
     if settings.confidence:
         weights *= aggregate.confidence_weights(sheet.answers)
     return np.where(weights.sum(0) > 0.0, weights, sheet.present)
+
+
+def scores_of(messages: Sequence[AnyTable | Parameters]) -> list[float | None]:
+    """Return the recent return [U] of each message's agent, None where it is not told."""
+    return [None if (score := m.get(Score)) is None else score.value for m in messages]
 
 
 def known_scores(scores: Sequence[float | None]) -> Array:
@@ -114,7 +134,7 @@ def combine(sheet: Sheet, weights: Array, settings: Distillation) -> Array:
 
 def combine_values(tables: Tables, weights: Array) -> Array:
     """Return the mean of the agents' values [N], weighted like their answers [U, N]."""
-    said = np.stack([np.asarray(t.values, dtype=np.float64) for t in tables])
+    said = np.stack([t.need(Values).values.astype(np.float64) for t in tables])
     return np.asarray((weights * said).sum(0) / weights.sum(0))
 
 

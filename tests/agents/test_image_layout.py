@@ -6,6 +6,7 @@ from fdrl.agents.image_layout import ImageLayout, for_images
 from fdrl.agents.layout import Layout, initial_rows
 from fdrl.agents.policy_network import policy_layout
 from gymnasium import spaces
+from messages import fails
 
 from fdrl import FdrlError
 
@@ -60,7 +61,7 @@ def test_flat_observations_stay_as_they_are():
     plain = Layout(4, (5,), 2)
     assert for_images(plain, spaces.Box(0, 1, (4,))) is plain
     assert type(policy_layout(plain)).__name__ == "PolicyLayout"
-    with pytest.raises(FdrlError, match="5 inputs do not fit images of shape"):
+    with fails(FdrlError, "5 inputs", "(2, 2)"):
         for_images(Layout(5, (5,), 2), spaces.Box(0, 1, (2, 2)))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_images
 from fdrl.agents import ppo, reinforce
+from messages import fails
 
 import fdrl
 from fdrl.checks.cohort import check_cohort
@@ -71,12 +72,12 @@ def test_strategies_without_proxy_states(strategy: str) -> None:
 
 
 def test_frd_has_no_cells_to_visit() -> None:
-    with pytest.raises(fdrl.FdrlError, match="no grid covers 192"):
+    with fails(fdrl.FdrlError, 192):
         fdrl.train(fdrl.make_run(env=ENV, agents=2, steps=64, agent=SMALL, strategy="frd"))
 
 
 def test_self_has_no_server_to_ask_for_states() -> None:
-    with pytest.raises(fdrl.FdrlError, match="use --proxy mix or file"):
+    with fails(fdrl.FdrlError, "--proxy mix or file"):
         fdrl.train(run(strategy="self"))
 
 

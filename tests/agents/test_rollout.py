@@ -1,10 +1,10 @@
 import numpy as np
-import pytest
 from fdrl.agents.a2c import A2C, make
 from fdrl.agents.layout import Layout
 from fdrl.agents.network import NumpyNetwork
 from fdrl.agents.rollout import Rollout, World, sample
 from fdrl.agents.tally import Tally
+from messages import fails
 from tiny_cohorts import Counter, counter_context
 
 from fdrl.errors import FdrlError
@@ -65,12 +65,12 @@ def test_episodes_run_on_over_rollouts() -> None:
     assert world.tally.harvest()[0][0].size == 0
 
 
-def test_a_parked_agent_is_put_back() -> None:
+def test_agents_that_wait_stay_where_they_are() -> None:
     world = World(Counter(2, length=5, truncates=True), 2, 2)
     act(world, 2)
-    world.park(np.array([0]))
-    act(world, 2)
-    world.wake()
+    part = world.take(np.array([1]))
+    act(part, 2)
+    world.put(np.array([1]), part)
     assert world.observations[:, 0, 0].tolist() == [2, 4]
     assert world.tally.lengths[:, 0].tolist() == [2, 4]
     out = act(world, 1)
@@ -78,11 +78,14 @@ def test_a_parked_agent_is_put_back() -> None:
     assert out.last[:, 0, 0].tolist() == [3, 5]
 
 
-def test_episodes_of_an_agent_that_is_not_live_do_not_count() -> None:
+def test_episodes_of_an_agent_that_waits_do_not_count() -> None:
     tally = Tally(2, 1)
-    for step in range(6):
-        done = np.full(2, step % 3 == 2)
-        tally.add(np.ones(2), done, np.array([step < 1, True]))
+    tally.add(np.ones(2), np.array([False, False]))
+    part = tally.take(np.array([1]))
+    for step in range(1, 6):
+        part.add(np.ones(1), np.full(1, step % 3 == 2))
+    tally.put(np.array([1]), part)
+    assert tally.lengths[:, 0].tolist() == [1, 0]
     returns, _, ends = tally.harvest()
     assert returns[0].size == 0
     assert returns[1].tolist() == [3.0, 3.0]
@@ -103,20 +106,20 @@ def test_sampling_survives_large_logits_and_uniforms_below_one() -> None:
 
 
 def test_copies_must_divide_among_agents() -> None:
-    with pytest.raises(ValueError, match="3 environment copies for 2 agents"):
+    with fails(ValueError, "3 environment copies", "2 agents"):
         World(Counter(3, 2, True), 2, 2)
 
 
 def test_an_environment_state_without_copies_first_is_refused() -> None:
     world = World(Counter(2, 2, True), 2, 2)
     world.env.state = lambda: {"t": np.zeros(3)}  # type: ignore[method-assign]
-    with pytest.raises(FdrlError, match=r"state 't' of the environment is \(3,\).*2 copies"):
+    with fails(FdrlError, "'t'", "(3,)", "2 copies"):
         world.state()
 
 
 def test_tally_ends_several_copies_in_order() -> None:
     tally = Tally(1, 3)
-    tally.add(np.array([1.0, 2.0, 3.0]), np.array([True, False, True]), None)
+    tally.add(np.array([1.0, 2.0, 3.0]), np.array([True, False, True]))
     assert tally.harvest()[0][0].tolist() == [1.0, 3.0]
     assert tally.sums.tolist() == [[0.0, 2.0, 0.0]]
 

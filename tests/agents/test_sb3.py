@@ -10,6 +10,7 @@ from fdrl.agents.classifier import Classifier
 from fdrl.agents.ppo import PPO as PPOSettings
 from fdrl.agents.sb3 import SB3, make
 from fdrl.agents.sb3_export import export, load_weights
+from messages import fails
 from sb3_models import Counts
 from tiny_cohorts import context
 
@@ -117,7 +118,7 @@ def test_a_users_own_model_with_its_policy_schedule_and_callback():
     ("fields", "complaint"),
     [
         ({"kwargs": {"n_epoch": 3}}, "did you mean 'n_epochs'"),
-        ({"policy": "NoPolicy"}, "cannot make PPO"),
+        ({"policy": "NoPolicy"}, "PPO"),
         ({"algorithm": "DQN", "n_steps": 5}, "round_steps"),
         ({"factory": "json:loads"}, "the JSON object|Stable-Baselines3 model"),
         ({"load": "no/such.zip"}, "not a model saved by"),
@@ -167,7 +168,7 @@ def test_an_exported_agent_acts_as_ours_does(agent, tmp_path, capsys):
 
 def test_what_cannot_be_exported_is_said():
     factory = context(1, "fdrl/Digits-v0").envs
-    with pytest.raises(fdrl.FdrlError, match="only ppo, a2c"):
+    with fails(fdrl.FdrlError, "'classifier'", "ppo, a2c"):
         export(Classifier(), np.zeros(3, np.float32), factory)
 
 
@@ -197,7 +198,7 @@ def test_a_mixed_federation_of_batched_and_stable_baselines_agents():
 
 def test_continuous_actions_are_refused_in_one_line():
     pendulum = context(1, "Pendulum-v1")
-    with pytest.raises(fdrl.FdrlError, match="discrete actions only"):
+    with fails(fdrl.FdrlError, "'sb3'", "'Pendulum-v1'", "ppo or a2c"):
         make(PPO, pendulum)
     with pytest.raises(fdrl.FdrlError, match="only discrete"):
         export(PPOSettings(), np.zeros(3, np.float32), pendulum.envs)

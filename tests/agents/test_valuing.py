@@ -8,6 +8,7 @@ from fdrl.agents import a2c, ppo, reinforce
 from fdrl.agents.a2c import A2C
 from fdrl.agents.ppo import PPO
 from fdrl.agents.reinforce import Reinforce
+from messages import fails
 from numpy.typing import NDArray
 from tiny_cohorts import context
 
@@ -122,5 +123,5 @@ def test_who_has_values() -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     states, targets, weights = lesson()
-    with pytest.raises(FdrlError, match="do not fit 3 agents and 40 states"):
+    with fails(FdrlError, "3 agents", "40 states"):
         cohort().distill_values(states, targets[:2], weights[:2], DistillSettings())

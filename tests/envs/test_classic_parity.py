@@ -5,7 +5,6 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-from fdrl.envs.acrobot import _wrap
 from gym_twins import factory, twin
 
 from fdrl.environment import EnvFactory
@@ -141,8 +140,16 @@ def test_mountain_car_stops_at_its_left_wall() -> None:
 
 
 def test_acrobot_wraps_its_angles_by_whole_turns() -> None:
-    angles = np.array([[4.0, -4.0, 10.0], [np.pi, -np.pi, 0.5]])
-    _wrap(angles)
-    turn = 2 * np.pi
-    expected = [[4 - turn, turn - 4, 10 - 2 * turn], [np.pi, -np.pi, 0.5]]
-    np.testing.assert_allclose(angles, expected, rtol=1e-14)
+    """One step from angles several turns apart ends in the same place, within one turn."""
+    ends = []
+    for turns in ([0, 0], [1, 0], [-1, 2]):
+        env = factory("Acrobot-v1", 1).vector(1)
+        env.reset()
+        start = env.state()
+        start["state"] = np.array([[1.0 + 2 * np.pi * turns[0], 2 * np.pi * turns[1], 0.3, -0.2]])
+        env.load_state(start)
+        env.step(np.array([2]))
+        ends.append(env.state()["state"][0])
+    assert (np.abs(ends[0][:2]) <= np.pi).all()
+    for end in ends[1:]:
+        np.testing.assert_allclose(end, ends[0], rtol=1e-12, atol=1e-12)

@@ -12,6 +12,7 @@ from fdrl.envs.conflict import Conflict, ConflictEnv
 from fdrl.envs.pixelgrid import ID as PIXELS
 from fdrl.envs.pixelgrid import PixelGrid, PixelGridEnv
 from gymnasium.utils.env_checker import check_env
+from messages import fails
 
 from fdrl.environment import make_factory
 from fdrl.errors import FdrlError
@@ -82,7 +83,7 @@ def test_conflict_turns_what_the_first_half_wants() -> None:
 def test_conflict_needs_something_to_want() -> None:
     with pytest.raises(FdrlError, match="conflicts=True"):
         make_factory("CartPole-v1", 2, Conflicting(0.5), 0)
-    with pytest.raises(FdrlError, match=r"level is 2, but must lie in \[0, 1\]"):
+    with fails(FdrlError, "level", 2, "[0, 1]"):
         Conflicting(2.0)
 
 

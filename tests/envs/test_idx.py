@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from idx_files import idx_bytes, tiny_idx
+from messages import fails
 
 from fdrl import FdrlError
 
@@ -54,7 +55,7 @@ def test_both_spellings_and_compression_are_found(tmp_path):
 
 
 def test_a_missing_file_or_folder_is_named(tmp_path):
-    with pytest.raises(FdrlError, match="no train-labels-idx1-ubyte"):
+    with fails(FdrlError, "train-labels-idx1-ubyte"):
         find_idx(tmp_path, "train-labels-idx1-ubyte")
     with pytest.raises(FdrlError, match="no folder"):
         find_idx(tmp_path / "nowhere", "train-labels-idx1-ubyte")

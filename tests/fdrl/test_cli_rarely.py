@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from messages import says
 
 from fdrl import cli
 from fdrl.cli.rarely import rarely
@@ -17,11 +18,8 @@ UNSET = SimpleNamespace(n_steps=None)
 
 def test_few_exchanges_by_a_default_are_told() -> None:
     note = rarely(make_run(steps=10_000), UNSET, 2048)
-    assert note == (
-        "agents exchange after every 2,048 steps, 5 times in this run: this learner's default "
-        "rollout is 2,048 steps (--agent.n_steps 256 makes it shorter)"
-    )
-    assert "once in this run, at its end" in rarely(make_run(steps=64), UNSET, 2048)
+    says(note, "2,048 steps", "5 times", "--agent.n_steps 256")
+    says(rarely(make_run(steps=64), UNSET, 2048), "once")
 
 
 def test_nothing_is_said_where_the_user_chose_or_nothing_is_exchanged() -> None:
@@ -38,7 +36,7 @@ def test_nothing_is_said_where_the_user_chose_or_nothing_is_exchanged() -> None:
 def test_train_says_it_before_it_trains(tmp_path: Path, capsys: Capture) -> None:
     words = ["train", "--env", "CartPole-v1", "--agent", "sb3", "--agents", "1", "--steps", "64"]
     assert cli.main([*words, "--out", str(tmp_path / "a")]) == 0
-    assert "fdrl: note: agents exchange once in this run" in capsys.readouterr().err
+    says(capsys.readouterr().err, "fdrl: note:", "once")
     assert cli.main([*words, "--out", str(tmp_path / "b"), "--quiet"]) == 0
     assert "note" not in capsys.readouterr().err
 
@@ -53,5 +51,5 @@ def test_an_exported_member_of_a_shared_world_says_which_it_is(
     assert cli.main(["export", str(tmp_path / "run"), "--agent", "1"]) == 0
     said = capsys.readouterr()
     assert said.out.strip().endswith("agent-01.zip")
-    assert "policy of 'listener_0' in mpe2:simple_speaker_listener_v4" in said.err
-    assert "observes (11,) and has 5 actions" in said.err
+    says(said.err, "'listener_0'", "mpe2:simple_speaker_listener_v4")
+    says(said.err, "(11,)", "5 actions")

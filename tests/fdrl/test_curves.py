@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from fake_federation import STEPS, FakeFederation
+from messages import fails
 
 from fdrl import curves
 from fdrl.config import make_run
@@ -140,13 +141,13 @@ def test_several_runs_share_a_picture_if_they_share_an_environment(tmp_path: Pat
     written = curves.draw([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
     assert [p.name for p in written] == ["both.png", "both.svg"]
     assert all(p.stat().st_size > 1000 for p in written)
-    with pytest.raises(FdrlError, match="cannot draw CartPole-v1 and Acrobot-v1"):
+    with fails(FdrlError, "CartPole-v1", "Acrobot-v1"):
         curves.draw([tmp_path / "a", tmp_path / "c"], tmp_path / "both")
 
 
 def test_a_run_without_a_round_has_nothing_to_draw(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "a", make_run()).close()
-    with pytest.raises(FdrlError, match="has no finished round to draw"):
+    with fails(FdrlError, tmp_path / "a", "round"):
         curves.draw([tmp_path / "a"], tmp_path / "x")
 
 

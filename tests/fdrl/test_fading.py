@@ -76,7 +76,7 @@ def test_a_message_is_lost_past_the_deadline_and_takes_as_long(deadline, arrives
     sent = channel.send(b"x", "up", "agent-3", 1)  # 8 bits at 2 bits a slot
     assert (sent.message == b"x") == arrives
     assert sent.seconds == deadline
-    assert arrives or "1 bytes were not through after 3 slots" in sent.reason
+    assert arrives or {"1", "3"} <= set(sent.reason.split())
 
 
 def test_a_downlink_waits_unless_it_has_a_deadline():
@@ -179,13 +179,13 @@ def test_the_config_chooses_the_channel():
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"deadline_slots": 0}, "deadline of 0 slots: even the smallest one needs 1 slot"),
-        ({"deadline_slots": -1}, r"of at least 0, got -1 \(at channel.deadline_slots\)"),
+        ({"deadline_slots": 0}, "deadline of 0 slots.*1 slot"),
+        ({"deadline_slots": -1}, r"0.*-1 \(at channel.deadline_slots\)"),
         ({"distance": -5.0}, r"above 0, got -5.0 \(at channel.distance\)"),
-        ({"noise": float("inf")}, r"finite number, got inf \(at channel.noise\)"),
+        ({"noise": float("inf")}, r"inf \(at channel.noise\)"),
         ({"rate": "adaptve"}, "did you mean 'adaptive'"),
-        ({"type": "fadng"}, "unknown type 'fadng'; did you mean 'fading'"),
-        ({"power": 3.0}, "unknown field 'power'; did you mean"),
+        ({"type": "fadng"}, "'fadng'.*'fading'"),
+        ({"power": 3.0}, "'power'"),
     ],
 )
 def test_bad_settings_are_refused_in_one_line(fields, text):
@@ -197,11 +197,11 @@ def test_bad_settings_are_refused_in_one_line(fields, text):
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"distances": (1.0, 2.0, 3.0)}, "3 distances for 10 agents"),
-        ({"distance": 1e5}, r"deadline of 100 slots: at a mean SNR of -63.0 dB even .* needs"),
+        ({"distances": (1.0, 2.0, 3.0)}, "3 distances.*10 agents"),
+        ({"distance": 1e5}, "100 slots.*-63.0 dB"),
         ({"power_down": -300.0}, r"any deadline: .*\(at channel.down_deadline_slots"),
-        ({"slot_seconds": 1e-300}, "needs .* slots on average"),
-        ({"power_up": -1e9}, "needs inf slots"),
+        ({"slot_seconds": 1e-300}, "slots.*channel.deadline_slots"),
+        ({"power_up": -1e9}, "inf slots"),
     ],
 )
 def test_a_channel_that_nothing_gets_through_is_refused_before_anything_is_built(fields, text):

@@ -7,6 +7,7 @@ import bad_worlds
 import gymnasium
 import pytest
 from gymnasium import spaces
+from messages import says
 
 from fdrl.environment import make_factory
 from fdrl.flatten import FlatObservation, NumberedActions, cannot, flat, said_of
@@ -41,8 +42,8 @@ def test_a_dictionary_is_flattened_by_its_keys_without_its_texts() -> None:
     assert seen[2:].tolist() == [0, 1, 0, 0.5, 0.5, 0.5, 0.5]  # 25 steps left: 25 % 3 = 1
     said = said_of(env, "nest")
     assert said is not None
-    assert "a Dict of at, clock, order, are flattened to (9,), without the text 'order'" in said
-    assert "MultiDiscrete([2 3]) are numbered as Discrete(6)" in said
+    says(said, "Dict", "at, clock, order", "(9,)", "'order'")
+    says(said, "MultiDiscrete([2 3])", "Discrete(6)")
 
 
 @pytest.mark.parametrize(

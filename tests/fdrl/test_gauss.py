@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from messages import fails
 
 from fdrl import gauss
 from fdrl.errors import FdrlError
@@ -73,7 +74,7 @@ def test_losses_equal_torchs(policy: Any, target: Any, loss: Any) -> None:
 
 
 def test_there_is_no_jensen_shannon() -> None:
-    with pytest.raises(FdrlError, match="need forward or reverse"):
+    with fails(FdrlError, "'js'", "forward or reverse"):
         gauss.loss_and_gradient(np.zeros((1, 1, 2)), np.ones((1, 1, 2)), ONE, "js")
 
 

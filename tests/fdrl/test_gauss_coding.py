@@ -10,9 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from messages import fails
 
 from fdrl import wire
-from fdrl.message import BadMessage, GaussTable, ProbTable, check_table, decode, encode
+from fdrl.message import (
+    BadMessage,
+    CellRows,
+    Expected,
+    GaussTable,
+    ProbTable,
+    Score,
+    Seen,
+    StateRows,
+    Visits,
+    check_table,
+    decode,
+    encode,
+)
 
 F32 = np.float32
 CODINGS: list[Any] = ["float32", "float16", "uint8"]
@@ -68,45 +82,45 @@ def test_the_ends_of_a_range_are_exact() -> None:
 def test_a_default_uplink_costs_a_byte_a_mean_and_one_of_visits() -> None:
     """256 states, one dimension: 256 means, 256 visits, 3 ranges of 4 bytes, and a header."""
     moments = np.column_stack([np.linspace(-2, 2, 256), np.full(256, 0.7)]).astype(F32)
-    table = GaussTable(9, moments, "uint8", version="1a2b3c4d", visits=np.ones(256, F32))
+    visits = Visits(np.ones(256, F32))
+    table = GaussTable(9, moments, "uint8", version="1a2b3c4d", parts=(visits,))
     size = len(encode(table))
     assert 512 + 12 < size < 512 + 12 + 200
-    full = replace(table, coding="float32", visits=None)
+    full = replace(table, coding="float32", parts=())
     assert 4 * 256 + 4 < len(encode(full)) < 4 * 256 + 4 + 200
 
 
 def test_extras_travel_along() -> None:
-    table = GaussTable(
-        5, WIDE, "uint8", cells=np.array([1, 7, 9]), visits=np.array([0, 2.0, 4]), score=-3.5,
-        seen=np.array([4]), seen_visits=np.array([8.0]),
+    own = (
+        CellRows(np.array([1, 7, 9])), Visits(np.array([0, 2.0, 4])), Score(-3.5),
+        Seen(np.array([4]), np.array([8.0])),
     )  # fmt: skip
+    table = GaussTable(5, WIDE, "uint8", parts=own)
     got = arrived(table)
-    assert got.cells is not None
-    assert got.seen is not None
-    assert (got.cells.tolist(), got.seen.tolist()) == ([1, 7, 9], [4])
-    assert got.visits is not None
-    assert got.visits.tolist() == [0, 2, 4]
-    assert (got.score, got.round, got.coding) == (-3.5, 5, "uint8")
-    raw = replace(table, states=np.ones((3, 2), F32), coding="float16", cells=None)
-    assert arrived(raw).states is not None
+    assert got.need(CellRows).cells.tolist() == [1, 7, 9]
+    assert got.need(Seen).cells.tolist() == [4]
+    assert got.need(Visits).counts.tolist() == [0, 2, 4]
+    assert (got.need(Score).value, got.round, got.coding) == (-3.5, 5, "uint8")
+    raw = replace(table, coding="float16", parts=(StateRows(np.ones((3, 2), F32)), *own[1:]))
+    assert arrived(raw).need(StateRows).states.tolist() == [[1, 1]] * 3
 
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_no_rows_travel_too(coding: Any) -> None:
-    table = GaussTable(0, np.zeros((0, 4), F32), coding, cells=np.zeros(0, np.int64))
+    table = GaussTable(0, np.zeros((0, 4), F32), coding, parts=(CellRows(np.zeros(0, np.int64)),))
     assert arrived(table).moments.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
     ("moments", "reason"),
     [
-        (np.array([[0.0, 0.0]], F32), "row 0 of moments has a standard deviation that is not"),
-        (np.array([[0, 1.0], [0, -1.0]], F32), "row 1 of moments"),
+        (np.array([[0.0, 0.0]], F32), "row 0"),
+        (np.array([[0, 1.0], [0, -1.0]], F32), "row 1"),
         (np.array([[np.nan, 1.0]], F32), "NaN"),
         (np.array([[0.0, np.inf]], F32), "infinity"),
-        (np.ones((2, 3), F32), r"moments must be \[n, 2D\]"),
-        (np.ones(4, F32), r"moments must be \[n, 2D\]"),
-        (np.ones((2, 2), np.int64), "moments must be floats"),
+        (np.ones((2, 3), F32), r"\[n, 2D\]"),
+        (np.ones(4, F32), r"\[n, 2D\]"),
+        (np.ones((2, 2), np.int64), "floats"),
     ],
 )
 def test_what_cannot_be_sent(moments: Any, reason: str) -> None:
@@ -115,9 +129,9 @@ def test_what_cannot_be_sent(moments: Any, reason: str) -> None:
 
 
 def test_what_float16_cannot_hold() -> None:
-    with pytest.raises(BadMessage, match="does not fit in float16"):
+    with fails(BadMessage, "float16"):
         encode(GaussTable(1, np.array([[1e5, 1.0], [0, 2.0]], F32), "float16"))
-    with pytest.raises(BadMessage, match="is 0 in float16"):
+    with fails(BadMessage, 0, "float16"):
         encode(GaussTable(1, np.array([[1, 1e-9], [0, 2.0]], F32), "float16"))
 
 
@@ -132,19 +146,19 @@ U8 = np.zeros((2, 1), np.uint8)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (made(U8), "0 ranges do not fit uint8 answers"),
-        (made(np.zeros((2, 2), F32), [[1], [1], [1]]), "3 ranges do not fit float32"),
-        (made(U8, [[1], [0], [1]]), "a range ends below its start"),
-        (made(U8, [[0], [1], [0]]), "standard deviation that is not positive"),
-        (made(U8, [[0], [1], [np.nan]]), "ranges contain NaN"),
-        (made(U8, [[0, 0], [1, 1], [1, 1]]), "ranges do not fit the answers"),
-        (made(np.zeros((2, 2), np.uint8), [[0], [1], [0], [1]]), "deviation is not positive"),
-        (made(np.zeros((2, 3), F32)), "answers of 3 numbers"),
-        (made(np.full((2, 2), np.nan, F32)), "answers contain NaN"),
-        (made(np.ones((2, 0), F32)), "answers of 0 numbers"),
-        (made(np.ones(2, F32)), "answers must be"),
-        (made(U8, [0, 1, 1]), "ranges must be"),
-        (wire.pack({"g": "1"}, {}), "a table has no Gaussians"),
+        (made(U8), "0 ranges.*uint8"),
+        (made(np.zeros((2, 2), F32), [[1], [1], [1]]), "3 ranges.*float32"),
+        (made(U8, [[1], [0], [1]]), "range"),
+        (made(U8, [[0], [1], [0]]), "deviation"),
+        (made(U8, [[0], [1], [np.nan]]), "ranges.*NaN"),
+        (made(U8, [[0, 0], [1, 1], [1, 1]]), "ranges"),
+        (made(np.zeros((2, 2), np.uint8), [[0], [1], [0], [1]]), "deviation"),
+        (made(np.zeros((2, 3), F32)), "3 numbers"),
+        (made(np.full((2, 2), np.nan, F32)), "answers.*NaN"),
+        (made(np.ones((2, 0), F32)), "0 numbers"),
+        (made(np.ones(2, F32)), "answers"),
+        (made(U8, [0, 1, 1]), "ranges"),
+        (wire.pack({"g": "1"}, {}), "Gaussians"),
         (wire.pack({"g": "1"}, {"p": np.ones((1, 1), F32)}), "no Gaussians"),
     ],
 )
@@ -156,7 +170,7 @@ def test_what_is_not_believed(data: bytes, reason: str) -> None:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), coding=st.sampled_from(CODINGS))
 def test_a_broken_byte_gives_a_valid_table_or_a_reason(at: int, byte: int, coding: Any) -> None:
-    data = bytearray(encode(GaussTable(1, WIDE, coding, visits=np.ones(3, F32))))
+    data = bytearray(encode(GaussTable(1, WIDE, coding, parts=(Visits(np.ones(3, F32)),))))
     data[at % len(data)] = byte
     for cut in (bytes(data), bytes(data[: at % len(data)])):
         try:
@@ -171,21 +185,21 @@ def test_a_broken_byte_gives_a_valid_table_or_a_reason(at: int, byte: int, codin
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
-        (ProbTable(1, np.full((2, 2), 0.5, F32)), "expected GaussTable, got ProbTable"),
-        (GaussTable(2, SAME), "message of round 2 in round 1"),
-        (GaussTable(1, SAME[:, [0, 2]]), "expected 2 dimensions, got 1"),
+        (ProbTable(1, np.full((2, 2), 0.5, F32)), "GaussTable.*ProbTable"),
+        (GaussTable(2, SAME), "round 2.*round 1"),
+        (GaussTable(1, SAME[:, [0, 2]]), "2 dimensions.*1"),
         (GaussTable(1, SAME * F32(1e7)), "no policy has that"),
-        (GaussTable(1, SAME * F32(1e-7)), "a standard deviation of 1e-07: no policy"),
-        (GaussTable(1, SAME[:1]), "expected 2 rows, got 1"),
+        (GaussTable(1, SAME * F32(1e-7)), "1e-07"),
+        (GaussTable(1, SAME[:1]), "2 rows.*1"),
     ],
 )
 def test_what_was_not_asked_for(table: Any, reason: str) -> None:
     with pytest.raises(BadMessage, match=reason):
-        check_table(table, round=1, n_actions=2, rows=2, gaussian=True)
+        check_table(table, Expected(1, 2, gaussian=True, rows=2))
 
 
 def test_a_learner_of_discrete_actions_refuses_gaussians() -> None:
     with pytest.raises(BadMessage, match="expected ProbTable, got GaussTable"):
-        check_table(GaussTable(1, SAME), round=1, n_actions=4)
+        check_table(GaussTable(1, SAME), Expected(1, 4))
     table = GaussTable(1, SAME)
-    assert check_table(table, round=1, n_actions=2, gaussian=True) is table
+    assert check_table(table, Expected(1, 2, gaussian=True)) is table

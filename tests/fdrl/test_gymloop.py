@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from messages import fails
 
 from fdrl import Federation, make_run
 from fdrl.environment import make_factory
@@ -181,21 +182,19 @@ def test_evaluation_takes_no_step_after_an_episode(monkeypatch: pytest.MonkeyPat
     assert (taken.count(4), taken.count(3)) == (6 + 6 + 4, 6 + 5)
 
 
-def test_copies_stand_still_until_told_otherwise() -> None:
+def test_copies_that_were_not_taken_stand_still() -> None:
     env = loop(noise=0.0)
     env.reset()
     env.step(np.array([1, 1]))
     for _ in range(5):  # then copy 0 is through and begins again
         step = env.step(np.array([1, 0]))
     assert step.observations.tolist() == [[0, 0], [-4, 6]]
-    env.rest(np.array([0]))
-    step = env.step(np.array([1, 0]))
-    assert step.observations.tolist() == [[0, 0], [-5, 7]]
-    assert step.rewards.tolist() == [0.0, -5.0]
-    assert step.terminated.tolist() == [False, False]
-    step = env.step(np.array([1, 0]))
-    assert step.terminated.tolist() == [False, True]
-    env.rest(np.array([], np.int64))
+    part = env.take(np.array([1]))
+    step = part.step(np.array([0]))
+    assert step.observations.tolist() == [[-5, 7]]
+    assert step.rewards.tolist() == [-5.0]
+    assert part.step(np.array([0])).terminated.tolist() == [True]
+    env.put(np.array([1]), part)
     assert env.step(np.array([1, 1])).observations.tolist() == [[1, 1], [1, 1]]
 
 
@@ -224,7 +223,7 @@ def test_agents_that_wait_for_others_are_where_they_would_be_put_back(
     monkeypatch.setattr(Walk, "step", lambda env, move: calls.append(move) or step(env, move))
     resting, taken = trained(), len(calls)
     assert len({*np.frombuffer(dict(resting)["tally.steps"], np.int64)}) > 1
-    monkeypatch.setattr("fdrl.agents.some.Restful", Push)  # so nobody can stand still
+    monkeypatch.setattr("fdrl.agents.some.Divisible", Push)  # so all are stepped, and put back
     assert resting == trained()
     assert taken < len(calls) - taken
 
@@ -247,11 +246,11 @@ def test_every_episode_has_a_seed_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("kind", "fault", "words"),
     [
-        (NaN, "finite", r"'my-NaN', agent 0, step 2 of the episode .* observation \[nan nan\]"),
-        (Infinite, "finite", r"'my-Infinite', agent 0, step 1 .* the reward inf"),
-        (Scalar, "shape", r"has shape \(1,\), but observation_space says an array of shape \(2,\)"),
-        (Raises, "step", r"agent 0, step 1 .* step raised ValueError: the wheel came off"),
-        (NoReset, "reset", r"agent 0, step 0 .* reset raised RuntimeError: no simulator"),
+        (NaN, "finite", r"'my-NaN', agent 0.*step 2.*\[nan nan\]"),
+        (Infinite, "finite", "'my-Infinite', agent 0.*step 1.*inf"),
+        (Scalar, "shape", r"\(1,\).*\(2,\)"),
+        (Raises, "step", "agent 0.*step 1.*ValueError: the wheel came off"),
+        (NoReset, "reset", "agent 0.*step 0.*RuntimeError: no simulator"),
     ],
 )
 def test_a_broken_environment_is_named(kind: type[Walk], fault: str, words: str) -> None:
@@ -263,7 +262,7 @@ def test_a_broken_environment_is_named(kind: type[Walk], fault: str, words: str)
 def test_agents_with_other_spaces_are_an_error() -> None:
     spec = EnvSpec("walk", gym_id=f"{__name__}:Walk")
     seeds = [np.random.SeedSequence(0)] * 2
-    with pytest.raises(EnvFault, match=r"'walk', b: its spaces .* differ from the first"):
+    with fails(EnvFault, "'walk'", "b", "spaces"):
         GymLoop(spec, [{}, {"size": 3}], seeds, ["a", "b"])
 
 
@@ -295,12 +294,12 @@ def test_an_episode_that_cannot_be_replayed_is_an_error() -> None:
     saved = env.state()
     saved["actions"] = np.full((1, 50), 4)
     saved["counts"] = np.array([50])
-    with pytest.raises(EnvFault, match="ended here when it was played again"):
+    with fails(EnvFault, "reset(seed=...)"):
         env.load_state(saved)
 
 
 def test_a_state_of_another_count_is_an_error() -> None:
-    with pytest.raises(EnvFault, match="a state of 2 copies cannot be loaded into 1"):
+    with fails(EnvFault, "2 copies", 1):
         loop(copies=1).load_state(loop().state())
 
 
@@ -357,7 +356,5 @@ def test_agents_whose_actions_differ_are_named() -> None:
     envs = make_factory(
         f"{__name__}:Wider", 2, Nothing(), 3, {"max_episode_steps": 9}, [{"size": 2}, {"size": 3}]
     )
-    with pytest.raises(
-        EnvFault, match=r"agent 1 copy 0: its spaces .*\(3,\).* differ from the first"
-    ):
+    with fails(EnvFault, "agent 1 copy 0", "(3,)"):
         envs.vector(1)

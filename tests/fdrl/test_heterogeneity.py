@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import fails
 
 from fdrl.errors import FdrlError
 from fdrl.heterogeneity import (
@@ -86,7 +87,7 @@ def test_scaled(physics: Physics, factor: float, value: float) -> None:
 
 
 def test_a_zero_default_without_a_range_is_an_error() -> None:
-    with pytest.raises(FdrlError, match="whose default is 0 needs a finite low and high"):
+    with fails(FdrlError, 0, "low", "high"):
         scaled(Physics(0.0), 2.0)
 
 
@@ -116,16 +117,16 @@ def test_dynamics_stay_in_range_and_in_order(agents: int, level: float) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Dynamics(1.0), r"'dynamics': level is 1, but must lie in \[0, 1\)"),
+        (lambda: Dynamics(1.0), r"'dynamics'.*level.*1.*\[0, 1\)"),
         (lambda: Dynamics(-0.1), "'dynamics': level is -0.1"),
-        (lambda: Dynamics(float("nan")), "'dynamics': level is nan"),
-        (lambda: Outlier(0.0), "'outlier': factor is 0, but must be positive"),
-        (lambda: Init(-1.0), "'init': level is -1, but must not be negative"),
-        (lambda: agent_kwargs(POLE, Outlier(agent=3), 3), "no agent 3 among 3 agents"),
-        (lambda: agent_kwargs(EnvSpec("x"), Dynamics(), 2), "'x' has no registered physical"),
+        (lambda: Dynamics(float("nan")), "'dynamics'.*level.*nan"),
+        (lambda: Outlier(0.0), "'outlier'.*factor.*0"),
+        (lambda: Init(-1.0), "'init'.*level.*-1"),
+        (lambda: agent_kwargs(POLE, Outlier(agent=3), 3), "agent 3.*3 agents"),
+        (lambda: agent_kwargs(EnvSpec("x"), Dynamics(), 2), "'x'"),
         (lambda: agent_kwargs(EnvSpec("x"), Dynamics(), 2), r"\[\[agent_kwargs\]\] tables"),
-        (lambda: held_out_kwargs(EnvSpec("x"), Outlier(), 2), "give each agent its own"),
-        (lambda: agent_kwargs(EnvSpec("x"), Init(), 2), "'init': environment 'x' has no"),
+        (lambda: held_out_kwargs(EnvSpec("x"), Outlier(), 2), "agent"),
+        (lambda: agent_kwargs(EnvSpec("x"), Init(), 2), "'init'.*'x'"),
     ],
 )
 def test_mistakes_are_named(make: object, words: str) -> None:
@@ -148,5 +149,5 @@ def test_toml_chooses_the_kind(text: str, value: Heterogeneity) -> None:
 
 
 def test_unknown_fields_are_refused() -> None:
-    with pytest.raises(msgspec.ValidationError, match="unknown field `levle`"):
+    with fails(msgspec.ValidationError, "`levle`"):
         msgspec.convert({"type": "dynamics", "levle": 0.5}, type=Heterogeneity)

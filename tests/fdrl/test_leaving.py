@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import fails, says
 from shared_worlds import finished
 
 from fdrl import FdrlError, Federation, make_run
@@ -151,10 +152,10 @@ def test_transitions_with_holes_are_checked() -> None:
         ({"alive": np.zeros((2, 2), np.bool_)}, "of nobody"),
         ({"alive": np.ones((2, 2), np.bool_)}, "not \\(4"),
         ({"alive": np.ones((2, 3), np.bool_)}, "shape"),
-        ({"alive": np.ones((9, 2), np.bool_)}, "more than 4 steps"),
-        ({"alive": np.ones((2, 2))}, "alive of type"),
+        ({"alive": np.ones((9, 2), np.bool_)}, "4 steps"),
+        ({"alive": np.ones((2, 2))}, "alive.*type"),
         ({"alive": np.ones(4, np.bool_)}, "shape"),
-        ({"rewards": np.ones((2, 2))}, "rewards of shape"),
+        ({"rewards": np.ones((2, 2))}, "rewards.*shape"),
     ):
         with pytest.raises(BadMessage, match=words):
             check_transitions(Transitions(1, {**sent, **fault}), **asked)
@@ -164,11 +165,9 @@ def test_check_says_how_many_leave(capsys: pytest.CaptureFixture[str]) -> None:
     found = check_parallel_env(LEAVER)
     assert [f.level for f in found] == ["ok"] * 4
     said = found[-1].message
-    assert (
-        "an episode of 4 random steps: 1 of 2 agents leave before the others do (agent_1)" in said
-    )
+    says(said, "1 of 2 agents", "(agent_1)")
     assert main(["check", DRONES]) == 0
-    assert "agents leave before the others do" in capsys.readouterr().out
+    says(capsys.readouterr().out, "agents", "leave")
 
 
 def test_evaluating_a_finished_run_again(tmp_path: Path, capsys: Any) -> None:
@@ -197,8 +196,10 @@ def test_drones_may_differ_in_their_wind() -> None:
     np.testing.assert_allclose(worlds[0]["wind_y"], [0.3 * (1 - 0.5 + k / 7) for k in range(4)])
     np.testing.assert_allclose(worlds[1]["wind_y"], [0.3 * (1 - 0.5 + k / 7) for k in range(4, 8)])
     assert worlds[1]["gust"] == [0.1, 0.2, 0.3, 0.4]  # what is said of each agent stays
-    assert federation.labels[1] == "agent drone_1 gust 0.2 wind_x -0.0643 wind_y 0.193"
+    assert federation.labels[1].split() == (
+        ["agent", "drone_1", "gust", "0.2", "wind_x", "-0.0643", "wind_y", "0.193"]
+    )
     federation.round()
     federation.close()
-    with pytest.raises(FdrlError, match="no registered interval"):
+    with fails(FdrlError, "'init'", "init=(low, high, shift)"):
         Federation(run("local", DRONES, hetero={"type": "init"}))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import fails
 
 from fdrl import mixup
 from fdrl.errors import FdrlError
@@ -48,7 +49,7 @@ def test_two_devices_by_hand():
 
 
 def test_evenly_mixed_samples_cannot_be_told_apart():
-    with pytest.raises(FdrlError, match=r"lam = 0\.5 mixes 2 labels evenly.*away from 0\.5"):
+    with fails(FdrlError, "lam = 0.5", "2 labels"):
         mixup.inverse_ratios(two(0.5))
     with pytest.raises(FdrlError, match=r"away from 0\.25"):
         mixup.unmix(np.zeros((4, 1)), mixup.mixing_weights(0.25, 4))
@@ -133,10 +134,10 @@ def test_matched_groups_give_one_hot_labels(mixed, devices, count, seed):
 def test_agreed_labels_are_balanced():
     rows = mixup.agreed_labels(10, 2, 10, np.random.default_rng(1))
     assert (np.bincount(rows.ravel()) == 2).all()
-    with pytest.raises(FdrlError, match="cannot mix 11 of 10"):
+    with fails(FdrlError, "11 of 10"):
         mixup.agreed_labels(10, 11, 1, np.random.default_rng(1))
 
 
 def test_matching_needs_a_device_for_each_upload():
-    with pytest.raises(FdrlError, match="do not fit"):
+    with fails(FdrlError, "uploads"):
         mixup.match(np.zeros((3, 2)), [0, 1], np.random.default_rng(0), 4)

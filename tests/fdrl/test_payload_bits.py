@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fdrl.generator import GeneratorLayout
-from fdrl.message import Parameters, ProbTable, Transitions, encode
+from fdrl.message import CellRows, Parameters, ProbTable, Transitions, encode
 from fdrl.payload_bits import cd_bits, faug_bits, fd_bits, fl_bits
 
 ROUNDS, LABELS, PIXELS, SEEDS, CHAPTER = 16, 10, 784, 15, 1_199_648
@@ -24,7 +24,7 @@ def test_totals_are_those_of_the_paper():
 
 def test_headers_are_all_that_encoded_messages_add():
     uniform = np.full((LABELS, LABELS), 0.1, np.float32)
-    table = ProbTable(round=ROUNDS, probs=uniform, cells=np.arange(LABELS))
+    table = ProbTable(ROUNDS, uniform, parts=(CellRows(np.arange(LABELS)),))
     weights = Parameters(ROUNDS, np.zeros(CHAPTER, np.float32), steps=2000)
     images = np.zeros((SEEDS, PIXELS), np.uint8)
     labels = np.zeros(SEEDS, np.uint8)

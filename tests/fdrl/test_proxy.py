@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from messages import fails
 
 from fdrl.errors import BadMessage, FdrlError
 from fdrl.message import ProxyUpdate, decode, encode
@@ -141,13 +142,13 @@ def update(**fields: Any) -> ProxyUpdate:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"version": "00000000"}, "'00000000' was rebuilt as"),
-        ({"recipe": {"kind": "mix", "size": 9}}, "size is 9, but 8 in this run"),
-        ({"recipe": {"kind": "sobol", "size": 8}}, "kind is sobol, but mix"),
-        ({"recipe": {}}, "kind is None, but mix"),
-        ({"cells": np.array([3, 99])}, "cell 99 is outside"),
-        ({"cells": np.arange(5)}, "5 cells for 4 proxy states"),
-        ({"cells": np.array([3])}, "was rebuilt as"),
+        ({"version": "00000000"}, "'00000000'"),
+        ({"recipe": {"kind": "mix", "size": 9}}, "size.*9.*8"),
+        ({"recipe": {"kind": "sobol", "size": 8}}, "kind.*sobol.*mix"),
+        ({"recipe": {}}, "kind.*None.*mix"),
+        ({"cells": np.array([3, 99])}, "cell 99"),
+        ({"cells": np.arange(5)}, "5 cells.*4"),
+        ({"cells": np.array([3])}, "proxy set"),
     ],
 )
 def test_an_update_that_does_not_fit_is_refused(fields: dict[str, Any], reason: str) -> None:
@@ -157,12 +158,12 @@ def test_an_update_that_does_not_fit_is_refused(fields: dict[str, Any], reason: 
 
 
 def test_another_seed_is_noticed() -> None:
-    with pytest.raises(BadMessage, match="was rebuilt as"):
+    with fails(BadMessage, "proxy set", "seed"):
         over_the_wire(build(Sobol(8), LOW, HIGH, 3), Sobol(8), seed=4)
 
 
 def test_cells_for_a_kind_without_any() -> None:
-    with pytest.raises(FdrlError, match="'uniform' proxies are not made of grid cells"):
+    with fails(FdrlError, "'uniform'", "grid cells"):
         restore(Uniform(8), LOW, HIGH, 3, np.array([1]))
 
 
@@ -190,9 +191,9 @@ def test_a_file_of_states(tmp_path: Path) -> None:
         (np.array([[np.nan, 1]]), "NaN"),
         (np.array([[1e300, 1]]), "infinity"),
         (np.array([["a", "b"]]), "numbers"),
-        (np.array([[None, 1]]), "not a plain .npy"),
-        (b"not numpy", "not a plain .npy"),
-        (b"", "not a plain .npy"),
+        (np.array([[None, 1]]), ".npy"),
+        (b"not numpy", ".npy"),
+        (b"", ".npy"),
         (None, "no such file"),
     ],
 )
@@ -208,7 +209,7 @@ def test_unusable_files(tmp_path: Path, content: Any, reason: str) -> None:
 
 def test_an_archive_is_not_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "states.npz", a=np.ones((3, 2)))
-    with pytest.raises(FdrlError, match="one array of numbers"):
+    with fails(FdrlError, tmp_path / "states.npz", "np.save"):
         build(File(str(tmp_path / "states.npz")), LOW, HIGH, 0)
 
 
@@ -255,7 +256,7 @@ def test_rollout_states_are_sent_and_kept() -> None:
     short = build(Rollout(size=4), LOW, HIGH, 3, lambda count: states)
     with pytest.raises(BadMessage, match="3 states, not 4"):
         from_update(to_update(short, Rollout(size=4), 0), Rollout(size=4), LOW, HIGH, 3)
-    with pytest.raises(FdrlError, match="come from a server"):
+    with fails(FdrlError, "'rollout'", "--proxy mix or file"):
         build(settings, LOW, HIGH, 3)
-    with pytest.raises(FdrlError, match="they are sent"):
+    with fails(FdrlError, "'rollout'", "settings"):
         restore(settings, LOW, HIGH, 3, None)

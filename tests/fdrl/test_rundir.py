@@ -14,6 +14,7 @@ from fake_federation import FakeFederation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from messages import fails
 
 from fdrl import checkpoint as cp
 from fdrl.config import Run, make_run
@@ -64,7 +65,7 @@ def test_truncated_checkpoint_says_what_to_do(tmp_path: Path, size: int) -> None
     path = tmp_path / "round-000001.safetensors"
     cp.save_checkpoint(path, cp.Checkpoint(1, {"x": np.arange(9.0)}, "abc", 0, 0.0))
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(FdrlError, match=r"round-000001.safetensors is damaged .*delete it"):
+    with fails(FdrlError, "round-000001.safetensors", "damaged"):
         cp.load_checkpoint(path)
 
 
@@ -74,7 +75,7 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(FdrlError, match="do not match its checksum"):
+    with fails(FdrlError, path, "checksum"):
         cp.load_checkpoint(path)
 
 
@@ -83,7 +84,7 @@ def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cp, "FORMAT", "2")
     cp.save_checkpoint(path, cp.Checkpoint(1, {"x": np.arange(9.0)}, "abc", 0, 0.0))
     monkeypatch.undo()
-    with pytest.raises(FdrlError, match="format '2', this fdrl reads '1'"):
+    with fails(FdrlError, "format '2'", "'1'"):
         cp.load_checkpoint(path)
 
 
@@ -97,7 +98,7 @@ def test_write_atomic_leaves_the_old_file_when_the_disk_is_full(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(FdrlError, match=r"cannot write .*x.json: No space left on device"):
+    with fails(FdrlError, path, "No space left on device"):
         cp.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x.json"]
@@ -165,7 +166,7 @@ def test_a_log_shorter_than_the_checkpoint_says_is_an_error(tmp_path: Path) -> N
         folder.log(record(1))
         folder.checkpoint(1, {"n": np.array(1)}, 0.5)
     os.truncate(tmp_path / "a" / "metrics.jsonl", 10)
-    with pytest.raises(FdrlError, match="has 10 bytes, but had"):
+    with fails(FdrlError, "metrics.jsonl", 10):
         RunFolder.resume(tmp_path / "a", RUN)
     assert (tmp_path / "a" / "metrics.jsonl").stat().st_size == 10
 
@@ -173,7 +174,7 @@ def test_a_log_shorter_than_the_checkpoint_says_is_an_error(tmp_path: Path) -> N
 def test_two_writers_cannot_have_one_run(tmp_path: Path) -> None:
     with (
         RunFolder.create(tmp_path / "a", RUN),
-        pytest.raises(FdrlError, match="another process is writing the run"),
+        fails(FdrlError, "another process", tmp_path / "a"),
     ):
         RunFolder.resume(tmp_path / "a", RUN)
     RunFolder.resume(tmp_path / "a", RUN)[0].close()
@@ -182,7 +183,7 @@ def test_two_writers_cannot_have_one_run(tmp_path: Path) -> None:
 def test_a_foreign_config_names_the_fields_that_differ(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "a", RUN).close()
     other = make_run(agents=2, steps=300, strategy={"type": "fd", "beta": 2.0}, threads=2)
-    with pytest.raises(FdrlError, match=r"another config: steps, strategy\.beta differ$"):
+    with fails(FdrlError, "steps, strategy.beta"):
         RunFolder.resume(tmp_path / "a", other)
     local = msgspec.structs.replace(RUN, threads=2, checkpoint_every=1)
     RunFolder.resume(tmp_path / "a", local)[0].close()
@@ -192,14 +193,14 @@ def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "a", RUN) as folder:
         saved = cp.Checkpoint(1, {"n": np.array(1)}, "0" * 16, 0, 0.0)
         cp.save_checkpoint(cp.checkpoint_path(folder.path, 1), saved)
-    with pytest.raises(FdrlError, match="belongs to another config"):
+    with fails(FdrlError, "round-000001.safetensors", "config"):
         RunFolder.resume(tmp_path / "a", RUN)
 
 
 def test_what_is_no_run_folder_says_why(tmp_path: Path) -> None:
-    with pytest.raises(FdrlError, match=r"nothing is not a run folder: no such folder"):
+    with fails(FdrlError, tmp_path / "nothing", "run folder"):
         read_run(tmp_path / "nothing")
-    with pytest.raises(FdrlError, match=r"is not a run folder: it has no config.toml"):
+    with fails(FdrlError, tmp_path, "config.toml"):
         RunFolder.resume(tmp_path, RUN)
 
 
@@ -209,25 +210,25 @@ def test_only_an_absent_or_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / "empty" / ".lock").touch()
     check_free(tmp_path / "empty")
     (tmp_path / "empty" / "notes.txt").touch()
-    with pytest.raises(FdrlError, match="is not empty"):
+    with fails(FdrlError, tmp_path / "empty", "empty"):
         check_free(tmp_path / "empty")
-    with pytest.raises(FdrlError, match="is a file, not a folder"):
+    with fails(FdrlError, tmp_path / "empty" / "notes.txt", "file"):
         check_free(tmp_path / "empty" / "notes.txt")
     RunFolder.create(tmp_path / "run", RUN).close()
     # a run that never got to a checkpoint lost nothing
     other = make_run(seed=5)
     with RunFolder.create(tmp_path / "run", other) as folder:
         assert read_run(tmp_path / "run").seed == 5
-        with pytest.raises(FdrlError, match="another process is writing the run"):
+        with fails(FdrlError, "another process", tmp_path / "run"):
             RunFolder.create(tmp_path / "run", RUN)
         folder.checkpoint(1, {"a": np.zeros(1)}, 0.0)
-    with pytest.raises(FdrlError, match=r"holds a run already: pass resume=True to continue it"):
+    with fails(FdrlError, tmp_path / "run", "resume=True"):
         RunFolder.create(tmp_path / "run", RUN)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FdrlError, match=r"cannot write to .*file/run: Not a directory"):
+    with fails(FdrlError, tmp_path / "file" / "run"):
         RunFolder.create(tmp_path / "file" / "run", RUN)
 
 
@@ -242,7 +243,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
             return real(descriptor, data[: len(data) // 2])
 
         monkeypatch.setattr(os, "write", half)
-        with pytest.raises(FdrlError, match=r"metrics.jsonl: No space left on device"):
+        with fails(FdrlError, "metrics.jsonl", "No space left on device"):
             folder.log(record(2))
         monkeypatch.undo()
         assert read_records(tmp_path / "a") == [record(1)]
@@ -252,10 +253,10 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_log_that_is_no_log_names_the_line(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "a", RUN).close()
     (tmp_path / "a" / "metrics.jsonl").write_text('{"round": 1}\n')
-    with pytest.raises(FdrlError, match=r"metrics.jsonl, line 1: not a round record"):
+    with fails(FdrlError, "metrics.jsonl", "line 1"):
         read_records(tmp_path / "a")
     (tmp_path / "a" / "summary.json").write_text("[]")
-    with pytest.raises(FdrlError, match=r"summary.json is not a run's summary"):
+    with fails(FdrlError, "summary.json"):
         read_summary(tmp_path / "a")
 
 

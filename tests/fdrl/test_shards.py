@@ -1,6 +1,8 @@
 """Cutting a cohort changes no number, whatever it is cut into."""
 
+import dataclasses
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +15,7 @@ import moody
 import numpy as np
 import pytest
 from fdrl.agents.ppo import PPO
+from messages import fails
 from moody import K, context
 
 from fdrl import workers
@@ -91,14 +94,14 @@ def test_state_moves_between_cuts() -> None:
 def test_a_cohort_that_was_cut_does_not_pool() -> None:
     cohort = build(tile=2)
     assert isinstance(cohort, Poolable)
-    with pytest.raises(FdrlError, match="cohort of one agent, this one has 5"):
+    with fails(FdrlError, "update", "one agent", 5):
         cohort.update({})
 
 
 def test_nonsense_is_refused() -> None:
-    with pytest.raises(FdrlError, match="at least 1, not 0 and 10"):
+    with fails(FdrlError, "threads", 0, 10):
         build(threads=0)
-    with pytest.raises(FdrlError, match=r"\(4,\) does not fit 5 agents"):
+    with fails(FdrlError, "(4,)", "5 agents"):
         build(tile=2).learn(np.full(4, 16))
 
 
@@ -108,22 +111,22 @@ def build_moody(mood: str) -> Cohort:
 
 def test_errors_of_workers_come_back() -> None:
     mendable = build_moody("mendable")
-    with pytest.raises(FdrlError, match="agent 'agent-4' has no shoes"):
+    with fails(FdrlError, "'agent-4'", "shoes"):
         mendable.learn(np.zeros(K, np.int64))
-    with pytest.raises(RuntimeError, match=r"agents agent-0\.\.agent-1 failed: AttributeError"):
+    with fails(RuntimeError, "agent-0..agent-1", "AttributeError"):
         mendable.probs(np.zeros((1, 1)))
     mendable.close()
     bug = build_moody("bug")
-    with pytest.raises(RuntimeError, match="ZeroDivisionError: one over none"):
+    with fails(RuntimeError, "ZeroDivisionError", "one over none"):
         bug.learn(np.zeros(K, np.int64))
     bug.close()
-    with pytest.raises(FdrlError, match="cannot be built"):
+    with fails(FdrlError, "built"):
         build_moody("unborn")
 
 
 def test_a_worker_that_dies_is_named() -> None:
     cohort = build_moody("exit")
-    with pytest.raises(FdrlError, match=r"agents agent-2\.\.agent-4 ended \(exit code 7\)"):
+    with fails(FdrlError, "agent-2..agent-4", "exit code 7"):
         cohort.learn(np.zeros(K, np.int64))
     with pytest.raises(FdrlError, match="ended"):
         cohort.learn(np.zeros(K, np.int64))
@@ -141,11 +144,11 @@ def test_shorter_experience_is_padded_and_missing_metrics_are_zero() -> None:
 
 
 ORPHANAGE = """
-import moody, os, time
+import moody, multiprocessing, os, time
 from fdrl.shards import build_cohort
 if __name__ == "__main__":
     cohort = build_cohort("moody:make_moody", "fine", moody.context(), threads=2)
-    print(*[p._process.pid for p in cohort._pieces], flush=True)
+    print(*[p.pid for p in multiprocessing.active_children()], flush=True)
     time.sleep(60)
 """
 
@@ -169,6 +172,14 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     assert not any(_alive(pid) for pid in workers)
 
 
+def hired(mood: str) -> workers.Remote:
+    """Return a worker process of the last agent, ready for calls."""
+    last = dataclasses.replace(context(), ids=context().ids[-1:], agents=(K - 1,))
+    worker = workers.Remote(last.ids, moody.make_moody, mood, last)
+    worker.ready()
+    return worker
+
+
 def _alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     try:
@@ -178,8 +189,10 @@ def _alive(pid: int) -> bool:
 
 
 def test_close_ends_the_workers() -> None:
+    before = {*multiprocessing.active_children()}
     cohort = build_moody("fine")
-    pids = [piece._process.pid for piece in cohort._pieces]  # type: ignore[attr-defined]
+    pids = [p.pid or 0 for p in {*multiprocessing.active_children()} - before]
+    assert len(pids) == 2
     cohort.close()
     assert not any(_alive(pid) for pid in pids)
     cohort.close()  # twice is harmless
@@ -187,25 +200,27 @@ def test_close_ends_the_workers() -> None:
 
 def test_workers_ignore_signals_and_can_still_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "PATIENCE", 0.05)
-    cohort: Any = build_moody("deaf")
-    pids = [piece._process.pid for piece in cohort._pieces]
-    for pid in pids:
-        os.kill(pid, signal.SIGTERM)
-        os.kill(pid, signal.SIGINT)
-    assert cohort.learn(np.arange(K)).steps.tolist() == [0, 1, 2, 3, 4]
-    cohort._pieces[1].begin("learn", np.full(3, 99))  # which it never finishes
-    cohort.close()
-    assert not any(_alive(pid) for pid in pids)
+    before = {*multiprocessing.active_children()}
+    worker = hired("deaf")
+    (process,) = {*multiprocessing.active_children()} - before
+    os.kill(process.pid or 0, signal.SIGTERM)
+    os.kill(process.pid or 0, signal.SIGINT)
+    worker.begin("learn", np.array([7]))
+    assert worker.finish().steps.tolist() == [7]
+    worker.begin("learn", np.array([99]))  # which it never finishes
+    worker.close()
+    assert process not in multiprocessing.active_children()
 
 
 def test_a_signal_to_a_worker_that_is_starting_is_ignored_too() -> None:
+    before = {*multiprocessing.active_children()}
     piece = workers.Remote(("a",), moody.make_moody, "fine", context())
+    (process,) = {*multiprocessing.active_children()} - before
     for number in (signal.SIGTERM, signal.SIGINT):
-        assert piece._process.pid is not None
-        os.kill(piece._process.pid, number)
+        os.kill(process.pid or 0, number)
         assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])  # the parent's own
     piece.ready()
-    assert piece.info["n_actions"] == 2
+    assert piece.profile.n_actions == 2
     piece.close()
 
 
@@ -223,12 +238,11 @@ def test_workers_nobody_closed_do_not_hold_up_the_end(tmp_path: Path) -> None:
 
 
 def test_an_answer_nobody_waited_for_is_not_the_next_calls() -> None:
-    cohort: Any = build_moody("fine")
-    piece = cohort._pieces[0]
-    piece.begin("learn", np.array([3, 3]))  # as if interrupted before the answer came
-    piece.begin("learn", np.array([4, 4]))
-    assert piece.finish().steps.tolist() == [4, 4]
-    cohort.close()
+    worker = hired("fine")
+    worker.begin("learn", np.array([3]))  # as if interrupted before the answer came
+    worker.begin("learn", np.array([4]))
+    assert worker.finish().steps.tolist() == [4]
+    worker.close()
 
 
 def test_workers_run_one_thread_each_and_the_parent_keeps_its_own(

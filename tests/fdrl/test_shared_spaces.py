@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import fails
 from shared_worlds import finished
 
 from fdrl import FdrlError, Federation, make_run
@@ -88,12 +89,12 @@ def test_check_says_what_is_flattened() -> None:
     found = check_parallel_env(AIM)
     assert {f.level for f in found} == {"ok"}
     assert "flattened" in found[0].message
-    assert "choose from Box" in found[0].message
+    assert "Box" in found[0].message
 
 
 def test_gaussians_cannot_add_up_in_the_air() -> None:
     groups = [["aimer_0"], ["wide_0"]]
-    with pytest.raises(FdrlError, match="cannot add up in the air"):
+    with fails(FdrlError, "air"):
         Federation(run("fd", groups=groups, channel={"type": "mac-analog"}))
 
 
@@ -101,10 +102,10 @@ def test_gaussians_cannot_add_up_in_the_air() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("shared_worlds:Turns", "take turns.*it can be converted: .*aec_to_parallel"),
-        ("shared_worlds:turns", "take turns.*it can be converted: .*aec_to_parallel"),
-        ("pettingzoo.classic:tictactoe_v3", "take turns.*cannot be converted"),
-        ("classic/tictactoe-v3", "take turns.*cannot be converted"),
+        ("shared_worlds:Turns", "turns.*aec_to_parallel"),
+        ("shared_worlds:turns", "turns.*aec_to_parallel"),
+        ("pettingzoo.classic:tictactoe_v3", "turns.*cannot"),
+        ("classic/tictactoe-v3", "turns.*cannot"),
     ],
 )
 def test_agents_that_take_turns_are_refused_in_one_line(
@@ -123,7 +124,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pymunk", None)
     monkeypatch.setitem(sys.modules, "pygame", None)
-    with pytest.raises(FdrlError, match=r"needs the package 'py.*fdrl\[butterfly\]"):
+    with fails(FdrlError, "fdrl[butterfly]"):
         team_spec("pettingzoo.butterfly:pistonball_v6", {})
 
 

@@ -10,6 +10,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from messages import fails
 
 from fdrl import stats
 
@@ -67,7 +68,7 @@ def test_std_is_within_tasks() -> None:
 
 @pytest.mark.parametrize("scores", [[], [[]], 3.0])
 def test_scores_without_a_run_are_refused(scores: object) -> None:
-    with pytest.raises(ValueError, match="scores must be"):
+    with fails(ValueError, "scores"):
         stats.mean(scores)
 
 
@@ -209,7 +210,7 @@ def test_sign_flips_need_pairs() -> None:
         with pytest.raises(ValueError, match="equal shapes"):
             stats.sign_flip(a, b)
     for table in (np.ones((6, 2)), 1.0):
-        with pytest.raises(ValueError, match=r"pairs \[runs\], not"):
+        with fails(ValueError, "[runs]"):
             stats.sign_flip(table, table)
 
 
@@ -224,9 +225,9 @@ def test_an_unknown_run_is_no_loss() -> None:
 
 
 def test_tasks_of_both_sides_must_be_the_same() -> None:
-    with pytest.raises(ValueError, match="same tasks, not 2 and 1"):
+    with fails(ValueError, "tasks", "2 and 1"):
         stats.probability_of_improvement([[1.0], [2.0]], [[1.0]])
-    with pytest.raises(ValueError, match="scores must be"):
+    with fails(ValueError, "scores"):
         stats.probability_of_improvement(np.ones((2, 3, 4)), np.ones((2, 3, 4)))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from messages import fails
 from shared_worlds import finished
 
 from fdrl import FdrlError, Federation, make_run
@@ -36,7 +37,7 @@ def test_roles_are_agents_of_equal_spaces_and_name() -> None:
 def test_as_many_agents_as_share_a_world_unless_more_worlds_are_asked_for() -> None:
     assert run().agents == 3
     assert run(agents=6).agents == 6
-    with pytest.raises(FdrlError, match="multiple of 3, not 4"):
+    with fails(FdrlError, "agents", "multiple of 3", 4):
         Federation(run(agents=4))
 
 
@@ -114,8 +115,8 @@ def test_a_team_learns_to_talk() -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("late", "hearer_1 is not there when the episode begins"),
-        ("raises", "team 0 train copy 0, step 2 .*step raised ValueError: out of fuel"),
+        ("late", "hearer_1"),
+        ("raises", "team 0 train copy 0.*step 2.*ValueError: out of fuel"),
     ],
 )
 def test_broken_worlds_are_named_in_one_line(fault: str, words: str) -> None:
@@ -130,24 +131,24 @@ def test_broken_worlds_are_named_in_one_line(fault: str, words: str) -> None:
 
 def test_agents_that_differ_cannot_be_forced_into_one_group() -> None:
     groups = [["caller_0", "hearer_0"], ["hearer_1"]]
-    with pytest.raises(FdrlError, match="caller_0 and hearer_0 cannot share a role"):
+    with fails(FdrlError, "caller_0", "hearer_0"):
         Federation(run(groups=groups))
-    with pytest.raises(FdrlError, match="must name each agent"):
+    with fails(FdrlError, "groups", "caller_0", "hearer_0", "hearer_1"):
         Federation(run(groups=[["caller_0"]]))
     apart = Federation(run(groups=[["caller_0"], ["hearer_0"], ["hearer_1"]]))
     assert len(apart.clients) == 3
     apart.close()
-    with pytest.raises(FdrlError, match="agents share no world"):
+    with fails(FdrlError, "groups", "'CartPole-v1'"):
         Federation(make_run(groups=[["a"]]))
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"threads": 2}, "cannot be spread over threads"),
-        ({"episodes": 5}, "count steps or iterations"),
-        ({"agent": {"type": "reinforce"}}, "use ppo or a2c"),
-        ({"hetero": {"type": "dynamics"}}, "hetero does not apply"),
+        ({"threads": 2}, "threads"),
+        ({"episodes": 5}, "steps or iterations"),
+        ({"agent": {"type": "reinforce"}}, "ppo or a2c"),
+        ({"hetero": {"type": "dynamics"}}, "hetero"),
         ({"agent_kwargs": [{}, {}, {"length": 5}]}, "share a world"),
     ],
 )
@@ -159,19 +160,19 @@ def test_what_a_team_cannot_have_is_said(fields: dict[str, Any], words: str) -> 
 def test_teams_may_live_in_different_worlds() -> None:
     own = [{"length": 4}] * 3 + [{"length": 8}] * 3
     federation = finished(Federation(run("local", agents=6, agent_kwargs=own)))
-    assert federation.labels[0] == "agent caller_0 length 4"
+    assert federation.labels[0].split() == ["agent", "caller_0", "length", "4"]
     federation.close()
 
 
 def test_checks_say_what_is_wrong() -> None:
     assert {f.level for f in check_parallel_env(PAIR)} == {"ok"}
     seedless = check_parallel_env(PAIR, fault="seedless")
-    assert any("must fix all" in f.message for f in seedless if f.level == "error")
+    assert any("reset(seed=...)" in f.message for f in seedless if f.level == "error")
 
 
 @pytest.mark.parametrize("agent", ["reinforce", "sb3", "classifier"])
 def test_learners_that_act_one_by_one_are_refused(agent: str) -> None:
-    with pytest.raises(FdrlError, match="use ppo or a2c"):
+    with fails(FdrlError, agent, "ppo or a2c"):
         Federation(run(agent={"type": agent}))
 
 

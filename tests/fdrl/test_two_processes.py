@@ -31,7 +31,7 @@ def test_apart_equals_together_to_the_bit(case):
         here.send((number, messages))
         return here.recv()
 
-    exchange(0, server.opening())
+    exchange(0, server.announce())
     for number in range(1, together.rounds_done + 1):
         answers = exchange(number, dict.fromkeys(server.ids, b""))
         exchange(number, server.aggregate(number, answers))
@@ -52,6 +52,6 @@ def test_server_halves_are_built_without_a_cohort():
     )
     from fdrl.strategies.distillation_server import Server as Half
 
-    opening = Server(Half(context), context.ids).opening()
+    opening = Server(Half(context), context.ids).announce()
     assert set(opening) == {"a", "b", "c"}
     assert all(isinstance(m, bytes) for m in opening.values())

@@ -14,10 +14,10 @@ class ForgetfulClient(Client):
 
     calls = 0
 
-    def client_message(self, cohort, experience, round):
+    def upload(self, cohort, experience, round):
         self.calls += 1
         cohort.load_parameters(cohort.parameters("all") * (1 + 0.1 * self.calls), "all")
-        return super().client_message(cohort, experience, round)
+        return super().upload(cohort, experience, round)
 
 
 class Credulous(FedAvg, tag="credulous", tag_field="type", frozen=True, kw_only=True):

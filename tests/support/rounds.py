@@ -15,7 +15,7 @@ def receive(client, cohort, messages, round):
     """Check every message as the agents' side does, then apply them."""
     for name, message in messages.items():
         client.check(cohort, message, name, round)
-    return client.apply(cohort, messages, round)
+    return client.download(cohort, messages, round)
 
 
 def through_bytes(messages):
@@ -23,7 +23,7 @@ def through_bytes(messages):
 
 
 def one_round(client, server, cohort, seen, drop=()):
-    up = through_bytes(client.client_message(cohort, seen, 1))
+    up = through_bytes(client.upload(cohort, seen, 1))
     for name, message in up.items():
         server.check(message, name, 1)
     up = {name: m for name, m in up.items() if name not in drop}

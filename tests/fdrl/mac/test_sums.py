@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from fdrl.mac.sums import Summed, lay, unlay
-from fdrl.message import ProbTable
+from fdrl.message import CellRows, ProbTable, Visits
 from fdrl.strategies import teacher
 from fdrl.strategies.fd import FD
 
 
-def table(seed, rows, actions, **more):
+def table(seed, rows, actions, *parts):
     p = np.random.default_rng(seed).dirichlet(np.ones(actions), rows).astype(np.float32)
-    return ProbTable(round=1, probs=p, **more)
+    return ProbTable(round=1, probs=p, parts=parts)
 
 
 def server(tables, settings):
@@ -30,7 +30,7 @@ def air(tables, settings, noise=0.0):
 def test_a_sum_without_noise_is_the_servers_mean(combine, power):
     settings = FD(combine=combine, visit_power=power)
     visits = [np.arange(5.0) * k for k in range(3)]
-    tables = [table(k, 5, 4, visits=v) for k, v in enumerate(visits)]
+    tables = [table(k, 5, 4, Visits(v)) for k, v in enumerate(visits)]
     found = air(tables, settings)
     assert found.cells is None
     np.testing.assert_allclose(found.probs, server(tables, settings), atol=1e-6)
@@ -39,7 +39,7 @@ def test_a_sum_without_noise_is_the_servers_mean(combine, power):
 def test_labels_are_averaged_over_their_owners_and_unknown_ones_left_out():
     settings = FD(answer="labels", combine="mean", visit_power=0.0)
     owned = [np.array([0, 2]), np.array([2])]
-    tables = [table(k, len(c), 4, cells=c) for k, c in enumerate(owned)]
+    tables = [table(k, len(c), 4, CellRows(c)) for k, c in enumerate(owned)]
     found = air(tables, settings)
     np.testing.assert_array_equal(found.cells, [0, 2])
     np.testing.assert_allclose(found.probs, server(tables, settings), atol=1e-6)
@@ -59,7 +59,7 @@ def test_a_mean_by_hand():
 
 def test_a_row_whose_weight_drowns_in_noise_is_uniform_and_a_label_is_left_out():
     settings = FD(combine="mean")
-    tables = [table(0, 2, 3, visits=np.zeros(2))]
+    tables = [table(0, 2, 3, Visits(np.zeros(2)))]
     np.testing.assert_allclose(air(tables, settings, -1.0).probs, np.full((2, 3), 1 / 3))
     by_label = FD(answer="labels", combine="mean", visit_power=0.0)
-    assert air([table(0, 1, 3, cells=np.array([1]))], by_label, -1.0) is None
+    assert air([table(0, 1, 3, CellRows(np.array([1])))], by_label, -1.0) is None

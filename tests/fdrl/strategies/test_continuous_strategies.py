@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from messages import fails
 from packs import assert_same_run, seeded
 
 import fdrl
@@ -33,19 +34,19 @@ def opened(strategy: Any, **fields: Any) -> tuple[Client, Server, FakeCohort]:
     client = Client(replace(to_client, n_actions=1, gaussian=True))
     server = Server(replace(to_server, n_actions=1, gaussian=True))
     cohort = FakeCohort(IDS, ANSWERS)
-    for name, message in server.opening().items():
+    for name, message in server.announce().items():
         client.check(cohort, decode(encode(message)), name, 0)
     return client, server, cohort
 
 
 def one_round(client: Client, server: Server, cohort: FakeCohort, seen: Any) -> Any:
-    up = {n: decode(encode(m)) for n, m in client.client_message(cohort, seen, 1).items()}
+    up = {n: decode(encode(m)) for n, m in client.upload(cohort, seen, 1).items()}
     for name, message in up.items():
         server.check(message, name, 1)
     down = {n: decode(encode(m)) for n, m in server.aggregate(1, up).items()}
     for name, message in down.items():
         client.check(cohort, message, name, 1)
-    client.apply(cohort, down, 1)
+    client.download(cohort, down, 1)
     return down
 
 
@@ -105,15 +106,15 @@ def test_raw_states_travel_with_their_gaussians() -> None:
 
 def test_a_table_of_probabilities_is_refused_on_both_sides() -> None:
     client, server, cohort = opened(FLOAT, proxy=TWO_STATES)
-    opening = server.opening()[IDS[0]]
+    opening = server.announce()[IDS[0]]
     assert isinstance(opening, ProxyUpdate)
     wrong = ProbTable(1, np.full((2, 2), 0.5, np.float32), version=opening.version)
-    with pytest.raises(BadMessage, match="expected GaussTable, got ProbTable"):
+    with fails(BadMessage, "GaussTable", "ProbTable"):
         server.check(wrong, IDS[0], 1)
-    with pytest.raises(BadMessage, match="expected GaussTable, got ProbTable"):
+    with fails(BadMessage, "GaussTable", "ProbTable"):
         client.check(cohort, wrong, IDS[0], 1)
     moments = np.ones((2, 4), np.float32)
-    with pytest.raises(BadMessage, match="expected 1 dimensions, got 2"):
+    with fails(BadMessage, "dimensions", 1, 2):
         server.check(GaussTable(1, moments, version=opening.version), IDS[0], 1)
 
 
@@ -135,7 +136,7 @@ def test_what_does_not_go_with_continuous_actions(strategy: Any, words: str) -> 
 
 def test_gaussians_need_continuous_actions() -> None:
     run = make_run(agents=2, steps=16, strategy={"type": "fd", "gaussians": "product"})
-    with pytest.raises(FdrlError, match="these are discrete: use combine"):
+    with fails(FdrlError, "gaussians", "combine", "strategy"):
         fdrl.train(run)
 
 

@@ -8,7 +8,17 @@ from fakes import IDS, FakeCohort, contexts, experience
 from rounds import ANSWERS, FLOAT, TWO_STATES, one_round, receive, through_bytes
 
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Parameters, ProbTable, ProxyUpdate, encode
+from fdrl.message import (
+    CellRows,
+    NextSet,
+    Parameters,
+    ProbTable,
+    ProxyUpdate,
+    Seen,
+    StateRows,
+    Visits,
+    encode,
+)
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 from fdrl.strategies.fd import FD
@@ -23,7 +33,7 @@ def halves(strategy, **fields):
 def opened(strategy, **fields):
     client, server = halves(strategy, **fields)
     cohort = FakeCohort(IDS, ANSWERS)
-    receive(client, cohort, through_bytes(server.opening()), 0)
+    receive(client, cohort, through_bytes(server.announce()), 0)
     return client, server, cohort
 
 
@@ -120,11 +130,11 @@ def test_an_agent_far_below_its_own_best_says_nothing_and_then_does_not_listen()
     client, server, cohort = opened({**FLOAT, "gate": 0.5}, proxy=TWO_STATES)
     seen = [[[0.1]]] * 3
     one_round(client, server, cohort, experience(seen, returns=[[1.0] * 10, [1.0] * 10, []]))
-    up = client.client_message(cohort, experience(seen, returns=[[7.0] * 10] * 3), 2)
+    up = client.upload(cohort, experience(seen, returns=[[7.0] * 10] * 3), 2)
     assert set(up) == set(IDS)
     for round in range(3, 3 + GRACE + 1):
         fallen = experience(seen, returns=[[], [2.0] * 10, []])
-        up = through_bytes(client.client_message(cohort, fallen, round))
+        up = through_bytes(client.upload(cohort, fallen, round))
         assert set(up) == {IDS[0], IDS[2]}
         metrics = receive(client, cohort, through_bytes(server.aggregate(round, up)), round)
         np.testing.assert_array_equal(metrics["distill/speaking"], [1.0, 0.0, 1.0])
@@ -141,9 +151,9 @@ def test_frd_averages_visits_per_cell_and_the_union_goes_down():
         probs=[[[1, 0], [0.5, 0.5], [0.2, 0.8]], [[0, 1]], [[0.25, 0.75]]],
     )
     up, down = one_round(client, server, cohort, seen)
-    np.testing.assert_array_equal(up[IDS[0]].cells, [0, 1])
+    np.testing.assert_array_equal(up[IDS[0]].need(CellRows).cells, [0, 1])
     np.testing.assert_allclose(up[IDS[0]].probs, [[0.75, 0.25], [0.2, 0.8]], atol=1e-6)
-    np.testing.assert_array_equal(up[IDS[1]].cells, [0])
+    np.testing.assert_array_equal(up[IDS[1]].need(CellRows).cells, [0])
     # Cell 0: mean over the three agents that were there; cell 1: agent 0 alone.
     np.testing.assert_allclose(down[IDS[2]].probs, [[1 / 3, 2 / 3], [0.2, 0.8]], atol=1e-6)
     np.testing.assert_allclose(cohort.distilled[0].states[:, 0], [0.25, 0.75])
@@ -182,7 +192,9 @@ def test_pd_concatenates_everything():
     seen = experience([[[0.1], [0.2]], [[0.3]], []], probs=[[[1, 0], [0, 1]], [[0.5, 0.5]], []])
     up, down = one_round(client, server, cohort, seen)
     assert set(up) == {IDS[0], IDS[1]}
-    np.testing.assert_allclose(down[IDS[2]].states[:, 0], [0.1, 0.2, 0.3], atol=1e-6)
+    np.testing.assert_allclose(
+        down[IDS[2]].need(StateRows).states[:, 0], [0.1, 0.2, 0.3], atol=1e-6
+    )
     np.testing.assert_allclose(down[IDS[2]].probs, [[1, 0], [0, 1], [0.5, 0.5]], atol=1e-6)
 
 
@@ -192,7 +204,8 @@ def test_visited_proxies_are_refreshed_from_what_agents_saw():
     first = proxies_of(client).version
     seen = experience([[[0.11], [0.12], [0.55]], [[0.13]], [[0.57], [0.91]]])
     _, down = one_round(client, server, cohort, seen)
-    np.testing.assert_array_equal(down[IDS[0]].next_cells, [1, 5])  # 3, 2 visits against 1
+    cells = down[IDS[0]].need(NextSet).cells
+    np.testing.assert_array_equal(cells, [1, 5])  # 3, 2 visits against 1
     np.testing.assert_allclose(proxies_of(client).states[:, 0], [0.15, 0.55], atol=1e-6)
     assert proxies_of(client).version == server.proxies.version != first
 
@@ -200,11 +213,11 @@ def test_visited_proxies_are_refreshed_from_what_agents_saw():
 def test_an_agent_with_an_old_proxy_set_is_refused_and_brought_up_to_date():
     proxy = {"type": "visited", "size": 2, "bins": 10, "refresh": 1}
     client, server, cohort = opened(FLOAT, proxy=proxy)
-    old = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    old = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     for name, message in old.items():
         server.check(message, name, 1)
     server.aggregate(1, old)  # the agents never hear of the new set
-    late = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 2))
+    late = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 2))
     with pytest.raises(BadMessage, match="proxy set"):
         server.check(late[IDS[0]], IDS[0], 2)
     down = through_bytes(server.aggregate(2, {}))
@@ -216,24 +229,23 @@ def test_an_agent_with_an_old_proxy_set_is_refused_and_brought_up_to_date():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"round": 2}, "round"),
-        ({"version": "0badbeef"}, "proxy set"),
-        ({"probs": np.array([[0.5, 0.5]], np.float32)}, "rows"),
-        ({"probs": np.full((2, 3), 1 / 3, np.float32)}, "actions"),
-        ({"visits": None}, "visit"),
-        ({"visits": np.array([1e6, 1e6], np.float32)}, "more than steps"),
-        ({"states": np.zeros((2, 1), np.float32)}, "states"),
-        ({"cells": np.array([0, 1])}, "cells"),
-        ({"seen": np.array([1]), "seen_visits": np.array([1.0])}, "without having been asked"),
-        ({"next_cells": np.array([1]), "next_version": "0badbeef"}, "do not choose"),
+        (lambda t: replace(t, round=2), "round"),
+        (lambda t: replace(t, version="0badbeef"), "proxy set"),
+        (lambda t: replace(t, probs=np.array([[0.5, 0.5]], np.float32)), "rows"),
+        (lambda t: replace(t, probs=np.full((2, 3), 1 / 3, np.float32)), "actions"),
+        (lambda t: t.without(Visits), "visit counts are missing"),
+        (lambda t: t.with_parts(Visits(np.array([1e6, 1e6]))), "more than steps"),
+        (lambda t: t.with_parts(StateRows(np.zeros((2, 1)))), "states that nobody asked for"),
+        (lambda t: t.with_parts(CellRows(np.array([0, 1]))), "cells that nobody asked for"),
+        (lambda t: t.with_parts(Seen(np.array([1]), np.array([1.0]))), "visited cells that nobody"),
+        (lambda t: t.with_parts(NextSet(np.array([1]), "0badbeef")), "proxy sets that nobody"),
     ],
 )
 def test_bad_tables_are_refused_with_a_reason(change, reason):
     client, server, cohort = opened("fd", proxy=TWO_STATES)
-    good = client.client_message(cohort, experience([[[0.1]]] * 3), 1)[IDS[0]]
-    fields = {f: getattr(good, f) for f in ("round", "probs", "coding", "version", "visits")}
+    good = client.upload(cohort, experience([[[0.1]]] * 3), 1)[IDS[0]]
     with pytest.raises(BadMessage, match=reason):
-        server.check(ProbTable(**(fields | change)), IDS[0], 1)
+        server.check(change(good), IDS[0], 1)
     server.check(good, IDS[0], 1)
 
 
@@ -242,11 +254,11 @@ def test_agents_never_heard_of_are_sent_the_proxy_set_and_the_teacher_in_turn():
     down = through_bytes(server.aggregate(1, {}))
     assert set(down) == set(IDS)
     assert all(isinstance(m, ProxyUpdate) for m in down.values())
-    up = client.client_message(cohort, experience([[[0.1]]] * 3), 2)
+    up = client.upload(cohort, experience([[[0.1]]] * 3), 2)
     server.check(up[IDS[1]], IDS[1], 2)
     down = through_bytes(server.aggregate(2, {IDS[1]: up[IDS[1]]}))
     assert [isinstance(down[i], ProbTable) for i in IDS] == [True, True, True]
-    up = client.client_message(cohort, experience([[[0.1]]] * 3), 3)
+    up = client.upload(cohort, experience([[[0.1]]] * 3), 3)
     server.check(up[IDS[1]], IDS[1], 3)
     down = through_bytes(server.aggregate(3, {IDS[1]: up[IDS[1]]}))
     assert [isinstance(down[i], ProbTable) for i in IDS] == [False, True, False]
@@ -263,13 +275,13 @@ def test_rows_that_nobody_has_been_near_are_a_plain_mean():
 def test_visited_cells_are_believed_only_as_far_as_an_agent_can_walk():
     proxy = {"type": "visited", "size": 2, "bins": 10, "refresh": 2}
     client, server, cohort = opened(FLOAT, proxy=proxy)
-    good = client.client_message(cohort, experience([[[0.1]]] * 3), 1)[IDS[0]]
+    good = client.upload(cohort, experience([[[0.1]]] * 3), 1)[IDS[0]]
     server.check(good, IDS[0], 1)
     for seen, times, reason in (
-        ([1], [500.0], "more than steps"),
+        ([1], [500.0], "steps"),
         ([1, 2, 3], [1.0, 1.0, 1.0], "more than 2"),
     ):
-        bad = replace(good, seen=np.array(seen), seen_visits=np.array(times))
+        bad = good.with_parts(Seen(np.array(seen), np.array(times)))
         with pytest.raises(BadMessage, match=reason):
             server.check(bad, IDS[0], 1)
 
@@ -277,7 +289,7 @@ def test_visited_cells_are_believed_only_as_far_as_an_agent_can_walk():
 def test_an_agent_is_told_of_the_next_proxies_by_its_own_messages_only():
     proxy = {"type": "visited", "size": 2, "bins": 10, "refresh": 1}
     client, server, cohort = opened(FLOAT, proxy=proxy)
-    up = through_bytes(client.client_message(cohort, experience([[[0.1], [0.5]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1], [0.5]]] * 3), 1))
     for name, message in up.items():
         server.check(message, name, 1)
     down = through_bytes(server.aggregate(1, up))
@@ -285,7 +297,7 @@ def test_an_agent_is_told_of_the_next_proxies_by_its_own_messages_only():
     receive(client, cohort, down, 1)
     versions = client.answers.versions
     assert versions[0] == versions[1] == server.proxies.version != versions[2]
-    late = client.client_message(cohort, experience([[[0.1]]] * 3), 2)
+    late = client.upload(cohort, experience([[[0.1]]] * 3), 2)
     assert late[IDS[2]].version == versions[2]
     assert cohort.distilled[0].weights[2].sum() == 0
 
@@ -338,7 +350,7 @@ def test_state_continues_to_the_bit():
     def play(rounds, stop=None):
         client, server = halves(settings, proxy=proxy)
         cohort = FakeCohort(IDS, answers)
-        receive(client, cohort, through_bytes(server.opening()), 0)
+        receive(client, cohort, through_bytes(server.announce()), 0)
         for r in rounds:
             if r == stop:
                 saved, kept = client.state(), server.state()
@@ -347,7 +359,7 @@ def test_state_continues_to_the_bit():
                 server.load_state(kept)
             rng = np.random.default_rng(r)
             seen = experience(rng.random((3, 5, 1)).tolist(), returns=rng.random((3, 2)).tolist())
-            up = client.client_message(cohort, seen, r)
+            up = client.upload(cohort, seen, r)
             up = through_bytes(up)
             for name, message in up.items():
                 server.check(message, name, r)

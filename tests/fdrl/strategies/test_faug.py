@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
 from idx_files import tiny_idx
+from messages import fails
 
 import fdrl
 from fdrl.errors import BadMessage, FdrlError
@@ -47,7 +48,7 @@ def parts(settings=FAUG):
 def uploads(client, cohort):
     zeros = np.zeros(3, np.int64)
     client.learn(cohort, zeros + 4, None)
-    return client.client_message(cohort, experience([[[0.0]]] * 3), 1)
+    return client.upload(cohort, experience([[[0.0]]] * 3), 1)
 
 
 def test_a_round_by_hand():
@@ -64,7 +65,7 @@ def test_a_round_by_hand():
     assert down[IDS[0]].arrays["labels"].tolist() == [1]
     assert server.metrics()["faug/seeds"] == 1
     client.check(cohort, down[IDS[0]], IDS[0], 1)
-    metrics = client.apply(cohort, down, 1)
+    metrics = client.download(cohort, down, 1)
     assert [y.tolist() for _, y in cohort.extra] == [[1, 1], [], []]
     assert metrics["faug/filled"].tolist() == [2, 0, 0]
     assert metrics["faug/leak"].tolist() == [1, 0, 0]
@@ -75,7 +76,7 @@ def test_labels_that_nobody_sent_are_not_made_up():
     client, server, cohort = parts()
     row = server._train(np.array([[0.5]], np.float32), np.array([0]))
     message = Transitions(1, {"generator": row, "labels": np.array([0], np.uint8)})
-    client.apply(cohort, {IDS[2]: message}, 1)  # it lacks label 1
+    client.download(cohort, {IDS[2]: message}, 1)  # it lacks label 1
     assert [len(y) for _, y in cohort.extra] == [0, 0, 0]
 
 
@@ -92,13 +93,13 @@ GOOD = Transitions(1, {"seeds": np.zeros((2, 1), np.uint8), "labels": np.array([
     ("arrays", "reason"),
     [
         ({"seeds": np.zeros((2, 2), np.uint8)}, r"seeds \[2, 2\], expected \[2, 1\]"),
-        ({"seeds": np.zeros((2, 1), np.float32)}, "seeds are float32"),
-        ({"labels": np.array([0, 2], np.uint8)}, "a label beyond 1"),
-        ({"labels": np.array([0, 1], np.int64)}, "labels are int64"),
-        ({"labels": np.zeros(0, np.uint8)}, r"labels must be \[n\]"),
+        ({"seeds": np.zeros((2, 1), np.float32)}, "float32"),
+        ({"labels": np.array([0, 2], np.uint8)}, "label .*1"),
+        ({"labels": np.array([0, 1], np.int64)}, "int64"),
+        ({"labels": np.zeros(0, np.uint8)}, r"labels.*\[n\]"),
         ({"more": np.zeros(1)}, "expected arrays"),
         ({"seeds": np.zeros((5, 1), np.uint8), "labels": np.zeros(5, np.uint8)}, "5 seeds, more"),
-        ({"seeds": np.zeros((3, 1), np.uint8), "labels": np.zeros(3, np.uint8)}, "of one label"),
+        ({"seeds": np.zeros((3, 1), np.uint8), "labels": np.zeros(3, np.uint8)}, "label"),
     ],
 )
 def test_seeds_that_were_not_asked_for_are_refused(arrays, reason):
@@ -110,7 +111,7 @@ def test_seeds_that_were_not_asked_for_are_refused(arrays, reason):
 
 def test_seeds_come_in_round_one_only():
     _, server, _ = parts()
-    with pytest.raises(BadMessage, match="of round 2 in round 1"):
+    with fails(BadMessage, "round 2", "round 1"):
         server.check(replace(GOOD, round=2), IDS[0], 1)
     with pytest.raises(BadMessage, match="expected ProbTable"):
         server.check(replace(GOOD, round=2), IDS[0], 2)
@@ -125,9 +126,9 @@ def test_a_broken_generator_is_refused():
 
 
 def test_what_it_cannot_do_is_said():
-    with pytest.raises(FdrlError, match=r"3 decoy labels, but there are 2.*strategy.faug.decoys"):
+    with fails(FdrlError, "3 decoy", 2, "strategy.faug.decoys"):
         FDClient(contexts({"type": "fd+faug", "faug": {"decoys": 3}})[0])
-    with pytest.raises(FdrlError, match="labeled samples: use --agent classifier"):
+    with fails(FdrlError, "--agent classifier"):
         fdrl.Federation(fdrl.make_run(strategy="fl+faug", agents=2, steps=512))
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from messages import fails
 
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Parameters, ProbTable, Transitions, decode, encode
+from fdrl.message import OptimizerState, Parameters, ProbTable, Transitions, decode, encode
 from fdrl.strategies import fedavg, local, pooled, self_distill
 
 ANSWERS = np.full((3, 2, 2), 0.5)
@@ -22,14 +23,14 @@ def fedavg_round(strategy, seen=None, drop=(), rounds=1):
     cohort = FakeCohort(IDS, ANSWERS, ROWS)
     client.learn(cohort, np.array([4, 4, 4]), None)
     for r in range(1, rounds + 1):
-        up = through_bytes(client.client_message(cohort, seen or experience([[[0.1]]] * 3), r))
+        up = through_bytes(client.upload(cohort, seen or experience([[[0.1]]] * 3), r))
         up = {name: m for name, m in up.items() if name not in drop}
         for name, message in up.items():
             server.check(message, name, r)
         down = through_bytes(server.aggregate(r, up))
         for name, message in down.items():
             client.check(cohort, message, name, r)
-        client.apply(cohort, down, r)
+        client.download(cohort, down, r)
     return cohort
 
 
@@ -68,8 +69,8 @@ def test_optimizer_moments(option, expected):
     client, server = fedavg.Client(client_context), fedavg.Server(server_context)
     cohort = FakeCohort(IDS, ANSWERS, ROWS)
     cohort.rows["optimizer"] = np.array([[1.0, 1], [2, 2], [3, 3]], np.float32)
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
-    client.apply(cohort, through_bytes(server.aggregate(1, up)), 1)
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
+    client.download(cohort, through_bytes(server.aggregate(1, up)), 1)
     assert cohort.rows["optimizer"][0, 0] == expected
 
 
@@ -96,7 +97,7 @@ def test_averaging_needs_a_shared_architecture():
         ({"round": 3}, "round"),
         ({"part": "policy"}, "part"),
         ({"values": np.zeros(2, np.float32)}, "3 parameters"),
-        ({"optimizer": np.zeros(2, np.float32)}, "optimizer"),
+        ({"parts": (OptimizerState(np.zeros(2, np.float32)),)}, "optimizer"),
     ],
 )
 def test_bad_parameters_are_refused(fields, reason):
@@ -106,8 +107,6 @@ def test_bad_parameters_are_refused(fields, reason):
         "values": np.zeros(3, np.float32),
         "part": "all",
         "steps": 1,
-        "score": None,
-        "optimizer": None,
     }
     server.check(Parameters(**good), IDS[0], 1)
     with pytest.raises(BadMessage, match=reason):
@@ -165,11 +164,11 @@ def test_pooled_puts_all_agents_side_by_side():
     )
     client, cohort = pooled.Client(client_context), Collector(IDS, ANSWERS, ROWS)
     seen = client.learn(cohort, np.array([2, 2, 2]), None)
-    up = through_bytes(client.client_message(cohort, seen, 1))
+    up = through_bytes(client.upload(cohort, seen, 1))
     for name, message in up.items():
         assert isinstance(message, Transitions)
         server.check(message, name, 1)
-    client.apply(cohort, through_bytes(server.aggregate(1, up)), 1)
+    client.download(cohort, through_bytes(server.aggregate(1, up)), 1)
     # [1, T, agents * copies, O]: step 0 of agents 0, 1, 2, then step 1.
     np.testing.assert_array_equal(
         trainers[0].given["observations"][0, :, :, 0], [[0, 2, 4], [1, 3, 5]]
@@ -182,10 +181,10 @@ def test_pooled_puts_all_agents_side_by_side():
     ("change", "reason"),
     [
         ({"rewards": None}, "expected arrays"),
-        ({"rewards": np.ones((3, 1), np.float32)}, "rewards of shape"),
+        ({"rewards": np.ones((3, 1), np.float32)}, "rewards.*shape"),
         ({"actions": np.full((2, 1), 2)}, "beyond"),
-        ({"actions": np.zeros((2, 1), np.float32)}, "actions of type"),
-        ({"observations": np.zeros((2, 1, 4), np.float32)}, "observations of shape"),
+        ({"actions": np.zeros((2, 1), np.float32)}, "actions.*type"),
+        ({"observations": np.zeros((2, 1, 4), np.float32)}, "observations.*shape"),
     ],
 )
 def test_bad_transitions_are_refused(change, reason):
@@ -197,7 +196,7 @@ def test_bad_transitions_are_refused(change, reason):
     bad = {k: v for k, v in (good | change).items() if v is not None}
     with pytest.raises(BadMessage, match=reason):
         server.check(Transitions(1, bad), IDS[0], 1)
-    with pytest.raises(BadMessage, match="more than 20 steps"):
+    with fails(BadMessage, "20 steps"):
         server.check(Transitions(1, transitions(np.zeros((21, 1, 1), np.float32))), IDS[0], 1)
 
 
@@ -227,8 +226,8 @@ def test_self_distills_toward_the_policy_of_one_exchange_ago():
     for r, now in enumerate([[0.5, 0.6, 0.7], [0.8, 0.8, 0.8]], 1):
         client.learn(cohort, np.array([1] * 3), None)
         cohort.rows["policy"][:, 0] = now  # what local learning did
-        assert client.client_message(cohort, experience([[[0.1]]] * 3), r) == {}
-        assert client.apply(cohort, {}, r)["distill/gradient_steps"].sum() == 3
+        assert client.upload(cohort, experience([[[0.1]]] * 3), r) == {}
+        assert client.download(cohort, {}, r)["distill/gradient_steps"].sum() == 3
     first, second = cohort.distilled
     np.testing.assert_allclose(first.targets[:, 0, 0], [0.1, 0.2, 0.3], atol=1e-6)
     np.testing.assert_allclose(second.targets[:, 0, 0], [0.5, 0.6, 0.7], atol=1e-6)
@@ -246,8 +245,8 @@ def test_local_says_nothing_and_expects_nothing():
     client_context, server_context = contexts("local")
     client, server = local.Client(client_context), local.Server(server_context)
     cohort = FakeCohort(IDS, ANSWERS, ROWS)
-    assert client.client_message(cohort, experience([[[0.1]]] * 3), 1) == {}
-    assert server.opening() == {}
+    assert client.upload(cohort, experience([[[0.1]]] * 3), 1) == {}
+    assert server.announce() == {}
     assert server.aggregate(1, {}) == {}
     with pytest.raises(BadMessage, match="no messages"):
         server.check(ProbTable(1, np.full((1, 2), 0.5, np.float32)), IDS[0], 1)

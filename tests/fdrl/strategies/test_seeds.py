@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from messages import fails
 
 from fdrl.errors import FdrlError
 from fdrl.mixup import agreed_labels
@@ -53,7 +54,7 @@ def test_mixtures_of_labels_that_a_device_lacks_are_left_out():
     agreed = np.array([[0, 3], [0, 1]])
     got = choose(IMAGES, LABELS, Seeds(count=2), "up", agreed, 0, rng())
     np.testing.assert_array_equal(got.labels, [[0, 1]])
-    with pytest.raises(FdrlError, match=r"agent 4 has samples of 3 labels.*more labels"):
+    with fails(FdrlError, "agent 4", "3 labels"):
         choose(IMAGES, LABELS, Seeds(count=1), "up", agreed[:1], 4, rng())
 
 
@@ -112,8 +113,8 @@ def test_conversion_targets_by_hand():
         ({"count": 0}, "none", r"without seed samples.*strategy\.seeds\.count"),
         ({"lam": 0.5}, "inverse", "away from 0.5"),
         ({"lam": 1.0}, "up", "between 0 and 1"),
-        ({"labels": 11}, "up", "11 labels cannot be mixed where there are 10"),
-        ({"labels": 6}, "inverse", "needs as many agents, not 5"),
+        ({"labels": 11}, "up", "11 labels.*10"),
+        ({"labels": 6}, "inverse", "agents.*5"),
     ],
 )
 def test_settings_that_no_server_could_use_are_refused(change, mix, reason):

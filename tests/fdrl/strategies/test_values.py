@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fakes import IDS, FakeCohort, contexts, experience
+from messages import fails
 from rounds import ANSWERS, FLOAT, TWO_STATES, one_round, receive, through_bytes
 
 import fdrl
+from fdrl.abilities import Profile
 from fdrl.cohort import Poolable, Valued
 from fdrl.errors import BadMessage, FdrlError
-from fdrl.shards import _joined
+from fdrl.message import Values
+from fdrl.shards import joined
 from fdrl.strategies.distillation_client import Client
 from fdrl.strategies.distillation_server import Server
 
@@ -36,15 +39,15 @@ class ValuedCohort(FakeCohort):
 def opened(**settings):
     client, server = contexts({**FLOAT, "values": True, **settings}, proxy=TWO_STATES)
     halves, cohort = (Client(client), Server(server)), ValuedCohort()
-    receive(halves[0], cohort, through_bytes(halves[1].opening()), 0)
+    receive(halves[0], cohort, through_bytes(halves[1].announce()), 0)
     return *halves, cohort
 
 
 def test_the_mean_is_taught_at_the_proxy_states():
     client, server, cohort = opened()
     up, down = one_round(client, server, cohort, experience([[[0.1]]] * 3))
-    np.testing.assert_allclose(up[IDS[1]].values, [8, 20])
-    np.testing.assert_allclose(down[IDS[0]].values, [4, 30])
+    np.testing.assert_allclose(up[IDS[1]].need(Values).values, [8, 20])
+    np.testing.assert_allclose(down[IDS[0]].need(Values).values, [4, 30])
     np.testing.assert_allclose(cohort.told[0].targets, [[4, 30]] * 3)
     np.testing.assert_array_equal(cohort.told[0].weights, np.ones((3, 2)))
     np.testing.assert_array_equal(cohort.told[0].states, cohort.distilled[0].states)
@@ -61,7 +64,7 @@ def test_values_are_weighted_like_answers():
 
 def test_who_does_not_hear_is_not_taught():
     client, server, cohort = opened()
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     for name, message in up.items():
         server.check(message, name, 1)
     down = through_bytes(server.aggregate(1, up))
@@ -72,12 +75,12 @@ def test_who_does_not_hear_is_not_taught():
 
 def test_both_sides_refuse_a_table_without_values_or_with_unasked_ones():
     client, server, cohort = opened()
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     with pytest.raises(BadMessage, match="values are missing"):
-        server.check(replace(up[IDS[0]], values=None), IDS[0], 1)
+        server.check(up[IDS[0]].without(Values), IDS[0], 1)
     down = server.aggregate(1, up)
     with pytest.raises(BadMessage, match="values are missing"):
-        client.check(cohort, replace(down[IDS[0]], values=None), IDS[0], 1)
+        client.check(cohort, down[IDS[0]].without(Values), IDS[0], 1)
     _, plain = contexts(FLOAT, proxy=TWO_STATES)
     silent = Server(plain)
     with pytest.raises(BadMessage, match="nobody asked"):
@@ -103,23 +106,21 @@ def test_what_does_not_go_with_values_is_named(settings, name):
 @pytest.mark.parametrize("agent", ["reinforce", {"type": "sb3", "algorithm": "DQN"}])
 def test_agents_without_value_networks_are_named_before_anything_is_written(agent, tmp_path):
     run = fdrl.make_run(agent=agent, agents=2, steps=64, strategy="fdv")
-    with pytest.raises(
-        FdrlError, match=r"'fdv' exchanges values, but agents 'agent-00'.*use agent"
-    ):
+    with fails(FdrlError, "'fdv'", "'agent-00'", "use agent"):
         fdrl.train(run, out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_values_do_not_add_up_in_the_air():
     run = fdrl.make_run(agents=2, steps=64, strategy="fdv", channel="mac-analog")
-    with pytest.raises(FdrlError, match="values are not among what agents add up"):
+    with fails(FdrlError, "values"):
         fdrl.train(run, out=None)
 
 
 def test_gradient_steps_of_values_count_like_those_of_policies():
     """The fake policy takes one step and its critic five; in a real run both take 32."""
     client, server, cohort = opened()
-    up = through_bytes(client.client_message(cohort, experience([[[0.1]]] * 3), 1))
+    up = through_bytes(client.upload(cohort, experience([[[0.1]]] * 3), 1))
     for name, message in up.items():
         server.check(message, name, 1)
     metrics = receive(client, cohort, through_bytes(server.aggregate(1, up)), 1)
@@ -140,10 +141,9 @@ def test_shards_can_do_what_all_their_cohorts_can():
     """A learner may estimate values without being poolable: then so may its shards."""
     kinds = {}
     for valued, poolable in ((True, True), (True, False), (False, True)):
-        info = {"ids": ("a",), "observation_shape": (4,), "n_actions": 2, "iteration_steps": 1}
-        info |= {"gaussian": False, "labeled": False, "fillable": False}
-        piece = SimpleNamespace(info=info | {"valued": valued, "poolable": poolable})
-        made = _joined([piece, piece])
+        able = [name for name, has in (("valued", valued), ("poolable", poolable)) if has]
+        own = Profile(("a",), (4,), 2, 1, gaussian=False, abilities=tuple(able))
+        made = joined([SimpleNamespace(profile=own)] * 2)
         kinds[valued, poolable] = isinstance(made, Valued), isinstance(made, Poolable)
     assert all(found == able for able, found in kinds.items())
 

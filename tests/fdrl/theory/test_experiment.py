@@ -11,19 +11,20 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from messages import fails, says
+from tiny_theory import TINY, tiny_results
 
 from fdrl.errors import FdrlError
 from fdrl.theory import experiment, problem, statements, write
 from fdrl.theory.cd import cd_largest_step
 from fdrl.theory.experiment import Results
+from fdrl.theory.figures import FIGURES
 from fdrl.theory.settings import Theory, parse
-
-TINY = Theory(samples=6, inputs=3, widths=(16, 64), seeds=2, workers=3, period=4, steps=25)
 
 
 @pytest.fixture(scope="module")
 def results() -> Results:
-    return experiment.run(TINY)
+    return tiny_results()
 
 
 def test_the_problem_is_what_the_settings_say() -> None:
@@ -43,7 +44,7 @@ def test_unset_steps_leave_a_thousandth_of_the_slowest_error() -> None:
 def test_an_unstable_learning_rate_is_refused_with_its_limit() -> None:
     limit = cd_largest_step(problem.make_problem(TINY).kernel, 1.0, 3)
     for lr in (limit, 2 * limit):
-        with pytest.raises(FdrlError, match=rf"unstable .* less than {limit:.4g} \(at lr\)"):
+        with fails(FdrlError, f"{limit:.4g}", "lr"):
             problem.make_problem(msgspec.structs.replace(TINY, lr=lr))
     assert problem.make_problem(msgspec.structs.replace(TINY, lr=0.99 * limit)).eta < limit
 
@@ -58,15 +59,15 @@ def test_each_number_of_owners_occurs_once() -> None:
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"widths": [0, 8]}, r"expected a whole number of at least 1, got 0 \(at widths\[0\]\)"),
-        ({"widths": [8]}, "a slope needs at least two widths"),
-        ({"widths": [8, 8]}, "a width is given twice"),
-        ({"weight": -0.5}, r"expected a number of at least 0, got -0.5 \(at weight\)"),
-        ({"weight": float("inf")}, "expected a finite number, got inf"),
-        ({"workers": 1}, "co-distillation needs at least 2 workers, got 1"),
+        ({"widths": [0, 8]}, r"1, got 0 \(at widths\[0\]\)"),
+        ({"widths": [8]}, "two widths"),
+        ({"widths": [8, 8]}, "width"),
+        ({"weight": -0.5}, r"-0.5 \(at weight\)"),
+        ({"weight": float("inf")}, "got inf"),
+        ({"workers": 1}, "2 workers.*1"),
         ({"lr": 0.0}, r"got 0.0 \(at lr\)"),
-        ({"samples": 500, "workers": 3}, "samples times workers can be 1,000 at most"),
-        ({"wieght": 1.0}, "unknown field 'wieght'; did you mean 'weight'"),
+        ({"samples": 500, "workers": 3}, "samples.*workers.*1,000"),
+        ({"wieght": 1.0}, "'wieght'.*'weight'"),
     ],
 )
 def test_bad_settings(tables: dict[str, Any], message: str) -> None:
@@ -124,7 +125,7 @@ def test_floor_statement(results: Results) -> None:
     assert statements.floor_statement(good).held is True
     short = statements.floor_statement(results)
     assert short.held is False
-    assert "of the slowest error was left: more --steps" in short.numbers
+    says(short.numbers, "--steps")
     for change in ({"weight": 0.0}, {"teacher_error": 0.0}):
         s = msgspec.structs.replace(TINY, **change)
         nothing = dataclasses.replace(results, settings=s, problem=problem.make_problem(s))
@@ -140,41 +141,46 @@ def test_slope_statement(results: Results) -> None:
     assert statements.slope_statement(flat).held is False
 
 
-def test_networks_that_blow_up_are_a_finding(results: Results, tmp_path: Path) -> None:
+def test_networks_that_blow_up_are_a_finding(results: Results) -> None:
     gaps, error = results.gaps.copy(), results.error.copy()
     gaps[1, 0, 0], error[1, 0, 0, 5:] = np.inf, np.inf
     wild = dataclasses.replace(results, gaps=gaps, own_gaps=gaps, error=error)
     said = statements.slope_statement(wild)
     assert said.held is False
-    assert "networks of width 16 diverged: a smaller --lr" in said.numbers
-    write.write(wild, tmp_path)
-    content = msgspec.json.decode((tmp_path / "results.json").read_bytes())
+    says(said.numbers, "width 16", "--lr")
+    content = msgspec.json.decode(write.to_json(wild))
     assert content["slopes"]["cd"]["slope"] is None
+    for draw in FIGURES.values():
+        draw(wild).draw_without_rendering()
 
 
-def test_files(results: Results, tmp_path: Path) -> None:
-    names = write.write(results, tmp_path / "new" / "folder")
-    found = {p.name for p in (tmp_path / "new" / "folder").iterdir()}
-    assert found == set(names)
+@pytest.fixture(scope="module")
+def written(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("theory") / "new" / "folder"
+    names = write.write(results, folder)
+    assert {p.name for p in folder.iterdir()} == set(names)
+    return folder
+
+
+def test_files(results: Results, written: Path) -> None:
+    found = {p.name for p in written.iterdir()}
     assert {"error.png", "limit.svg", "energy.png", "gap.svg", "results.json"} <= found
-    content = msgspec.json.decode((tmp_path / "new" / "folder" / "results.json").read_bytes())
+    content = msgspec.json.decode((written / "results.json").read_bytes())
     assert content["settings"]["widths"] == [16, 64]
     assert [s["held"] for s in content["statements"]][2] is True
-    text = (tmp_path / "new" / "folder" / "gap.csv").read_text()
+    text = (written / "gap.csv").read_text()
     rows = [*csv.DictReader(io.StringIO(text))]
     assert len(rows) == (3 + 2) * 2 * 2  # three methods, and FD in two ways
     assert float(rows[0]["gap"]) == results.gaps[0, 0, 0]
-    svg = (tmp_path / "new" / "folder" / "error.svg").read_text()
+    svg = (written / "error.svg").read_text()
     assert "gradient steps" in svg
     assert "RMS" in svg
 
 
-def test_the_same_settings_give_the_same_files(results: Results, tmp_path: Path) -> None:
-    again = experiment.run(TINY)
-    for folder, r in (("a", results), ("b", again)):
-        write.write(r, tmp_path / folder)
-    for path in (tmp_path / "a").iterdir():
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+def test_the_same_settings_give_the_same_files(written: Path, tmp_path: Path) -> None:
+    write.write(experiment.run(TINY), tmp_path)
+    for path in written.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from messages import fails
 from torch import nn
 
 from fdrl.theory import networks
@@ -62,7 +63,7 @@ def test_only_what_trains_counts() -> None:
     model.bias.requires_grad_(False)
     torch.testing.assert_close(empirical_ntk(model, x)[..., 0, 0], x @ x.T)
     model.weight.requires_grad_(False)
-    with pytest.raises(ValueError, match="no parameter that trains"):
+    with fails(ValueError, "parameter"):
         empirical_ntk(model, x)
 
 
