@@ -97,7 +97,7 @@ from pathlib import Path
 import fdrl
 from fdrl import Federation, Run, RoundRecord, Summary
 from fdrl.agents.ppo import PPO
-from fdrl.envs.cartpole import CartPole
+from fdrl.envs.vectorized import Vectorized
 
 run: Run = fdrl.make_run(env="CartPole-v1", agents=2, strategy="fd", steps=512, agent=PPO(n_envs=2))
 federation = Federation(run)
@@ -106,7 +106,7 @@ returns: list[float | None] = record.returns
 summary: Summary = fdrl.train(run, out=Path("runs/a"), curves=False)
 mean: float = summary.return_mean
 version: str = fdrl.__version__
-world = CartPole
+world = Vectorized
 fdrl.check_env("CartPole-v1")
 print(mean, version, world, returns)
 """
@@ -236,7 +236,7 @@ def test_a_run_is_made_of_all_its_fields() -> None:
         fdrl.make_run(envv="x")  # type: ignore[call-arg]
 
 
-TEMPLATES = sorted((ROOT / "fdrl" / "scaffold" / "templates").rglob("*.py.tmpl"))
+TEMPLATES = sorted((ROOT / "fdrl").rglob("*.py.tmpl"))
 
 
 def test_what_the_templates_import_is_public() -> None:
