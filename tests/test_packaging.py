@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,23 +23,128 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"fdrl": "fdrl", "envs": "fdrl.envs", "agents": "fdrl.agents", "configs": "fdrl.configs"}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Build a wheel from a copy of the sources, offline; return the names inside."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for folder in PACKAGES:
-        skip = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / folder, source / folder, ignore=skip)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"]
-    done = subprocess.run(
-        [*pip, "--wheel-dir", str(out), str(source)], capture_output=True, text=True
-    )
+LEFT_BEHIND = re.compile(
+    r"(^|/)(\.git|\.venv|__pycache__|build|dist|runs|\.\w+_cache|\.hypothesis|[^/]*\.egg-info)/"
+    r"|^(report|theory|site)/|\.pyc$|(^|/)\.coverage|MUJOCO_LOG"
+)
+
+
+def repository_files() -> list[str]:
+    """Return the files of the repository, with or without git."""
+    git = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        done = subprocess.run(git, capture_output=True, text=True, check=True)
+        found = [name for name in done.stdout.split("\0") if name]
+    else:
+        found = [p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*") if p.is_file()]
+    return [n for n in found if not LEFT_BEHIND.search(n) and (ROOT / n).is_file()]
+
+
+def build(source: Path, kind: str, out: Path) -> Path:
+    """Build a "wheel" or an "sdist" of sources, offline; return its path."""
+    code = f"from setuptools import build_meta as b; b.build_{kind}({str(out)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = out.glob("fdrl-*.whl")
-    with zipfile.ZipFile(path) as archive:
+    (path,) = out.glob("fdrl-*")
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a source distribution from a copy of the repository."""
+    source = tmp_path_factory.mktemp("repository")
+    for name in repository_files():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    return build(source, "sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that the source distribution unpacks to."""
+    out = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(out, filter="data")
+    (folder,) = out.iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel_file(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a wheel from the source distribution, as an index's users may have to."""
+    return build(unpacked, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def wheel(wheel_file: Path) -> list[str]:
+    """Return the names in the wheel."""
+    with zipfile.ZipFile(wheel_file) as archive:
         return archive.namelist()
+
+
+def test_the_source_distribution_is_the_repository(unpacked: Path) -> None:
+    inside = {p.relative_to(unpacked).as_posix() for p in unpacked.rglob("*") if p.is_file()}
+    ours = set(repository_files())
+    assert {"tests/support/fakes.py", "constraints.txt", ".ci/run", "docs/index.md"} <= ours
+    assert ours - inside == set()
+    made = {n for n in inside - ours if not n.startswith("fdrl.egg-info/")}
+    assert made <= {"PKG-INFO", "setup.cfg"}
+
+
+USER = """
+from pathlib import Path
+
+import fdrl
+from fdrl import Federation, Run, RoundRecord, Summary
+from fdrl.agents.ppo import PPO
+from fdrl.envs.vectorized import Vectorized
+
+run: Run = fdrl.make_run(env="CartPole-v1", agents=2, strategy="fd", steps=512, agent=PPO(n_envs=2))
+federation = Federation(run)
+record: RoundRecord = federation.round()
+returns: list[float | None] = record.returns
+summary: Summary = fdrl.train(run, out=Path("runs/a"), curves=False)
+mean: float = summary.return_mean
+version: str = fdrl.__version__
+world = Vectorized
+fdrl.check_env("CartPole-v1")
+print(mean, version, world, returns)
+"""
+MISTAKES = """
+import fdrl
+
+fdrl.make_run(envv="x")
+fdrl.make_run(agents="many")
+fdrl.nothing
+"""
+
+
+@pytest.mark.slow
+def test_a_users_script_is_checked_by_mypy_against_the_wheel(
+    wheel_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("mypy")
+    with zipfile.ZipFile(wheel_file) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "user.py").write_text(USER)
+    (tmp_path / "wrong.py").write_text(MISTAKES)
+    # MYPYPATH alone would hide whether the package says that it is typed.
+    assert (tmp_path / "site" / "fdrl" / "py.typed").exists()
+    environment = os.environ | {"MYPYPATH": str(tmp_path / "site")}
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"]
+    mypy += ["--cache-dir", str(tmp_path / "cache"), "--config-file", os.devnull]
+
+    def check(name: str) -> str:
+        done = subprocess.run(
+            [*mypy, name], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        return done.stdout + done.stderr
+
+    assert check("user.py").startswith("Success")
+    told = check("wrong.py")
+    assert 'Unexpected keyword argument "envv" for "make_run"' in told
+    assert 'incompatible type "str"; expected "int"' in told
+    assert 'Module has no attribute "nothing"' in told
 
 
 def test_the_only_top_level_name_is_fdrl(wheel: list[str]) -> None:
@@ -115,7 +222,7 @@ print([m for m in ("torch", "numpy", "stable_baselines3", "gymnasium") if m in s
 
 def test_the_public_names_are_listed_alike_thrice() -> None:
     tree = ast.parse((ROOT / "fdrl" / "__init__.py").read_text(encoding="utf-8"))
-    (typed,) = (n for n in tree.body if isinstance(n, ast.If))
+    typed = next(n for n in tree.body if isinstance(n, ast.If))
     imports = [n for n in typed.body if isinstance(n, ast.ImportFrom)]
     homes = {alias.name: node.module for node in imports for alias in node.names}
     assert homes == fdrl._HOMES
@@ -129,7 +236,7 @@ def test_a_run_is_made_of_all_its_fields() -> None:
         fdrl.make_run(envv="x")  # type: ignore[call-arg]
 
 
-TEMPLATES = sorted((ROOT / "fdrl" / "scaffold" / "templates").rglob("*.py.tmpl"))
+TEMPLATES = sorted((ROOT / "fdrl").rglob("*.py.tmpl"))
 
 
 def test_what_the_templates_import_is_public() -> None:
