@@ -107,10 +107,13 @@ def name_lines(picture: Figure, axis: Axes, level: Callable[[Floats], Any] | Non
     to_share = axis.transData + axis.transAxes.inverted()
     for label, line in lines.items():
         xy = np.asarray(line.get_xydata(), dtype=float)
-        xy = xy[np.isfinite(xy).all(1)]
+        # What is drawn of a line may end before it does.
+        xy = xy[np.isfinite(xy).all(1) & (xy[:, 0] <= axis.get_xlim()[1])]
+        if not len(xy):
+            continue
         at = (xy[-1, 0], xy[-1, 1] if level is None else level(xy[:, 1]))
         right, up = to_share.transform(at)
-        ends.append((float(up), float(right), label))
+        ends.append((min(max(float(up), 0.0), 1.0), float(right), label))
     ends.sort(key=lambda e: e[0])
     joined = level is None and sum(e[1] > 0.9 for e in ends) > len(ends) / 2
     gap = NAME_GAP / _inside(picture.get_size_inches()[1])

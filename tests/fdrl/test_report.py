@@ -554,6 +554,20 @@ def test_thirteen_lines_are_told_apart_by_color_dash_and_name(tmp_path: Path) ->
     assert len({(a.get_color(), str(a._dash_pattern)) for a in samples}) == 13
 
 
+def test_a_line_is_named_where_its_axis_ends(tmp_path: Path) -> None:
+    setting = only(grouped(write_many(tmp_path, {"fd": [400, 410]})))
+    with canvas.style_context():
+        picture, axis = canvas.blank(setting)
+        axis.plot([0, 1, 100], [0, 0.5, 9], label="cut")
+        axis.set_xlim(0, 1.03)
+        axis.set_ylim(0, 1)
+        canvas.name_lines(picture, axis)
+        picture.draw_without_rendering()  # a warning if something lies far outside
+    (text,) = axis.texts
+    assert text.get_text() == "cut"
+    assert text.xy[1] == pytest.approx(0.5)
+
+
 def test_names_stand_apart_in_order_near_their_lines() -> None:
     assert canvas.spread([], 0.1) == []
     assert canvas.spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
