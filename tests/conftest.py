@@ -1,8 +1,11 @@
-"""What must hold before any test is imported: one thread a process, and Box2D's import."""
+"""What must hold before any test is imported (one thread a process, Box2D's import); order."""
 
 import contextlib
 import os
 import warnings
+from pathlib import Path
+
+import pytest
 
 from fdrl.threads import THREAD_VARIABLES
 
@@ -14,3 +17,9 @@ for _name in THREAD_VARIABLES:
 with warnings.catch_warnings(), contextlib.suppress(ImportError):
     warnings.simplefilter("ignore")
     import Box2D  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of whole programs first: they take longest, and nobody waits for the last."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent != here)

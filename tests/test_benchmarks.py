@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from messages import fails, says
@@ -143,8 +144,21 @@ def test_time_to_solve_says_what_was_not_solved(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_packing_prints_a_ratio_for_each_kind_of_federation() -> None:
-    lines = run("packing.py", "--quick").splitlines()
+def test_packing_prints_a_ratio_for_each_kind_of_federation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own runs, cut to 512 steps and three seeds."""
+    module = load("packing", monkeypatch)
+    compare = module.compare
+
+    def small(name: str, run: Any, seeds: int, alone: int) -> Any:
+        short = msgspec.structs.replace(run, steps=min(run.steps, 512))
+        return compare(name, short, min(seeds, 3), min(alone, 1))
+
+    monkeypatch.setattr(module, "compare", small)
+    monkeypatch.setattr(sys, "argv", ["packing.py", "--quick"])
+    module.main()
+    lines = capsys.readouterr().out.splitlines()
     assert [line[:3] for line in lines] == ["(a)", *["(b)"] * 4, "(c)", *["(d)"] * 3]
     assert all(line.endswith(" times") for line in lines)
 

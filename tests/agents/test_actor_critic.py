@@ -204,7 +204,7 @@ def test_pooling_takes_more_copies_than_it_has() -> None:
 
 def test_pooling_says_what_it_needs() -> None:
     cohort = ppo.make(SMALL, context(2))
-    with fails(FdrlError, "collect", "[16  8]"):
+    with fails(FdrlError, "collect", "[16 8]"):
         cohort.collect(np.array([16, 8]))
     with fails(FdrlError, "collect", "n_envs = 2"):
         cohort.collect(np.array([0, 0]))

@@ -185,6 +185,6 @@ def test_the_same_settings_give_the_same_files(written: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_statements_hold_in_a_small_experiment() -> None:
-    s = msgspec.structs.replace(Theory(), widths=(64, 256, 1024, 4096), seeds=5)
+    s = msgspec.structs.replace(Theory(), widths=(64, 256, 1024), seeds=5)
     for said in statements.statements(experiment.run(s)):
         assert said.held, said
