@@ -1,8 +1,8 @@
 """Learners that ship with fdrl, written exactly as a user would write theirs."""
 
-from fdrl.registry import register_agent
+from fdrl.core.registry import register_agent
 
-EXPORT = "fdrl.agents.sb3_export:export"
+EXPORT = "fdrl.agents.sb3.export:export"
 
 
 def register() -> None:
@@ -40,9 +40,9 @@ def register() -> None:
     )
     register_agent(
         "sb3",
-        settings="fdrl.agents.sb3:SB3",
-        factory="fdrl.agents.sb3:make",
-        adopt="fdrl.agents.sb3:adopt",
+        settings="fdrl.agents.sb3.settings:SB3",
+        factory="fdrl.agents.sb3.cohort:make",
+        adopt="fdrl.agents.sb3.template:adopt",
         offers=("PPO", "A2C", "DQN"),
         summary="Stable-Baselines3's PPO, A2C or DQN, one model an agent.",
         export=EXPORT,

@@ -8,18 +8,19 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext
-from fdrl.settings import LearnerSettings, sizes
+from fdrl.core.arrays import Metrics
+from fdrl.core.cohort import CohortContext
+from fdrl.core.settings import LearnerSettings, sizes
 
-from .activations import Name as ActivationName
-from .actor_critic import ActorCritics
-from .backend import Backend
+from .actor_critic import ActorCriticCohort
+from .buffer import Batch
 from .gaussian import objective_of
-from .layout import Init
-from .learner import Batch, Generators, Learner
-from .losses import METRICS, ActorCritic, normalize, total_loss
-from .policies import Metrics
+from .losses import METRICS, ActorCriticLoss, normalize, total_loss
+from .networks import Backend
+from .networks.layout import Init
+from .networks.numpy_network import Name as ActivationName
 from .ppo import Count, Fraction, NotNegative
+from .train_state import Generators, TrainState
 
 
 class A2C(
@@ -87,9 +88,9 @@ class A2C(
         return sizes(self.hidden)
 
 
-def make(settings: A2C, context: CohortContext) -> ActorCritics:
+def make(settings: A2C, context: CohortContext) -> ActorCriticCohort:
     """Build the cohort."""
-    return ActorCritics(
+    return ActorCriticCohort(
         settings,
         context,
         partial(update, settings=settings),
@@ -100,7 +101,7 @@ def make(settings: A2C, context: CohortContext) -> ActorCritics:
 
 
 def update(
-    learner: Learner,
+    learner: TrainState,
     batch: Batch,
     lr: NDArray[np.float64],
     shuffles: Generators,
@@ -118,7 +119,7 @@ def update(
     return named
 
 
-def objective(batch: Batch, settings: A2C) -> ActorCritic:
+def objective(batch: Batch, settings: A2C) -> ActorCriticLoss:
     """Return the loss of one rollout."""
     advantages = batch.advantages
     return objective_of(batch.actions)(

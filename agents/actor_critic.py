@@ -1,4 +1,4 @@
-"""The cohort of on-policy actor-critics: K agents that act and learn together.
+"""The on-policy actor-critic cohort: K agents that act and learn together.
 
 Shapes: K agents, E environment copies each, T steps per rollout, M = T * E rows per iteration (time
 order, the copies of a moment side by side), O observation components, A actions, P parameters.
@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext, Episodes, Experience
-from fdrl.errors import FdrlError
+from fdrl.core.arrays import Array, Metrics
+from fdrl.core.cohort import CohortContext, Episodes, Experience
+from fdrl.core.errors import FdrlError
 
-from . import optimizers
-from .batches import batch_of, flat
-from .chances import Chances
-from .crew import Crew, Crews
+from . import train_state
+from .buffer import Batch, VisitRecorder, batch_of, flat, lived_first, reordered, zeroed
+from .cohort import NetworkSettings, ValueCohort
 from .gaussian import answers
-from .learner import Batch, Generators, Learner
-from .masking import lived_first, reordered, zeroed
-from .policies import Metrics, Networks
-from .recorder import Recorder
-from .rollout import Rollout
-from .stretches import Stretches
-from .valuing import Valuing
-
-Array = NDArray[Any]
-Floats = NDArray[np.float32]
+from .rollout import Collector, Rollout, UniformStreams
+from .train_state import Generators, TrainState
 
 
-class Settings(Networks, Protocol):
+class Settings(NetworkSettings, Protocol):
     """What the settings of an on-policy actor-critic have in common."""
 
     @property
@@ -48,11 +41,11 @@ class Settings(Networks, Protocol):
     def gae_lambda(self) -> float: ...
 
 
-Update = Callable[[Learner, Batch, NDArray[np.float64], Generators], Metrics]
+Update = Callable[[TrainState, Batch, NDArray[np.float64], Generators], Metrics]
 """Learn from a batch at learning rates [K] or [K, P], shuffling with [K] generators."""
 
 
-class ActorCritics(Valuing):
+class ActorCriticCohort(ValueCohort):
     """K agents of one architecture (a `fdrl.Cohort`, `Poolable` and `Valued`).
 
     With `episodes`, an agent stops at the end of the first iteration in which the last of its
@@ -65,7 +58,7 @@ class ActorCritics(Valuing):
         settings: Settings,
         context: CohortContext,
         update: Update,
-        optimizer: optimizers.Kind,
+        optimizer: train_state.Kind,
         critic_learning_rate: float | None = None,
         fail_reward: float | None = None,
     ) -> None:
@@ -74,10 +67,10 @@ class ActorCritics(Valuing):
         self.settings, self._update = settings, update
         self._critic_lr, self._fail_reward = critic_learning_rate, fail_reward
         k = len(self.ids)
-        self._crews = Crews(self.learner, self.world)
-        self._chances = Chances(self._action_rngs)
-        self._recorder = Recorder(k, self._inputs, self.layout.outputs)
-        self._stretches = Stretches(k)
+        self._crews = ActiveSets(self.learner, self.world)
+        self._chances = UniformStreams(self._action_rngs)
+        self._recorder = VisitRecorder(k, self._inputs, self.layout.outputs)
+        self._stretches = LearnProgress(k)
 
     def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn locally for `steps[k]` steps, or until `episodes` have ended; see the class."""
@@ -87,7 +80,7 @@ class ActorCritics(Valuing):
         return self.result(everyone)
 
     def begin(self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: Episodes) -> None:
-        """Let agents `rows` set out to learn; see `fdrl.cohort.Staggered`."""
+        """Let agents `rows` set out to learn; see `fdrl.core.cohort.Interruptible`."""
         self._stretches.begin(rows, self._budget(rows, steps), episodes)
 
     def advance(self, enough: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_]:
@@ -109,7 +102,7 @@ class ActorCritics(Valuing):
         return busy
 
     def result(self, rows: NDArray[np.int64]) -> Experience:
-        """Return what agents `rows` have learned from; see `fdrl.cohort.Staggered`."""
+        """Return what agents `rows` have learned from; see `fdrl.core.cohort.Interruptible`."""
         spent = self._stretches.taken(rows)
         return self._experience(rows, self._stretches.end(rows), spent)
 
@@ -138,7 +131,7 @@ class ActorCritics(Valuing):
             )
         return out
 
-    def _act(self, crew: Crew, steps: int, keep_following: bool = False) -> Rollout:
+    def _act(self, crew: ActiveAgents, steps: int, keep_following: bool = False) -> Rollout:
         """Roll out `steps` steps."""
         copies = self.settings.n_envs
         uniforms = self._chances.take(crew.rows, steps * copies * math.prod(self._chance))
@@ -150,7 +143,7 @@ class ActorCritics(Valuing):
             keep_following,
         )
 
-    def _learn_from(self, rollout: Rollout, crew: Crew) -> Metrics:
+    def _learn_from(self, rollout: Rollout, crew: ActiveAgents) -> Metrics:
         """Let a crew learn from its rollout; record what it saw."""
         batch, said = batch_of(
             self.settings,
@@ -284,3 +277,118 @@ class ActorCritics(Valuing):
 def _by_length(length: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return the agents with equal rollouts together, without those that did not act."""
     return [np.flatnonzero(length == n) for n in np.unique(length).tolist() if n > 0]
+
+
+# ---- The agents of a cohort that are at work, as a smaller stack of their own ----
+
+
+@dataclass
+class ActiveAgents:
+    """Agents `rows` [R] of a cohort, with what they learn with and act in."""
+
+    rows: NDArray[np.int64]
+    learner: TrainState
+    world: Collector
+
+
+class ActiveSets:
+    """Hands out crews. Whoever is not in the present one stands still, at no cost.
+
+    Rows are copied when the crew changes, not at every step; until `settle` has put them back, the
+    cohort's own rows of those at work are out of date.
+    """
+
+    def __init__(self, learner: TrainState, world: Collector) -> None:
+        rows = np.arange(len(learner.count))
+        self._all = ActiveAgents(rows, learner, world)
+        self._out: ActiveAgents | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> ActiveAgents:
+        """Return the crew of agents `rows`, increasing."""
+        if len(rows) == len(self._all.rows):
+            self.settle()
+            return self._all
+        if self._out is None or not np.array_equal(rows, self._out.rows):
+            self.settle()
+            learner, world = self._all.learner.take(rows), self._all.world.take(rows)
+            self._out = ActiveAgents(rows, learner, world)
+        return self._out
+
+    def settle(self) -> None:
+        """Put back what is out."""
+        out, self._out = self._out, None
+        if out is not None:
+            self._all.learner.put(out.rows, out.learner)
+            self._all.world.put(out.rows, out.world)
+
+
+# ---- Stretches of learning under way: what is left of each, and sums of what they report ----
+#
+# Shapes: K agents, R of them.
+
+
+NEVER = np.iinfo(np.int64).max
+"""More episodes than an agent will ever end."""
+
+
+class LearnProgress:
+    """One stretch for each of K agents, none of them busy at first."""
+
+    def __init__(self, agents: int) -> None:
+        self.left = np.zeros(agents, np.int64)
+        """Steps that each agent may still take; 0 once it is through."""
+        self._goal = np.zeros(agents, np.int64)
+        self._taken = np.zeros(agents, np.int64)
+        self._iterations = np.zeros(agents)
+        self._sums: Metrics = {}
+
+    @property
+    def busy(self) -> NDArray[np.bool_]:
+        """Who is not through [K]."""
+        return self.left > 0
+
+    def begin(self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: Episodes) -> None:
+        """Start a stretch of agents `rows`: `steps` [R], or until `episodes` ([R]) have ended."""
+        goal = np.broadcast_to(np.int64(NEVER) if episodes is None else episodes, rows.shape)
+        self.left[rows] = np.where(goal > 0, steps, 0)
+        self._goal[rows] = goal
+
+    def note(
+        self,
+        rows: NDArray[np.int64],
+        steps: int,
+        ended: NDArray[np.int64],
+        metrics: Metrics,
+        learned: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Count an iteration of agents `rows`, which have `ended` [R] episodes in the stretch.
+
+        Metrics of agents that had nothing to learn from (`learned` [R], all by default) are left
+        out.
+        """
+        there = np.ones(len(rows), np.bool_) if learned is None else learned
+        for name, values in metrics.items():
+            if name not in self._sums:
+                self._sums[name] = np.zeros(len(self.left))
+            self._sums[name][rows[there]] += values[there]
+        self._iterations[rows[there]] += 1
+        self._taken[rows] += steps
+        left = self.left[rows] - steps
+        left[ended >= self._goal[rows]] = 0
+        self.left[rows] = left
+
+    def taken(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the steps that stretches have taken of their budget [R], and forget them."""
+        taken = self._taken[rows]
+        self._taken[rows] = 0
+        return taken
+
+    def end(self, rows: NDArray[np.int64]) -> Metrics:
+        """Return means over the stretches' iterations [R], none if there were none; forget them."""
+        learned = self._iterations[rows]
+        sums = self._sums if learned.any() else {}
+        metrics = {n: v[rows] / np.maximum(learned, 1) for n, v in sums.items()}
+        self._iterations[rows] = 0
+        for values in self._sums.values():
+            values[rows] = 0
+        return metrics

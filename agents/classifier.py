@@ -12,23 +12,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext, Episodes, Experience, LabelTable
-from fdrl.errors import FdrlError
-from fdrl.seeding import Purpose
-from fdrl.settings import LearnerSettings, sizes
+from fdrl.core.arrays import Array, Doubles, Floats, Integers, stack_padded
+from fdrl.core.cohort import CohortContext, Episodes, Experience, LabelTable
+from fdrl.core.errors import FdrlError
+from fdrl.core.seeding import Purpose, generator
+from fdrl.core.settings import LearnerSettings, sizes
 
-from . import filled, partition
-from .activations import Name as ActivationName
-from .classifier_network import Kind as NetworkKind
-from .classifier_network import build
-from .distilling import Distiller
-from .learner import Learner
+from . import partition
+from .cohort import NetworkCohort
+from .distillation import DistillState
 from .losses import one_hot, softmax
-from .policies import Policies
+from .networks import make_network
+from .networks.layout import Layout, initial_rows
+from .networks.numpy_network import Name as ActivationName
+from .networks.policy_network import PolicyLayout, PolicyNetwork
+from .train_state import TrainState
 
-Array = NDArray[Any]
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -45,7 +44,7 @@ class Classifier(
 
     steps_together: ClassVar[bool] = False
 
-    network: NetworkKind = "mlp"
+    network: Kind = "mlp"
     """Dense layers (mlp), or the convolutional network of Mix2FLD (small) or of FD (chapter)."""
     hidden: tuple[Positive, ...] = (64,)
     """Hidden layers of the mlp."""
@@ -101,7 +100,7 @@ def deal(settings: Classifier, labels: NDArray[np.int64], seed: int, device: int
     return rule(labels, seed, device, s.samples, s.scarce_labels, s.scarce)
 
 
-class Classifiers(Policies):
+class Classifiers(NetworkCohort):
     """K classifiers (a `fdrl.Cohort`, and `fdrl.Labeled`).
 
     Steps count samples seen. A stretch of learning starts with a measurement of accuracy on test
@@ -119,16 +118,16 @@ class Classifiers(Policies):
         self.iteration_steps = settings.batch_size * settings.local_steps
         network = build(settings, context, data.shape, data.classes)
         self.layout = network.layout
-        self.learner = Learner.fresh(network, settings.optimizer)
+        self.learner = TrainState.fresh(network, settings.optimizer)
         k = len(self.ids)
         self._taken = np.zeros(k, np.int64)
         self._shuffle_rngs = self._generators(Purpose.MINIBATCH)
         rngs = self._generators(Purpose.DISTILL)
-        self._distiller = Distiller(k, self.layout.policy_size, rngs)
+        self._distiller = DistillState(k, self.layout.policy_size, rngs)
         x, y = data.train
         rows = [deal(settings, y, context.seed, a) for a in self.agents]
         self._dealt = self._own = [(x[r], y[r]) for r in rows]
-        self._extra: filled.Extra | None = None
+        self._extra: Extra | None = None
         self._teacher = np.zeros((k, data.classes, data.classes), np.float32)
         self._pull = np.zeros((k, data.classes), np.float32)
 
@@ -145,11 +144,11 @@ class Classifiers(Policies):
 
         Pixels are rounded to multiples of 1 / 255.
         """
-        self._give(filled.quantized(samples))
+        self._give(as_bytes(samples))
 
-    def _give(self, extra: filled.Extra | None) -> None:
+    def _give(self, extra: Extra | None) -> None:
         self._extra = extra
-        self._own = self._dealt if extra is None else filled.joined(self._dealt, extra)
+        self._own = self._dealt if extra is None else joined(self._dealt, extra)
 
     def teach(self, targets: Array, weights: Array, strength: float) -> None:
         """Let local learning add `strength` * CE(F(x), targets[k, y]) for samples of label y."""
@@ -257,7 +256,7 @@ class Classifiers(Policies):
 
     def state(self) -> dict[str, Array]:
         """Everything needed for a bit-exact resume; the first axis of every array is K."""
-        extra = {} if self._extra is None else filled.pack(self._extra)
+        extra = {} if self._extra is None else pack(self._extra)
         return self._learning_state() | {
             "teacher": self._teacher.copy(),
             "pull": self._pull.copy(),
@@ -272,7 +271,7 @@ class Classifiers(Policies):
         self._load_learning_state(state)
         self._teacher[...] = state["teacher"]
         self._pull[...] = state["pull"]
-        self._give(filled.unpack(state))
+        self._give(unpack(state))
 
     def close(self) -> None:
         """Nothing to free."""
@@ -298,3 +297,79 @@ def _means(sums: Doubles, counts: Doubles) -> Floats:
     length = sums.shape[-1]
     mean = sums / np.maximum(counts, 1.0)[:, :, None]
     return np.where(counts[:, :, None] > 0, mean, 1.0 / length).astype(np.float32)
+
+
+# ---- Which network a classifier has, and what it starts from ----
+
+
+Kind = Literal["mlp", "small", "chapter"]
+
+
+def build(settings: Any, context: CohortContext, shape: tuple[int, int], classes: int) -> Any:
+    """Return K networks (a `Network` without values) that classify images of a shape."""
+    if settings.network == "mlp":
+        sizes = (shape[0] * shape[1], settings.hidden, classes, settings.activation)
+        layout = Layout(*sizes)
+        rows = initial_rows(layout, context.seed, context.agents, context.same_init, "torch")
+        return PolicyNetwork(
+            make_network("numpy", layout, rows, context.device), PolicyLayout(*sizes)
+        )
+    from .networks import conv
+
+    maker = conv.small if settings.network == "small" else conv.chapter
+    design = maker(shape[0], shape[1], classes)
+    return conv.ConvNetwork(design, _rows(design, context), context.device)
+
+
+def _rows(design: Any, context: CohortContext) -> NDArray[np.float32]:
+    """Return [K, P]: each agent from its own stream, or all from agent 0's."""
+    agents = (0,) * len(context.agents) if context.same_init else context.agents
+    return np.stack([design.initial(generator(context.seed, Purpose.INIT, a)) for a in agents])
+
+
+# ---- Samples that agents were given beside those they own: kept as bytes, saved with their
+# state
+#
+# Shapes: K agents, n samples of one agent (padded to M in saved arrays), O pixels.
+
+
+Extra = list[tuple[NDArray[np.uint8], Integers]]
+"""Images [n, O] as bytes and labels [n], of each agent."""
+
+
+def as_bytes(samples: Sequence[tuple[Array, Array]]) -> Extra:
+    """Return samples with pixels in [0, 1] as bytes, so that saving them loses nothing."""
+    return [
+        (np.rint(np.clip(x, 0.0, 1.0) * 255).astype(np.uint8), np.asarray(y, np.int64))
+        for x, y in samples
+    ]
+
+
+def joined(
+    owned: Sequence[tuple[Array, Integers]], extra: Extra
+) -> list[tuple[NDArray[np.float32], Integers]]:
+    """Return each agent's own samples with its extra ones behind."""
+    return [
+        (np.concatenate([x, more / np.float32(255)]), np.concatenate([y, labels]))
+        for (x, y), (more, labels) in zip(owned, extra, strict=True)
+    ]
+
+
+def pack(extra: Extra) -> dict[str, Array]:
+    """Write them as arrays whose first axis is K."""
+    counts = np.array([len(y) for _, y in extra], np.int64)
+    images = stack_padded([x[None] for x, _ in extra])
+    labels = stack_padded([y[None] for _, y in extra])
+    return {"extra/images": images, "extra/labels": labels, "extra/counts": counts}
+
+
+def unpack(state: Mapping[str, Array]) -> Extra | None:
+    """Read what `pack` wrote; None if a state has nothing of the kind."""
+    if "extra/counts" not in state:
+        return None
+    rows = zip(state["extra/images"], state["extra/labels"], strict=True)
+    counts = state["extra/counts"].tolist()
+    return [
+        (x[:n].astype(np.uint8), y[:n].astype(np.int64))
+        for (x, y), n in zip(rows, counts, strict=True)
+    ]

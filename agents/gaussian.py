@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.vector import Envs
+from fdrl.core.arrays import Doubles, Floats
+from fdrl.core.env import Envs
 
-from .losses import ActorCritic, Doubles, Floats, means, over_planes, softmax
+from .losses import ActorCriticLoss, means, over_planes, softmax
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 Bounds = tuple[Floats, Floats]
@@ -93,8 +94,10 @@ def _standardized(outputs: Floats, actions: Floats) -> tuple[Floats, Floats]:
 
 
 @dataclass
-class GaussianActorCritic(ActorCritic):
-    """The losses of `ActorCritic` for continuous actions: its `actions` are [K, B, D], float32."""
+class GaussianActorCritic(ActorCriticLoss):
+    """The losses of `ActorCriticLoss` for continuous actions: its `actions` are [K, B, D],
+    float32.
+    """
 
     def gradient(self, outputs: Floats, values: Floats, rows: slice) -> Doubles:
         """Overwrite outputs by slopes; see `Objective`.
@@ -119,6 +122,6 @@ class GaussianActorCritic(ActorCritic):
         return means(np.stack([-gain, value_loss, -entropy, kl, clipped]), scale)
 
 
-def objective_of(actions: NDArray[Any]) -> type[ActorCritic]:
+def objective_of(actions: NDArray[Any]) -> type[ActorCriticLoss]:
     """Return the losses for actions [K, B], or [K, B, D] if they are continuous."""
-    return ActorCritic if actions.ndim == 2 else GaussianActorCritic
+    return ActorCriticLoss if actions.ndim == 2 else GaussianActorCritic

@@ -8,13 +8,13 @@ on its own rows alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+from fdrl.core.arrays import Doubles, Floats
+
 METRICS = (
     "train/policy_gradient_loss",
     "train/value_loss",
@@ -22,16 +22,6 @@ METRICS = (
     "train/approx_kl",
     "train/clip_fraction",
 )
-
-
-class Objective(Protocol):
-    """A loss over one minibatch of every agent."""
-
-    def gradient(self, logits: Floats, values: Floats, rows: slice) -> Doubles:
-        """Overwrite logits [K, A, b] and values [K, b] of `rows` by the loss's slopes there.
-
-        Return the metrics [n, K] of `METRICS`, as sums over rows divided by B.
-        """
 
 
 def log_softmax(logits: Floats) -> Floats:
@@ -82,7 +72,7 @@ def _normalize_some(advantages: Floats, shares: Floats) -> Floats:
 
 
 @dataclass
-class ActorCritic:
+class ActorCriticLoss:
     """Advantage actor-critic, plain (A2C) or with PPO's clipped ratio (Schulman et al. 2017).
 
     Arrays are [K, B]: `actions`, `advantages` (as they enter the loss), `targets` of the value,

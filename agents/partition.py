@@ -7,25 +7,24 @@ samples are shuffled once, by the run's seed, and dealt in order.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
-from fdrl.seeding import Purpose, generator
+from fdrl.core.arrays import Integers
+from fdrl.core.errors import FdrlError
+from fdrl.core.seeding import Purpose, generator
 
-Labels = NDArray[np.int64]
 DEAL = 2**20
 """The branch of the seed's tree that shuffles for all devices; no agent has that index."""
 
 
-def iid(labels: Labels, seed: int, device: int, samples: int) -> Labels:
+def iid(labels: Integers, seed: int, device: int, samples: int) -> Integers:
     """Return `samples` drawn evenly, which no other device has."""
     order = generator(seed, Purpose.DATA, DEAL).permutation(len(labels))
     return _dealt(order, device, samples, "samples")
 
 
 def thinned(
-    labels: Labels, seed: int, device: int, samples: int, scarce_labels: int = 3, scarce: int = 5
-) -> Labels:
+    labels: Integers, seed: int, device: int, samples: int, scarce_labels: int = 3, scarce: int = 5
+) -> Integers:
     """Return what is left of `samples` even ones once some labels are thinned to `scarce` each.
 
     FD's non-IID split (Jeong et al. 2018, arXiv 1811.11479, section 4): 2,000 samples a device,
@@ -42,8 +41,8 @@ def thinned(
 
 
 def scarce(
-    labels: Labels, seed: int, device: int, samples: int, scarce_labels: int = 2, scarce: int = 2
-) -> Labels:
+    labels: Integers, seed: int, device: int, samples: int, scarce_labels: int = 2, scarce: int = 2
+) -> Integers:
     """Return `samples`, `scarce` of each of a few labels and equally many of all others.
 
     Mix2FLD's non-IID split (Oh et al. 2020, arXiv 2006.09801): 500 a device, two labels with 2
@@ -61,7 +60,7 @@ def scarce(
     return np.sort(np.concatenate(own))
 
 
-def dirichlet(labels: Labels, seed: int, device: int, samples: int, alpha: float) -> Labels:
+def dirichlet(labels: Integers, seed: int, device: int, samples: int, alpha: float) -> Integers:
     """Return `samples` whose label shares are drawn from Dirichlet(alpha, ..., alpha).
 
     Hsu, Qi and Brown 2019 (arXiv 1909.06335). Each device draws for itself, without repeats of its
@@ -77,12 +76,12 @@ def dirichlet(labels: Labels, seed: int, device: int, samples: int, alpha: float
     return np.sort(np.concatenate(own))
 
 
-def histogram(labels: Labels, classes: int) -> Labels:
+def histogram(labels: Integers, classes: int) -> Integers:
     """Return how many samples of each label there are [classes]."""
     return np.bincount(labels, minlength=classes)
 
 
-def _choose(rng: np.random.Generator, labels: Labels, count: int) -> Labels:
+def _choose(rng: np.random.Generator, labels: Integers, count: int) -> Integers:
     classes = int(labels.max()) + 1
     if not 0 <= count < classes:
         raise FdrlError(
@@ -91,7 +90,7 @@ def _choose(rng: np.random.Generator, labels: Labels, count: int) -> Labels:
     return rng.choice(classes, size=count, replace=False)
 
 
-def _dealt(order: Labels, device: int, each: int, what: str) -> Labels:
+def _dealt(order: Integers, device: int, each: int, what: str) -> Integers:
     if (device + 1) * each > len(order) or each < 1:
         enough = len(order) // (device + 1)
         raise FdrlError(

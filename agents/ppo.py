@@ -9,17 +9,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext
-from fdrl.settings import LearnerSettings, sizes
+from fdrl.core.arrays import Metrics
+from fdrl.core.cohort import CohortContext
+from fdrl.core.settings import LearnerSettings, sizes
 
-from .activations import Name as ActivationName
-from .actor_critic import ActorCritics
-from .backend import Backend
+from .actor_critic import ActorCriticCohort
+from .buffer import Batch
 from .gaussian import objective_of
-from .layout import Init
-from .learner import Batch, Generators, Learner
-from .losses import METRICS, ActorCritic, normalize, total_loss
-from .policies import Metrics
+from .losses import METRICS, ActorCriticLoss, normalize, total_loss
+from .networks import Backend
+from .networks.layout import Init
+from .networks.numpy_network import Name as ActivationName
+from .train_state import Generators, TrainState
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -103,13 +104,13 @@ class PPO(
         return msgspec.structs.replace(self, n_epochs=1)
 
 
-def make(settings: PPO, context: CohortContext) -> ActorCritics:
+def make(settings: PPO, context: CohortContext) -> ActorCriticCohort:
     """Build the cohort."""
-    return ActorCritics(settings, context, partial(update, settings=settings), "adam")
+    return ActorCriticCohort(settings, context, partial(update, settings=settings), "adam")
 
 
 def update(
-    learner: Learner, batch: Batch, lr: NDArray[np.float64], shuffles: Generators, settings: PPO
+    learner: TrainState, batch: Batch, lr: NDArray[np.float64], shuffles: Generators, settings: PPO
 ) -> Metrics:
     """Run `n_epochs` passes of minibatches over a batch; metrics [K] are means over minibatches.
 
@@ -152,7 +153,7 @@ def _padded(counts: NDArray[np.int64], size: int) -> int:
     return -(-int(counts.max()) // size) * size
 
 
-def objective(part: Batch, settings: PPO) -> ActorCritic:
+def objective(part: Batch, settings: PPO) -> ActorCriticLoss:
     """Return the clipped loss of one minibatch."""
     advantages = part.advantages
     return objective_of(part.actions)(

@@ -6,28 +6,27 @@ Shapes: K agents, n steps of an episode, M steps of a stretch, O observation com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext, Episodes, Experience
-from fdrl.errors import FdrlError
-from fdrl.settings import LearnerSettings, sizes
+from fdrl.core.arrays import Array
+from fdrl.core.cohort import CohortContext, Episodes, Experience
+from fdrl.core.errors import FdrlError
+from fdrl.core.settings import LearnerSettings, sizes
 
-from .activations import Name as ActivationName
-from .backend import Backend, make_network
-from .episodes import Tape, returns_to_go, standardize
-from .layout import Init
-from .learner import Anchor, Learner
-from .policies import Policies
-from .policy_network import PolicyNetwork, policy_layout
+from .cohort import NetworkCohort
+from .episodes import Tape, any_set, returns_to_go, standardize
+from .networks import Backend, make_network
+from .networks.layout import Init
+from .networks.numpy_network import Name as ActivationName
+from .networks.policy_network import PolicyNetwork, policy_layout
 from .ppo import Count, Fraction, NotNegative
-from .rollout import World, sample
-from .tally import any_set
+from .rollout import Collector, sample
+from .train_state import Anchor, TrainState
 
-Array = NDArray[Any]
 SPAN = 128
 """Steps for which uniforms are drawn ahead; those not used go back to their stream."""
 METRICS = ("train/policy_gradient_loss", "train/entropy_loss", "train/learning_rate")
@@ -80,7 +79,7 @@ def make(settings: Reinforce, context: CohortContext) -> Reinforcers:
     return Reinforcers(settings, context)
 
 
-class Reinforcers(Policies):
+class Reinforcers(NetworkCohort):
     """K agents of one architecture that learn from whole episodes (a `fdrl.Cohort`).
 
     An iteration is an episode. All agents step together, each in one environment copy, and whose
@@ -101,7 +100,7 @@ class Reinforcers(Policies):
                 "agent 'reinforce' has discrete actions only; for continuous ones use ppo or a2c"
             )
         self.layout = own = policy_layout(layout)
-        self.learner = Learner.fresh(PolicyNetwork(inner, own), "adam")
+        self.learner = TrainState.fresh(PolicyNetwork(inner, own), "adam")
         # Agents learn one by one, in place: a batch of one episode each would have to be padded,
         # and copying rows to and fro costs as much as an update.
         self._policies = [
@@ -112,7 +111,7 @@ class Reinforcers(Policies):
         ]
         moments, count = self.learner.moments, self.learner.count
         self._learners = [
-            Learner(policy, "adam", moments[k : k + 1], count[k : k + 1])
+            TrainState(policy, "adam", moments[k : k + 1], count[k : k + 1])
             for k, policy in enumerate(self._policies)
         ]
         self._updates = np.zeros(len(self.ids), np.int64)
@@ -164,7 +163,7 @@ class Reinforcers(Policies):
         start: int,
         span: int,
         rows: NDArray[np.int64],
-        crew: World,
+        crew: Collector,
         limits: NDArray[np.int64] | None,
         sums: NDArray[np.float64],
     ) -> int:

@@ -1,27 +1,114 @@
-"""Acting: one stretch of experience of K agents in E environment copies each.
-
-Shapes: K agents, T steps, E copies, O observation components, A actions.
-"""
+"""Acting: one iteration of experience of K agents in E environment copies each."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
-from fdrl.vector import VectorEnv
+from fdrl.core.arrays import Array, Floats, stack_padded
+from fdrl.core.env import Step, VectorEnv
+from fdrl.core.errors import FdrlError
 
-from . import gaussian, some
-from .network import Network
-from .tally import Tally, any_set
-from .workspace import SHARED
+from . import gaussian
+from .episodes import EpisodeStats, any_set
+from .networks.base import Network
+from .networks.workspace import SHARED
 
-Floats = NDArray[np.float32]
-Array = NDArray[Any]
+# ---- Some copies of a vector of environments, stepped without the others ----
+#
+# Vectors that can be cut say so by two methods, ``take(copies)`` and ``put(copies, part)``; of any
+# other all copies are stepped, and those that should have stood still are put back.
+
+
+@runtime_checkable
+class Sliceable(Protocol):
+    """A `VectorEnv` that can be cut."""
+
+    def take(self, copies: NDArray[np.int64]) -> VectorEnv:
+        """Return these copies as a vector of their own; until `put`, only it may be used."""
+
+    def put(self, copies: NDArray[np.int64], part: Any) -> None:
+        """Take back what `take` returned, as it is now."""
+
+
+def take(env: VectorEnv, copies: NDArray[np.int64]) -> VectorEnv:
+    """Return some copies as a vector of their own."""
+    return env.take(copies) if isinstance(env, Sliceable) else _Held(env, copies)
+
+
+def put(env: VectorEnv, copies: NDArray[np.int64], part: VectorEnv) -> None:
+    """Take back what `take` returned."""
+    if isinstance(env, Sliceable):
+        env.put(copies, part)
+    else:
+        cast(_Held, part).release()
+
+
+class _Held:
+    """Some copies of an undivided vector: the others step along, and are put back at the end."""
+
+    def __init__(self, env: VectorEnv, copies: NDArray[np.int64]) -> None:
+        self.count = len(copies)
+        self._env, self._copies = env, copies
+        self._before = env.state()
+        self._actions: Array | None = None
+
+    def reset(self) -> NDArray[np.float32]:
+        raise TypeError("some copies of a vector are never reset")
+
+    def step(self, actions: Array) -> Step:
+        """Advance these copies; return what became of them."""
+        if self._actions is None:
+            self._actions = np.zeros((self._env.count, *actions.shape[1:]), actions.dtype)
+        self._actions[self._copies] = actions
+        step, rows = self._env.step(self._actions), self._copies
+        return Step(
+            step.observations[rows],
+            step.next_observations[rows],
+            step.rewards[rows],
+            step.terminated[rows],
+            step.truncated[rows],
+            None if step.alive is None else step.alive[rows],
+        )
+
+    def release(self) -> None:
+        """Put the other copies back."""
+        self._env.load_state(self._merged(self._env.state()))
+
+    def _merged(self, now: dict[str, Array]) -> dict[str, Array]:
+        still = np.ones(self._env.count, np.bool_)
+        still[self._copies] = False
+        for name, before in self._before.items():
+            now[name] = merged(now[name], before, still)
+        return now
+
+    def state(self) -> dict[str, Array]:
+        """Return these copies' state."""
+        return {name: a[self._copies] for name, a in self._env.state().items()}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        raise TypeError("some copies of a vector are never loaded")
+
+    def close(self) -> None:
+        """The vector is closed, not some of its copies."""
+
+
+def merged(rows: Array, others: Array, where: NDArray[np.bool_]) -> Array:
+    """Return `rows` [n, ...] with those of `others` where it says [n]; shorter ones are padded."""
+    both = stack_padded([rows, others])
+    out = both[: len(rows)]
+    out[where] = both[len(rows) :][where]
+    return out
+
+
+# ---- Acting: one stretch of experience of K agents in E environment copies each ----
+#
+# Shapes: K agents, T steps, E copies, O observation components, A actions.
 
 
 @dataclass
@@ -111,7 +198,7 @@ def sample(logits: Floats, uniforms: Floats, continuous: bool = False) -> NDArra
     return np.asarray(np.add.reduce(passed, axis=1, dtype=np.int64))
 
 
-class World:
+class Collector:
     """The environment copies of K agents, with what must survive between stretches.
 
     Agents may have to stop at different times though all copies step together: then those that go
@@ -128,21 +215,21 @@ class World:
         self.copies = env.count // agents
         self.inputs = inputs
         self.bounds = bounds
-        self.tally = Tally(agents, self.copies)
+        self.tally = EpisodeStats(agents, self.copies)
         self.observations = self._by_agent(env.reset()).reshape(agents, self.copies, inputs).copy()
 
-    def take(self, rows: NDArray[np.int64]) -> World:
+    def take(self, rows: NDArray[np.int64]) -> Collector:
         """Return the world of some agents; until `put`, only it may be used."""
         part = copy.copy(self)
         part.agents = len(rows)
-        part.env = some.take(self.env, self._copies_of(rows))
+        part.env = take(self.env, self._copies_of(rows))
         part.tally = self.tally.take(rows)
         part.observations = self.observations[rows]
         return part
 
-    def put(self, rows: NDArray[np.int64], part: World) -> None:
+    def put(self, rows: NDArray[np.int64], part: Collector) -> None:
         """Take back what `take` returned, as it is now."""
-        some.put(self.env, self._copies_of(rows), part.env)
+        put(self.env, self._copies_of(rows), part.env)
         self.tally.put(rows, part.tally)
         self.observations[rows] = part.observations
 
@@ -213,7 +300,7 @@ class World:
         self.tally.lengths[...] = state["episode/lengths"]
 
 
-def _agents_first(name: str, array: Array, world: World) -> Array:
+def _agents_first(name: str, array: Array, world: Collector) -> Array:
     """View an environment's state [K * E, ...] as [K, E, ...], copied."""
     if array.ndim == 0 or array.shape[0] != world.env.count:
         raise FdrlError(
@@ -221,3 +308,59 @@ def _agents_first(name: str, array: Array, world: World) -> Array:
             f"{world.env.count} copies"
         )
     return world._by_agent(array).copy()
+
+
+# ---- Uniform numbers of K agents, each from its own stream, drawn ahead in blocks ----
+
+
+BLOCK = 128
+"""Uniforms drawn ahead per agent, where an agent needs few at a time."""
+
+
+class UniformStreams:
+    """Hands out float32 uniforms in [0, 1); a stream gives the same numbers in whatever portions.
+
+    The generators are ahead of what was handed out until `give_back` winds them back.
+    """
+
+    def __init__(self, generators: Sequence[np.random.Generator]) -> None:
+        self._generators = list(generators)
+        k = len(self._generators)
+        self._ahead = np.zeros((k, BLOCK), np.float32)
+        self._cursor = np.full(k, BLOCK)
+        self._before: list[Any] = [None] * k
+
+    def take(self, rows: NDArray[np.int64], count: int) -> Floats:
+        """Return the next `count` uniforms of agents `rows` [R]: [R, count]."""
+        if 8 * count > BLOCK:
+            self.give_back(rows)
+            out = np.empty((len(rows), count), np.float32)
+            for row, k in zip(out, rows.tolist(), strict=True):
+                self._generators[k].random(dtype=np.float32, out=row)
+            return out
+        start = self._cursor[rows]
+        if int(start.max(initial=0)) + count > BLOCK:
+            self._refill(rows[start + count > BLOCK])
+            start = self._cursor[rows]
+        self._cursor[rows] = start + count
+        if count == 1:
+            return np.asarray(self._ahead[rows, start])[:, None]
+        return np.asarray(self._ahead[rows[:, None], start[:, None] + np.arange(count)])
+
+    def _refill(self, rows: NDArray[np.int64]) -> None:
+        self.give_back(rows)
+        for k in rows.tolist():
+            generator = self._generators[k]
+            self._before[k] = generator.bit_generator.state
+            generator.random(dtype=np.float32, out=self._ahead[k])
+            self._cursor[k] = 0
+
+    def give_back(self, rows: NDArray[np.int64] | None = None) -> None:
+        """Wind the streams of some agents (all by default) back to what was handed out."""
+        for k in range(len(self._cursor)) if rows is None else rows.tolist():
+            used = int(self._cursor[k])
+            if used < BLOCK:
+                # two float32 share a draw of 64 bits, so a stream cannot just be set back by steps
+                self._generators[k].bit_generator.state = self._before[k]
+                self._generators[k].random(used, dtype=np.float32)
+            self._cursor[k] = BLOCK

@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from fdrl.envs import drones, spectrum
-from fdrl.envs.worlds import OneWorld
+from fdrl.envs.worlds import SingleWorld
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -30,7 +30,7 @@ def world(module: Any, steps: int) -> np.ndarray:
     """Return what a multi-agent environment looks like when its heuristic plays."""
     kinds = (spectrum.SpectrumAccess, drones.DroneCorridor)
     kind = next(k for k in kinds if k.__module__ == module.__name__)
-    env: OneWorld = kind(render_mode="rgb_array")
+    env: SingleWorld = kind(render_mode="rgb_array")
     seen, _ = env.reset(seed=0)
     full = np.zeros((len(env.possible_agents), *kind.worlds.observation_space.shape), np.float32)
     for _ in range(steps):

@@ -17,9 +17,9 @@ from env_policies import BY_HAND
 from fdrl.envs import drones, spectrum
 from gymnasium import spaces
 
-from fdrl.environment import make_factory
-from fdrl.heterogeneity import Nothing
-from fdrl.vector import VectorEnv
+from fdrl.core.env import VectorEnv
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Nothing
 
 SINGLE = (
     *("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1"),

@@ -28,11 +28,11 @@ import gymnasium
 import numpy as np
 from fdrl.envs.drones import DroneCorridor
 from fdrl.envs.spectrum import SpectrumAccess
-from fdrl.envs.worlds import OneWorld
+from fdrl.envs.worlds import SingleWorld
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from fdrl.environment import make_factory
-from fdrl.heterogeneity import Nothing
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Nothing
 
 SINGLE = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0", "fdrl/Conflict-v0", "fdrl/PixelGrid-v0")
 WORLDS = {"fdrl/SpectrumAccess-v0": SpectrumAccess, "fdrl/DroneCorridor-v0": DroneCorridor}
@@ -56,7 +56,7 @@ def loop(envs: list[Any]) -> Stepper:
     return step
 
 
-def parallel_loop(envs: list[OneWorld]) -> Stepper:
+def parallel_loop(envs: list[SingleWorld]) -> Stepper:
     """Return what steps PettingZoo environments one after another with actions [W, N]."""
     for seed, env in enumerate(envs):
         env.reset(seed=seed)
@@ -89,7 +89,7 @@ def single(name: str, copies: int, against: str) -> Sides:
     return vector.step, slow, (copies,), envs.n_actions
 
 
-def worlds(kind: type[OneWorld], copies: int) -> Sides:
+def worlds(kind: type[SingleWorld], copies: int) -> Sides:
     """Return both sides of a multi-agent environment."""
     seeds = [np.random.SeedSequence(i) for i in range(copies)]
     vector = kind.worlds(copies, {}, seeds, kind.max_steps)

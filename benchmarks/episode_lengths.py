@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fdrl.rundir import METRICS, read_records
+from fdrl.runs.folder import METRICS, read_records
 
 
 def last_quarter(folder: Path) -> float:

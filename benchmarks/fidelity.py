@@ -137,8 +137,8 @@ def theirs(job: tuple[Task, int]) -> tuple[Array, float, float]:
     import twins
     from fdrl.agents.ppo import PPO
 
-    from fdrl.environment import make_factory
-    from fdrl.heterogeneity import Nothing
+    from fdrl.vector.factory import make_factory
+    from fdrl.vector.heterogeneity import Nothing
 
     task, seed = job
     torch.set_num_threads(1)

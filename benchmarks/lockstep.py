@@ -21,7 +21,7 @@ from stable_baselines3 import PPO as SB3
 from stable_baselines3.common.callbacks import BaseCallback
 
 from fdrl import Federation
-from fdrl.seeding import Purpose, generator
+from fdrl.core.seeding import Purpose, generator
 
 
 def lockstep(

@@ -18,9 +18,9 @@ import numpy as np
 from fdrl.envs.images import Samples, digits, from_folder
 from numpy.typing import NDArray
 
-from fdrl import mixup, privacy
-from fdrl.seeding import Purpose, generator
-from fdrl.strategies.seeds import Chosen, Seeds, choose, usable
+from fdrl.core.seeding import Purpose, generator
+from fdrl.ops import mixup, privacy
+from fdrl.strategies.fld.seeds import Chosen, Seeds, choose, usable
 
 Array = NDArray[Any]
 LAMS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.45, 0.499)

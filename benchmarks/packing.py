@@ -20,9 +20,8 @@ import time
 import msgspec
 
 import fdrl
-from fdrl.config import Run
-from fdrl.pack.train import train_packed
-from fdrl.presets import read_tables
+from fdrl.config.run import Run, read_tables
+from fdrl.packs.train import train_packed
 
 
 def a2c(quick: bool) -> Run:

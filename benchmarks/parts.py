@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import peers
-from fdrl.agents.actor_critic import ActorCritics
+from fdrl.agents.actor_critic import ActorCriticCohort
 from fdrl.agents.ppo import PPO, make
 from numpy.typing import NDArray
 
-from fdrl import config
-from fdrl.distill import DistillSettings
-from fdrl.federation import Federation
-from fdrl.presets import read_tables
+from fdrl.config.run import parse, read_tables
+from fdrl.core.settings import DistillSettings
+from fdrl.federation.loop import Federation
 
 PROXIES = 256
 
@@ -68,7 +67,7 @@ def shares(agents: int, rounds: int = 20) -> dict[str, float]:
     return {name: value / total for name, value in named.items()}
 
 
-def _exchange(cohort: ActorCritics, states: NDArray[np.float32]) -> None:
+def _exchange(cohort: ActorCriticCohort, states: NDArray[np.float32]) -> None:
     """Answer on the proxy states, take the mean, distill it with the default settings."""
     answers = cohort.probs(states)
     teacher = np.broadcast_to(answers.mean(0, dtype=np.float64), answers.shape)
@@ -89,7 +88,7 @@ def quickstart_exchange(rounds: int = 40) -> dict[str, float]:
     checking and combining, `distill` decoding and the gradient steps.
     """
     tables = read_tables("quickstart")
-    federation = Federation(config.parse(tables | {"steps": 256 * (rounds + 5)}))
+    federation = Federation(parse(tables | {"steps": 256 * (rounds + 5)}))
     for _ in range(5):
         federation.round()
     client, watch = federation.clients[0], Stopwatch()
@@ -115,7 +114,7 @@ def peak_memory(agents: int) -> float:
 
 def _learn_in_company(agents: int) -> None:
     """Let agents learn and exchange twice, then print the peak MiB of this process."""
-    from fdrl.shards import build_cohort
+    from fdrl.federation.shards import build_cohort
 
     cohort: Any = build_cohort("fdrl.agents.ppo:make", PPO(), peers.context("CartPole-v1", agents))
     states = np.random.default_rng(0).uniform(-1, 1, (PROXIES, 4)).astype(np.float32)

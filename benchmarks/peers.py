@@ -10,10 +10,10 @@ from fdrl.agents.ppo import PPO
 from stable_baselines3 import PPO as SB3
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from fdrl.cohort import Cohort, CohortContext
-from fdrl.environment import make_factory
-from fdrl.heterogeneity import Nothing
-from fdrl.shards import build_cohort
+from fdrl.core.cohort import Cohort, CohortContext
+from fdrl.federation.shards import build_cohort
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Nothing
 
 EPOCHS, MINIBATCHES = 4, 4
 

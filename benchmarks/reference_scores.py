@@ -28,10 +28,11 @@ from env_policies import BY_HAND
 from env_scores import chance, returns
 
 import fdrl
-from fdrl.environment import EnvFactory, make_factory, render_env
-from fdrl.errors import FdrlError
-from fdrl.heterogeneity import Nothing
-from fdrl.registry import ENVS, EnvSpec
+from fdrl.core.errors import FdrlError
+from fdrl.core.registry import ENVS, EnvSpec
+from fdrl.vector.factory import EnvFactory, make_factory
+from fdrl.vector.gym import render_env
+from fdrl.vector.heterogeneity import Nothing
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "environments"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fdrl.report import canvas, look
+from fdrl.report import theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def read_table(text: str, heading: str) -> dict[str, Point]:
     return found
 
 
-def draw(axis: Axes, points: Mapping[str, Point], styles: Mapping[str, look.Style]) -> None:
+def draw(axis: Axes, points: Mapping[str, Point], styles: Mapping[str, theme.Style]) -> None:
     """Draw a panel: a mark with its interval and its name for each method."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -69,12 +69,12 @@ def draw(axis: Axes, points: Mapping[str, Point], styles: Mapping[str, look.Styl
     axis.set_xlim(NOTHING / 1.7, 60_000)
     axis.xaxis.set_major_locator(FixedLocator([NOTHING, 200, 1000, 10_000]))
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(lambda x, _: "0 B" if x == NOTHING else look.size(1000 * x))
+    axis.xaxis.set_major_formatter(lambda x, _: "0 B" if x == NOTHING else theme.size(1000 * x))
     for name, style in styles.items():
         p = points[name]
         x = p.sent or NOTHING
         axis.vlines(x, p.low, p.high, color=style.color, lw=1.6)
-        axis.plot([x], [p.area], color=style.color, marker=style.marker, ms=9, mec=look.PAPER)
+        axis.plot([x], [p.area], color=style.color, marker=style.marker, ms=9, mec=theme.PAPER)
         left = name == "frd"  # at the right it would lie on another's
         axis.annotate(
             METHODS[name], (x, p.area), xytext=(-8 if left else 8, 0), textcoords="offset points",
@@ -88,11 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs/figures/summary.png")
     out = parser.parse_args(argv).out
-    with canvas.style_context():
+    with theme.style_context():
         from matplotlib.figure import Figure
 
-        picture = Figure(figsize=(8.6, 3.5), layout="constrained", facecolor=look.PAPER)
-        styles = look.styles([*METHODS])
+        picture = Figure(figsize=(8.6, 3.5), layout="constrained", facecolor=theme.PAPER)
+        styles = theme.styles([*METHODS])
         for axis, (title, (page, heading)) in zip(
             picture.subplots(1, 2), PANELS.items(), strict=True
         ):

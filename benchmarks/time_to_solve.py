@@ -34,10 +34,10 @@ import torch
 import twins
 from fdrl.agents.ppo import PPO
 
-from fdrl.cohort import CohortContext
-from fdrl.environment import make_factory
-from fdrl.heterogeneity import Nothing
-from fdrl.shards import build_cohort
+from fdrl.core.cohort import CohortContext
+from fdrl.federation.shards import build_cohort
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Nothing
 
 ENV, AGENTS = "CartPole-v1", 4
 WINDOW, THRESHOLD = 20, 475.0

@@ -17,8 +17,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
 from fdrl import Federation, make_run
-from fdrl.config import Run
-from fdrl.environment import EnvFactory
+from fdrl.config.run import Run
+from fdrl.vector.factory import EnvFactory
 
 Episode = tuple[int, float]
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}

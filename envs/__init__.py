@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fdrl.registry import Physics, register_env, register_parallel
+from fdrl.core.registry import Physics, register_env, register_parallel
 
 
 def register() -> None:
@@ -30,7 +30,7 @@ def _register_cartpole() -> None:
         "CartPole-v1",
         summary="Balance a pole on a cart; 500 steps at most.",
         gym_id="CartPole-v1",
-        vector="fdrl.envs.cartpole:CartPole",
+        vector="fdrl.envs.classic_control.cartpole:CartPole",
         default=True,
         physics={
             "length": Physics(0.5, low=0.01),
@@ -54,7 +54,7 @@ def _register_acrobot() -> None:
         "Acrobot-v1",
         summary="Swing a two-link arm up to a bar; -1 a step, 500 steps at most.",
         gym_id="Acrobot-v1",
-        vector="fdrl.envs.acrobot:Acrobot",
+        vector="fdrl.envs.classic_control.acrobot:Acrobot",
         physics={
             "link_length_1": Physics(1.0, low=positive),
             "link_length_2": Physics(1.0, low=positive),
@@ -78,7 +78,7 @@ def _register_mountain_car() -> None:
         "MountainCar-v0",
         summary="Rock a weak car out of a valley; -1 a step, 200 steps at most.",
         gym_id="MountainCar-v0",
-        vector="fdrl.envs.mountain_car:MountainCar",
+        vector="fdrl.envs.classic_control.mountain_car:MountainCar",
         physics={
             "gravity": Physics(0.0025, low=0.0),
             "force": _fixed(0.001, low=0.0),
@@ -97,7 +97,7 @@ def _register_continuous() -> None:
         "Pendulum-v1",
         summary="Swing a rod up with a weak motor and hold it (continuous torque); 200 steps.",
         gym_id="Pendulum-v1",
-        vector="fdrl.envs.pendulum:Pendulum",
+        vector="fdrl.envs.classic_control.pendulum:Pendulum",
         physics={
             "l": Physics(1.0, low=0.1),
             "m": Physics(1.0, low=0.1),
@@ -113,7 +113,7 @@ def _register_continuous() -> None:
         "MountainCarContinuous-v0",
         summary="Rock a weak car out of a valley by continuous pushes; 999 steps at most.",
         gym_id="MountainCarContinuous-v0",
-        vector="fdrl.envs.continuous_mountain_car:ContinuousMountainCar",
+        vector="fdrl.envs.classic_control.continuous_mountain_car:ContinuousMountainCar",
         physics={"power": Physics(0.0015, low=0.0005), "goal_velocity": _fixed(0.0)},
         init=(-0.6, -0.4, 0.2),
         max_steps=999,
@@ -128,7 +128,7 @@ def _register_lander() -> None:
         register_env(
             name,
             summary=f"Land softly between two flags{engines}; 1000 steps at most.",
-            gym_id="fdrl.envs.lander:fdrl/LunarLander-v3",
+            gym_id="fdrl.envs.lunar_lander:fdrl/LunarLander-v3",
             kwargs={"continuous": True} if engines else {},
             physics={
                 # Gymnasium refuses gravity outside (-12, 0) and advises wind_power up to 20

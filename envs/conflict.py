@@ -18,11 +18,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.vector import Array
+from fdrl.core.arrays import Array, Doubles
 
 from . import drawing
-from .cells import MOVES, Cells, Places, neighbors
-from .vectorized import Floats
+from .grid_world import MOVES, Cells, Places, neighbors
 
 ID = "fdrl/Conflict-v0"
 ROWS, COLUMNS = 5, 9
@@ -123,7 +122,7 @@ class Conflict(Cells):
     size: ClassVar[int] = 1
     draws: ClassVar[int] = 2
 
-    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
+    def _prepare(self, count: int, params: Mapping[str, Doubles]) -> None:
         self._make_places(count)
         self._at, self._cost = self._state[0], params["step_cost"]
         self._pays = np.stack([(1 - params["side"]) / 2, (1 + params["side"]) / 2]) - self._cost
@@ -147,7 +146,7 @@ class Conflict(Cells):
     def _show(self) -> None:
         self._pairs[...] = self._next_pairs
 
-    def _plan(self, drawn: Floats) -> Places:
+    def _plan(self, drawn: Doubles) -> Places:
         cells = np.minimum(np.maximum(drawn * _STARTS, 0), _STARTS - 1).astype(np.intp)
         places: Places = (cells[:, 0] * COLUMNS + cells[:, 1] + 1) * len(MOVES)
         return places

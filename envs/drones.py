@@ -22,11 +22,11 @@ import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.registry import Physics
-from fdrl.vector import Array
+from fdrl.core.arrays import Array, Bools, Doubles
+from fdrl.core.registry import Physics
 
 from . import drawing
-from .worlds import Bools, Floats, OneWorld, Worlds
+from .worlds import SingleWorld, Worlds
 
 ID = "fdrl/DroneCorridor-v0"
 DRONES, LENGTH, HALF_WIDTH = 4, 10.0, 2.0
@@ -58,7 +58,7 @@ class Drones(Worlds):
         self._at, self._speed, self._goal = np.zeros((3, count, DRONES, 2))
         self._self = np.eye(DRONES, dtype=np.bool_)
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> None:
+    def _begin(self, rows: NDArray[np.intp], drawn: Doubles) -> None:
         back, start, end = drawn.reshape(len(rows), 3, DRONES).transpose(1, 0, 2)
         self._at[rows, :, 0] = 0.3 + 0.4 * back
         self._at[rows, :, 1] = _LANES[start.argsort(axis=1, kind="stable")]
@@ -66,7 +66,7 @@ class Drones(Worlds):
         self._goal[rows, :, 1] = _LANES[end.argsort(axis=1, kind="stable")]
         self._speed[rows] = 0.0
 
-    def _advance(self, actions: Array, drawn: Floats) -> tuple[Floats, Bools]:
+    def _advance(self, actions: Array, drawn: Doubles) -> tuple[Doubles, Bools]:
         p, at, speed = self.params, self._at, self._speed
         before = _length(self._goal - at)
         push = _THRUSTS[actions] - DRAG * speed
@@ -85,7 +85,7 @@ class Drones(Worlds):
         rewards = (before - after) / LENGTH - 0.005 + landed - crashed
         return rewards, landed | crashed
 
-    def _distances(self) -> Floats:
+    def _distances(self) -> Doubles:
         """Return [W, N, N], infinite to oneself and to drones that have left."""
         apart = _length(self._at[:, None] - self._at[:, :, None])
         apart[~self.active[:, None, :] | self._self] = np.inf
@@ -110,14 +110,14 @@ class Drones(Worlds):
         np.clip(out, -1.0, 1.0, out=out)
 
 
-def _length(vectors: Floats) -> Floats:
+def _length(vectors: Doubles) -> Doubles:
     """Return the lengths of vectors [..., 2]."""
     x, y = vectors[..., 0], vectors[..., 1]
-    lengths: Floats = np.sqrt(x * x + y * y)
+    lengths: Doubles = np.sqrt(x * x + y * y)
     return lengths
 
 
-class DroneCorridor(OneWorld):
+class DroneCorridor(SingleWorld):
     """Four drones cross a windy corridor (PettingZoo ``fdrl/DroneCorridor-v0``).
 
     >>> env = DroneCorridor(wind_y=[0.0, 0.2, 0.4, 0.6])
@@ -126,7 +126,7 @@ class DroneCorridor(OneWorld):
     (12,)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {**OneWorld.metadata, "name": "drone_corridor_v0"}
+    metadata: ClassVar[dict[str, Any]] = {**SingleWorld.metadata, "name": "drone_corridor_v0"}
     worlds: ClassVar[type[Worlds]] = Drones
     physics: ClassVar[Mapping[str, Physics]] = {
         "wind_x": Physics(-0.1), "wind_y": Physics(0.3), "gust": Physics(0.3)

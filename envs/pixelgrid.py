@@ -13,11 +13,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.registry import EnvSpec, Physics
-from fdrl.vector import Array
+from fdrl.core.arrays import Array, Doubles
+from fdrl.core.registry import EnvSpec, Physics
 
-from .cells import MOVES, Cells, Places, neighbors
-from .vectorized import Floats
+from .grid_world import MOVES, Cells, Places, neighbors
 
 ID = "fdrl/PixelGrid-v0"
 CELLS, PIXELS = 7, 3
@@ -111,7 +110,7 @@ class PixelGrid(Cells):
     size: ClassVar[int] = 2
     draws: ClassVar[int] = 2
 
-    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
+    def _prepare(self, count: int, params: Mapping[str, Doubles]) -> None:
         self._make_places(count)
         self._walker, self._goal = self._state
         self._stay, self._found = -params["step_cost"], 1.0 - params["step_cost"]
@@ -149,7 +148,7 @@ class PixelGrid(Cells):
     def _show(self) -> None:
         self._flat[self._changed] = self._colors
 
-    def _plan(self, drawn: Floats) -> Places:
+    def _plan(self, drawn: Doubles) -> Places:
         count = CELLS * CELLS
         walker, goal = np.minimum(np.maximum(drawn * count, 0), count - 1).astype(np.intp).T
         goal = np.where(goal == walker, (goal + 1) % count, goal)

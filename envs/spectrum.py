@@ -14,7 +14,7 @@ started from its stationary distribution. A packet joins radio i's queue with pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,11 +22,13 @@ import pettingzoo
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.registry import Physics
-from fdrl.vector import Array
+from fdrl.core.arrays import Array, Bools, Doubles
+from fdrl.core.env import Step
+from fdrl.core.errors import FdrlError
+from fdrl.core.registry import EnvSpec, Physics
 
 from . import drawing
-from .worlds import Bools, Floats, OneWorld, Worlds
+from .worlds import SingleWorld, Worlds
 
 ID = "fdrl/SpectrumAccess-v0"
 RADIOS, CHANNELS, QUEUE = 4, 3, 8
@@ -72,7 +74,7 @@ class Spectrum(Worlds):
         self._channels = np.arange(1, CHANNELS + 1)
         self._actions = np.arange(CHANNELS + 1)
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> None:
+    def _begin(self, rows: NDArray[np.intp], drawn: Doubles) -> None:
         fade, sense = self._links(drawn)
         self._good[rows] = fade < self._stationary[rows]
         self._sensed[rows] = self._good[rows] ^ (sense < self._wrong[rows])
@@ -80,11 +82,11 @@ class Spectrum(Worlds):
         self._last[rows] = 0
         self._ack[rows] = 0
 
-    def _links(self, drawn: Floats) -> tuple[Floats, Floats]:
+    def _links(self, drawn: Doubles) -> tuple[Doubles, Doubles]:
         shape = (len(drawn), RADIOS, CHANNELS)
         return drawn[:, :_LINKS].reshape(shape), drawn[:, _LINKS : 2 * _LINKS].reshape(shape)
 
-    def _advance(self, actions: Array, drawn: Floats) -> tuple[Floats, Bools]:
+    def _advance(self, actions: Array, drawn: Doubles) -> tuple[Doubles, Bools]:
         p, lucky = self.params, drawn[:, -RADIOS:]
         chosen = actions[:, :, None] == self._channels  # [W, N, C]
         sent = actions > 0
@@ -118,7 +120,7 @@ def _rate(default: float) -> Physics:
     return Physics(default, low=0.0, high=1.0, varies=False)
 
 
-class SpectrumAccess(OneWorld):
+class SpectrumAccess(SingleWorld):
     """Four radios share three fading channels (PettingZoo ``fdrl/SpectrumAccess-v0``).
 
     >>> env = SpectrumAccess(worsen=[0.02, 0.05, 0.1, 0.2])
@@ -127,7 +129,7 @@ class SpectrumAccess(OneWorld):
     (9,)
     """
 
-    metadata: ClassVar[dict[str, Any]] = {**OneWorld.metadata, "name": "spectrum_access_v0"}
+    metadata: ClassVar[dict[str, Any]] = {**SingleWorld.metadata, "name": "spectrum_access_v0"}
     worlds: ClassVar[type[Worlds]] = Spectrum
     physics: ClassVar[Mapping[str, Physics]] = {
         "worsen": Physics(0.05, low=0.0, high=1.0),
@@ -201,3 +203,84 @@ def heuristic(seen: NDArray[np.float32]) -> NDArray[np.int64]:
 
 if ID not in pettingzoo.parallel_registry:
     pettingzoo.register("parallel", ID, "fdrl.envs.spectrum:SpectrumAccess")
+
+# ---- Worlds seen from their agents' seats: agent k of a federation is agent k of every world
+#
+# A `fdrl.VectorEnv` of N * W copies, agent-major as fdrl asks for them: copy w of agent k sits in
+# seat k of world w. So the N agents of a run learn together in the same W worlds, each with a
+# network of its own. For worlds that all agents leave together.
+
+
+class AgentMajorView:
+    """N * W copies of one agent's view; the seeds of the first agent's copies seed the worlds."""
+
+    worlds: ClassVar[type[Worlds]]
+    observation_space: ClassVar[spaces.Box]
+    action_space: ClassVar[spaces.Discrete]
+
+    def __init__(
+        self,
+        count: int,
+        params: Mapping[str, Doubles],
+        seeds: Sequence[np.random.SeedSequence],
+        max_steps: int,
+    ) -> None:
+        agents = self.worlds.agents
+        self.count, self._shape = count, (agents, count // agents)
+        if count % agents:
+            raise FdrlError(
+                f"{self.worlds.__name__} has {agents} agents: train that many (--agents {agents}) "
+                "in one process"
+            )
+        own = {name: values.reshape(self._shape).T for name, values in params.items()}
+        self.world = self.worlds(self._shape[1], own, seeds[: self._shape[1]], max_steps)
+
+    def _flat(self, values: Array) -> Array:
+        """Return [W, N, ...] as [N * W, ...]."""
+        return np.ascontiguousarray(values.swapaxes(0, 1)).reshape(self.count, *values.shape[2:])
+
+    def reset(self) -> NDArray[np.float32]:
+        """Start a new episode in every world; return the observations [n, *O]."""
+        return self._flat(self.world.reset())
+
+    def step(self, actions: Array) -> Step:
+        """Advance every world by one action per seat [n]."""
+        step = self.world.step(np.asarray(actions).reshape(self._shape).T)
+        return Step(
+            self._flat(step.observations),
+            self._flat(step.next_observations),
+            self._flat(step.rewards),
+            self._flat(step.terminated),
+            self._flat(step.truncated),
+        )
+
+    def state(self) -> dict[str, Array]:
+        """Return the worlds' state, once for every seat."""
+        agents = self._shape[0]
+        return {k: np.concatenate([v] * agents) for k, v in self.world.state().items()}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Continue from what `state` returned."""
+        self.world.load_state({k: v[: self._shape[1]] for k, v in state.items()})
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class SpectrumView(AgentMajorView):
+    """Four agents that are the radios of `fdrl.envs.spectrum`."""
+
+    worlds: ClassVar[type[Worlds]] = Spectrum
+    observation_space: ClassVar[spaces.Box] = Spectrum.observation_space
+    action_space: ClassVar[spaces.Discrete] = Spectrum.action_space
+
+
+SPECTRUM = EnvSpec(
+    name="fdrl.envs.spectrum:SPECTRUM",
+    summary="Four radios share three fading channels; 100 slots.",
+    vector="fdrl.envs.spectrum:SpectrumView",
+    physics=SpectrumAccess.physics,
+    max_steps=SLOTS,
+    threshold=30.0,
+)
+"""What ``fdrl train --env fdrl.envs.spectrum:SPECTRUM --agents 4`` trains."""

@@ -16,11 +16,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from fdrl.errors import FdrlError
-from fdrl.seeding import pack_generators, unpack_generators
-from fdrl.vector import Array, Step
-
-Floats = NDArray[np.float64]
+from fdrl.core.arrays import Array, Doubles
+from fdrl.core.env import Step
+from fdrl.core.errors import FdrlError
+from fdrl.core.seeding import pack_generators, unpack_generators
 
 BLOCK = 64
 """Beginnings of episodes drawn ahead per copy; the stream is the same as one draw at a time."""
@@ -51,7 +50,7 @@ class Vectorized:
     def __init__(
         self,
         count: int,
-        params: Mapping[str, Floats],
+        params: Mapping[str, Doubles],
         seeds: Sequence[np.random.SeedSequence],
         max_steps: int,
     ) -> None:
@@ -82,14 +81,14 @@ class Vectorized:
         self._state = np.zeros((self.size, count))
         self._prepare(count, params)
 
-    def _prepare(self, count: int, params: Mapping[str, Floats]) -> None:
+    def _prepare(self, count: int, params: Mapping[str, Doubles]) -> None:
         """Keep what a step needs of the parameters [n], and memory to work in."""
 
     def _advance(self, actions: Array) -> None:
         """Move `_state`, and fill `_next`, `_rewards` and `_terminated`."""
         raise NotImplementedError
 
-    def _plan(self, drawn: Floats) -> NDArray[Any]:
+    def _plan(self, drawn: Doubles) -> NDArray[Any]:
         """Turn numbers [m, draws] into what `_begin` needs [m, *P], for many episodes ahead."""
         return drawn
 

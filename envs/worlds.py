@@ -1,7 +1,7 @@
 """What the multi-agent environments share: many worlds at once, and one world for PettingZoo.
 
 Shapes: W worlds, N agents in each, O numbers an agent sees. A subclass of `Worlds` holds the
-equations, each line of it over all [W, N] agents; `OneWorld` is the same class with W = 1 behind
+equations, each line of it over all [W, N] agents; `SingleWorld` is the same class with W = 1 behind
 PettingZoo's parallel interface, so the two agree to the bit under the same seed.
 """
 
@@ -15,14 +15,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from fdrl.errors import FdrlError
-from fdrl.multi import MultiVectorEnv
-from fdrl.registry import Physics
-from fdrl.seeding import pack_generators, unpack_generators
-from fdrl.vector import Array
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from fdrl.core.arrays import Array, Bools, Doubles
+from fdrl.core.env import MultiStep, MultiVectorEnv
+from fdrl.core.errors import FdrlError
+from fdrl.core.registry import Physics
+from fdrl.core.seeding import pack_generators, unpack_generators
 
 BLOCK = 32
 """Rows of random numbers drawn ahead per world; the stream is the same as one row at a time."""
@@ -38,7 +35,7 @@ class WorldStep(NamedTuple):
 
     observations: NDArray[np.float32]
     next_observations: NDArray[np.float32]
-    rewards: Floats
+    rewards: Doubles
     terminated: Bools
     truncated: Bools
     active: Bools
@@ -64,7 +61,7 @@ class Worlds:
     def __init__(
         self,
         count: int,
-        params: Mapping[str, Floats],
+        params: Mapping[str, Doubles],
         seeds: Sequence[np.random.SeedSequence],
         max_steps: int,
         *,
@@ -90,11 +87,11 @@ class Worlds:
     def _prepare(self, count: int) -> None:
         """Make the state of `count` worlds, and what a step needs of `params`."""
 
-    def _begin(self, rows: NDArray[np.intp], drawn: Floats) -> None:
+    def _begin(self, rows: NDArray[np.intp], drawn: Doubles) -> None:
         """Start an episode in worlds `rows` [m] from uniform numbers [m, draws]."""
         raise NotImplementedError
 
-    def _advance(self, actions: Array, drawn: Floats) -> tuple[Floats, Bools]:
+    def _advance(self, actions: Array, drawn: Doubles) -> tuple[Doubles, Bools]:
         """Move every world; return rewards and who is done, both [W, N]."""
         raise NotImplementedError
 
@@ -136,11 +133,11 @@ class Worlds:
         self.active[rows] = True
         self._begin(rows, self._row(rows))
 
-    def _row(self, rows: NDArray[np.intp]) -> Floats:
+    def _row(self, rows: NDArray[np.intp]) -> Doubles:
         for i in rows[self._cursor[rows] == BLOCK].tolist():
             self._ahead[i] = self._generators[i].random((BLOCK, self.draws))
             self._cursor[i] = 0
-        drawn: Floats = self._ahead[rows, self._cursor[rows]]
+        drawn: Doubles = self._ahead[rows, self._cursor[rows]]
         self._cursor[rows] += 1
         return drawn
 
@@ -178,7 +175,7 @@ class Worlds:
         """Nothing to free."""
 
 
-class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc]
+class SingleWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc]
     """One world as a PettingZoo parallel environment; keyword arguments are the world's params.
 
     Each may be one number for all agents or a list of N. `render()` draws an array [h, w, 3].
@@ -221,7 +218,6 @@ class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc
         cls, kwargs: Sequence[Mapping[str, Any]], seeds: Sequence[np.random.SeedSequence]
     ) -> MultiVectorEnv:
         """Return many worlds that step together, what a federation trains in."""
-        from .shared import SharedWorlds
 
         return SharedWorlds(cls, kwargs, seeds)
 
@@ -268,6 +264,71 @@ class OneWorld(ParallelEnv[str, NDArray[np.float32], int]):  # type: ignore[misc
             {a: truncated[i] for a, i in now},
             {a: {} for a, _ in now},
         )
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+# ---- Many worlds of one kind as what a federation of their agents steps (`fdrl.core.env`) ----
+
+
+class SharedWorlds:
+    """W worlds of `one`, stepped together (a `fdrl.core.env.MultiVectorEnv`).
+
+    `kwargs` [W] are each world's arguments: those of `one`, drawing aside.
+    """
+
+    def __init__(
+        self,
+        one: type[SingleWorld],
+        kwargs: Sequence[Mapping[str, Any]],
+        seeds: Sequence[np.random.SeedSequence],
+    ) -> None:
+        kind = one.worlds
+        self.agents = tuple(f"{one.prefix}_{i}" for i in range(kind.agents))
+        limits = {given.get("max_cycles") or one.max_steps for given in kwargs}
+        if len(limits) > 1:
+            raise FdrlError(f"worlds that step together need one max_cycles, not {sorted(limits)}")
+        params = {
+            name: np.stack([np.broadcast_to(g.get(name, default), kind.agents) for g in kwargs])
+            for name, default in kind.defaults.items()
+        }
+        self._worlds = kind(len(kwargs), params, seeds, limits.pop())
+
+    @property
+    def observation_spaces(self) -> Mapping[str, spaces.Space[Any]]:
+        """What each agent sees."""
+        return dict.fromkeys(self.agents, self._worlds.observation_space)
+
+    @property
+    def action_spaces(self) -> Mapping[str, spaces.Space[Any]]:
+        """What each agent can do."""
+        return dict.fromkeys(self.agents, self._worlds.action_space)
+
+    def _named(self, rows: Array) -> dict[str, Array]:
+        """View [W, N, ...] by agent."""
+        return {agent: rows[:, i] for i, agent in enumerate(self.agents)}
+
+    def reset(self) -> dict[str, NDArray[np.float32]]:
+        """Start a new episode in every world; return the observations [W, O] by agent."""
+        return self._named(self._worlds.reset())
+
+    def step(self, actions: Mapping[str, Array]) -> MultiStep:
+        """Advance every world by the agents' actions [W]."""
+        step = self._worlds.step(np.stack([actions[a] for a in self.agents], axis=1))
+        named = self._named
+        return MultiStep(
+            named(step.observations), named(step.rewards), named(step.terminated),
+            named(step.truncated), named(step.next_observations), named(step.active),
+        )  # fmt: skip
+
+    def state(self) -> dict[str, Array]:
+        """Return everything needed to continue to the bit; the first axis is W."""
+        return self._worlds.state()
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Continue from what `state` returned."""
+        self._worlds.load_state(dict(state))
 
     def close(self) -> None:
         """Nothing to free."""

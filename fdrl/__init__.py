@@ -10,7 +10,6 @@ probabilities on agreed proxy states, never data or weights, and distill the res
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
@@ -18,62 +17,60 @@ if TYPE_CHECKING:
     from fdrl.checks.cohort import check_cohort
     from fdrl.checks.env import check_env
     from fdrl.checks.strategy import check_strategy
-    from fdrl.cohort import Cohort, CohortContext, Episodes, Experience, Part
-    from fdrl.config import Exchange, Run, make_run, parse
-    from fdrl.distill import DistillSettings
-    from fdrl.errors import FdrlError
-    from fdrl.federation import Federation
-    from fdrl.learner_base import AgentSettings, Learner
-    from fdrl.message import Message, ProbTable
-    from fdrl.pack.train import train_packed
-    from fdrl.presets import read_tables
-    from fdrl.records import RoundRecord, Summary
-    from fdrl.registry import Physics, register_agent, register_env, register_strategy
-    from fdrl.stopping import Stopped
-    from fdrl.strategies.local import Client, Server, StrategySettings
-    from fdrl.strategy import ClientContext, Messages, ServerContext
-    from fdrl.track import Tracker
-    from fdrl.training import train
+    from fdrl.config.run import Run, make_run, parse, read_tables
+    from fdrl.core.cohort import Cohort, CohortContext, Episodes, Experience, Part
+    from fdrl.core.errors import FdrlError
+    from fdrl.core.learner import AgentSettings, Learner
+    from fdrl.core.message import Message, ProbTable
+    from fdrl.core.records import RoundRecord, Summary
+    from fdrl.core.registry import Physics, register_agent, register_env, register_strategy
+    from fdrl.core.settings import DistillSettings, Exchange
+    from fdrl.core.strategy import ClientContext, Messages, ServerContext
+    from fdrl.federation.loop import Federation
+    from fdrl.packs.train import train_packed
+    from fdrl.runs.tracking import Tracker
+    from fdrl.runs.train import Stopped, train
+    from fdrl.strategies.base import Client, Server, StrategySettings
 
     __version__: str
 
 _HOMES = {
-    "AgentSettings": "fdrl.learner_base",
-    "Client": "fdrl.strategies.local",
-    "ClientContext": "fdrl.strategy",
-    "Cohort": "fdrl.cohort",
-    "CohortContext": "fdrl.cohort",
-    "DistillSettings": "fdrl.distill",
-    "Episodes": "fdrl.cohort",
-    "Exchange": "fdrl.config",
-    "Experience": "fdrl.cohort",
-    "FdrlError": "fdrl.errors",
-    "Federation": "fdrl.federation",
-    "Learner": "fdrl.learner_base",
-    "Message": "fdrl.message",
-    "Messages": "fdrl.strategy",
-    "Part": "fdrl.cohort",
-    "Physics": "fdrl.registry",
-    "ProbTable": "fdrl.message",
-    "RoundRecord": "fdrl.records",
-    "Run": "fdrl.config",
-    "Server": "fdrl.strategies.local",
-    "ServerContext": "fdrl.strategy",
-    "Stopped": "fdrl.stopping",
-    "StrategySettings": "fdrl.strategies.local",
-    "Summary": "fdrl.records",
-    "Tracker": "fdrl.track",
+    "AgentSettings": "fdrl.core.learner",
+    "Client": "fdrl.strategies.base",
+    "ClientContext": "fdrl.core.strategy",
+    "Cohort": "fdrl.core.cohort",
+    "CohortContext": "fdrl.core.cohort",
+    "DistillSettings": "fdrl.core.settings",
+    "Episodes": "fdrl.core.cohort",
+    "Exchange": "fdrl.core.settings",
+    "Experience": "fdrl.core.cohort",
+    "FdrlError": "fdrl.core.errors",
+    "Federation": "fdrl.federation.loop",
+    "Learner": "fdrl.core.learner",
+    "Message": "fdrl.core.message",
+    "Messages": "fdrl.core.strategy",
+    "Part": "fdrl.core.cohort",
+    "Physics": "fdrl.core.registry",
+    "ProbTable": "fdrl.core.message",
+    "RoundRecord": "fdrl.core.records",
+    "Run": "fdrl.config.run",
+    "Server": "fdrl.strategies.base",
+    "ServerContext": "fdrl.core.strategy",
+    "Stopped": "fdrl.runs.train",
+    "StrategySettings": "fdrl.strategies.base",
+    "Summary": "fdrl.core.records",
+    "Tracker": "fdrl.runs.tracking",
     "check_cohort": "fdrl.checks.cohort",
     "check_env": "fdrl.checks.env",
     "check_strategy": "fdrl.checks.strategy",
-    "make_run": "fdrl.config",
-    "parse": "fdrl.config",
-    "read_tables": "fdrl.presets",
-    "register_agent": "fdrl.registry",
-    "register_env": "fdrl.registry",
-    "register_strategy": "fdrl.registry",
-    "train": "fdrl.training",
-    "train_packed": "fdrl.pack.train",
+    "make_run": "fdrl.config.run",
+    "parse": "fdrl.config.run",
+    "read_tables": "fdrl.config.run",
+    "register_agent": "fdrl.core.registry",
+    "register_env": "fdrl.core.registry",
+    "register_strategy": "fdrl.core.registry",
+    "train": "fdrl.runs.train",
+    "train_packed": "fdrl.packs.train",
 }
 
 __all__ = [

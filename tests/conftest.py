@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fdrl.threads import THREAD_VARIABLES
+from fdrl.core.threads import THREAD_VARIABLES
 
 # Pools of threads spin: two of them on the cores of two test workers take ten times as long.
 for _name in THREAD_VARIABLES:

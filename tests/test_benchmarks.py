@@ -166,7 +166,7 @@ def test_packing_prints_a_ratio_for_each_kind_of_federation(
 def test_tables_are_a_reports_numbers(tmp_path: Path) -> None:
     from run_folders import write_run
 
-    from fdrl.report import write
+    from fdrl.report.write import write
 
     for seed in range(6):
         for strategy, final in (("fd", 400.0 + seed), ("local", 100.0 + seed)):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from fake_federation import STEPS, FakeFederation
 
-import fdrl.federation
 from fdrl import cli
+from fdrl.federation import loop as loop_module
 
 Capture = pytest.CaptureFixture[str]
 SMALL = ["train", "--agents", "2", "--steps", str(3 * STEPS), "--quiet"]
@@ -104,7 +104,7 @@ def test_a_run_that_stopped_and_one_that_is_there(
             os.kill(os.getpid(), signal.SIGTERM)
         return learn(federation)
 
-    monkeypatch.setattr(fdrl.federation, "Federation", FakeFederation)
+    monkeypatch.setattr(loop_module, "Federation", FakeFederation)
     monkeypatch.setattr(FakeFederation, "round", stop)
     assert cli.main([*SMALL, "--out", "a"]) == 130
     assert capsys.readouterr().err == (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import fdrl
-from fdrl.registry import AGENTS, ENVS, PARALLEL, STRATEGIES
+from fdrl.core.registry import AGENTS, ENVS, PARALLEL, STRATEGIES
 
 CORE = Path(fdrl.__file__).parent
 WORDS = {"local", "self", "pooled"}

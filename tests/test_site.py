@@ -37,7 +37,7 @@ def test_the_site_builds_whole_and_needs_no_network(tmp_path: Path) -> None:
     assert "usage: fdrl train" in pages["reference/cli.html"]
     for name in ("api/index.html", "api/extending.html", "api/parts.html"):
         assert "<blockquote>" not in pages[name], "an example that is no code"
-    assert "language-pycon" in pages["api/index.html"]
+    assert '<span class="gp">&gt;&gt;&gt; </span>' in pages["api/index.html"]
 
 
 def test_the_readme_reads_on_a_package_index() -> None:

@@ -14,7 +14,7 @@ from snippets import Snippet, pages, snippets
 from fdrl import cli
 from fdrl.bench.suite import parse_suite
 from fdrl.cli.train import read_command
-from fdrl.config import parse
+from fdrl.config.run import parse
 
 EVERY = [s for page in pages() for s in snippets(page)]
 WITH_COMMANDS = sorted({s.page for s in EVERY if s.language == "bash"})

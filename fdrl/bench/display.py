@@ -14,9 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from fdrl.bench.forecast import Forecast
 from fdrl.bench.grid import Cell
-from fdrl.bench.pace import Pace
-from fdrl.progress import human_return, human_seconds
+from fdrl.runs.progress import human_return, human_seconds
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Board:
     name: str
     total: int
     jobs: int
-    pace: Pace
+    pace: Forecast
     finished: int = 0
     failed: int = 0
     pending: Sequence[Cell] = ()
@@ -72,9 +72,9 @@ class Board:
         done += sum(r.fractions[i] for r in self.running.values() for i in r.open)
         return done / max(1, self.total)
 
-    def _guess(self) -> Pace:
+    def _guess(self) -> Forecast:
         """Before any run has ended: how long those take that are well under way."""
-        pace, now = Pace(), time.monotonic()
+        pace, now = Forecast(), time.monotonic()
         for r in self.running.values():
             if r.fraction > 0.05:
                 pace.add(r.cells[0], (now - r.since) / r.fraction / len(r.cells))

@@ -11,11 +11,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fdrl import config
-from fdrl.bench.suite import Method, Setting, Suite, complain, dotted, listed, merge
-from fdrl.bench.tuned import Tuned
-from fdrl.config import Run
-from fdrl.errors import FdrlError, nearest
+from fdrl.bench.suite import Method, Setting, Suite, Tuned, complain, dotted, listed, merge
+from fdrl.config.run import Run, parse
+from fdrl.core.errors import FdrlError, nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +127,7 @@ def cells(suite: Suite, tuned: Tuned | None = None) -> list[Cell]:
         like = suite.source(setting, method)
         values = tuned.values(like[0].name, like[1].name) if tuned else {}
         try:
-            run = config.parse(tables(suite, setting, method, values))
+            run = parse(tables(suite, setting, method, values))
         except FdrlError as error:
             errors.append(f"{method.name} in {setting.name}: {_plain(error)}")
             continue
@@ -169,7 +167,7 @@ def points(suite: Suite) -> list[Point]:
         for choice in choices:
             values = dict(zip(grid, choice, strict=True))
             try:
-                run = config.parse(tables(suite, setting, method, values))
+                run = parse(tables(suite, setting, method, values))
             except FdrlError as error:
                 errors.append(f"grid of {method.name} in {setting.name}: {_plain(error)}")
                 continue

@@ -1,24 +1,30 @@
-"""A suite file: which methods are compared in which settings, on which seeds.
-
-A cell's config is ``base``, then the setting's tables, then the method's, then the method's
-``[[overrides]]`` for that setting, then the tuned values; later tables win. In ``[[settings]]``,
-``[[methods]]`` and ``[[methods.overrides]]`` every key that is not the suite's own belongs to the
-`Run`.
-"""
+"""A suite file, where it comes from, and the tuned values beside it."""
 
 from __future__ import annotations
 
+import importlib.resources
 import itertools
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import tomli_w
 
-from fdrl.complaints import explain
-from fdrl.config import NotNegative, Positive
-from fdrl.errors import FdrlError, nearest
-from fdrl.records import Summary
+from fdrl.config.errors import config_error
+from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.records import Summary
+from fdrl.core.settings import NonNegativeInt, PositiveInt
+
+# ---- A suite file: which methods are compared in which settings, on which seeds ----
+#
+# A cell's config is ``base``, then the setting's tables, then the method's, then the method's
+# ``[[overrides]]`` for that setting, then the tuned values; later tables win. In ``[[settings]]``,
+# ``[[methods]]`` and ``[[methods.overrides]]`` every key that is not the suite's own belongs to the
+# `Run`.
+
 
 MOST = 10
 """How many mistakes are listed."""
@@ -35,8 +41,8 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Range(_Table, frozen=True, kw_only=True):
     """Consecutive seeds."""
 
-    first: NotNegative = 0
-    count: Positive
+    first: NonNegativeInt = 0
+    count: PositiveInt
 
 
 class Setting(_Table, frozen=True, kw_only=True):
@@ -50,7 +56,7 @@ class Setting(_Table, frozen=True, kw_only=True):
     """Values to tune over here, of methods without a grid of their own; unset: the suite's."""
     tuned_as: str = ""
     """Another setting, whose tuned values hold here too; nothing is tuned here."""
-    pack: Positive | None = None
+    pack: PositiveInt | None = None
     """How many seeds run as one program here; unset: the suite's."""
     tables: dict[str, Any] = {}
 
@@ -98,12 +104,12 @@ class Suite(_Table, frozen=True, kw_only=True):
     """What question the suite answers."""
     out: str = ""
     """Folder of the runs; unset: runs/NAME."""
-    seeds: tuple[NotNegative, ...] | Range
+    seeds: tuple[NonNegativeInt, ...] | Range
     """Evaluation seeds, the same for every method."""
-    tuning_seeds: tuple[NotNegative, ...] | Range = ()
+    tuning_seeds: tuple[NonNegativeInt, ...] | Range = ()
     """Seeds of ``--tune``; none of them may be an evaluation seed."""
     tuning: Tuning = Tuning()
-    pack: Positive = 1
+    pack: PositiveInt = 1
     """How many seeds of a method in a setting run as one batched program, which changes no number;
     small networks with few environment copies then run many times faster."""
     grid: Grid = {}
@@ -184,7 +190,7 @@ def parse_suite(raw: Mapping[str, Any], source: str) -> Suite:
     try:
         suite = msgspec.convert(raw, Suite)
     except msgspec.ValidationError as error:
-        text = str(explain(error, "", Suite, raw)).removeprefix("config: ")
+        text = str(config_error(error, "", Suite, raw)).removeprefix("config: ")
         raise FdrlError(f"{source}: {text}") from None
     complain(source, [*_name_errors(suite), *_seed_errors(suite), *_table_errors(suite)])
     return suite
@@ -273,3 +279,127 @@ def _table_errors(suite: Suite) -> Iterable[str]:
         for name in OURS:
             if name in tables:
                 yield f"{where}: {name!r} is set by the suite in every cell"
+
+
+# ---- Where suites come from: those that ship with fdrl, and files; tuned values lie beside them
+
+
+TUNED_ENDING = ".tuned.toml"
+"""``NAME.tuned.toml`` beside ``NAME.toml`` holds its tuned values."""
+
+
+def suites() -> dict[str, str]:
+    """Return the TOML text of every suite that ships with fdrl, by name."""
+    return {n: t for n, t in _shipped().items() if not n.endswith(".tuned")}
+
+
+def _shipped() -> dict[str, str]:
+    folder = importlib.resources.files("fdrl.configs") / "suites"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return {f.name.removesuffix(".toml"): f.read_text(encoding="utf-8") for f in files}
+
+
+def decode(text: str, source: str) -> dict[str, Any]:
+    """Read TOML text; an error names the file."""
+    try:
+        tables: dict[str, Any] = msgspec.toml.decode(text)
+    except msgspec.DecodeError as error:
+        raise FdrlError(f"{source}: not valid TOML: {error}") from None
+    return tables
+
+
+def read_text(source: str) -> tuple[str, str]:
+    """Return the text of a suite (a name, or FILE.toml) and of its tuned values, if it has any."""
+    if not source.endswith(".toml") and not Path(source).is_file():
+        known = suites()
+        if source == "theory":
+            raise FdrlError(
+                "the theory is no suite of training runs: fdrl theory --out DIR makes its tables, "
+                "figures and statements"
+            )
+        if source not in known:
+            raise FdrlError(f"unknown suite {source!r}{nearest(source, known)} (or FILE.toml)")
+        return known[source], _shipped().get(f"{source}.tuned", "")
+    path = Path(source)
+    beside = path.with_name(path.name.removesuffix(".toml") + TUNED_ENDING)
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, beside.read_text(encoding="utf-8") if beside.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise FdrlError(f"cannot read the suite {source}: {error}") from None
+
+
+def read_suite(source: str) -> Suite:
+    """Read and check a suite: a name from `suites`, or a TOML file's path."""
+    return parse_suite(decode(read_text(source)[0], source), source)
+
+
+# ---- Tuned values: what ``--tune`` found on the tuning seeds, as a file that later runs read
+
+
+TUNED = "tuned.toml"
+
+
+class Tried(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A choice of values and its score on the tuning seeds."""
+
+    score: float
+    values: dict[str, Any]
+
+
+class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The best values of a method in a setting."""
+
+    setting: str
+    method: str
+    score: float
+    values: dict[str, Any]
+    tried: tuple[Tried, ...] = ()
+
+
+class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ``tuned.toml`` holds."""
+
+    suite: str
+    seeds: tuple[int, ...]
+    score: tuple[str, ...]
+    best: tuple[Best, ...] = ()
+
+    def values(self, setting: str, method: str) -> dict[str, Any]:
+        """Return the tuned values of a pair, by dotted field; none if it was not tuned."""
+        for best in self.best:
+            if (best.setting, best.method) == (setting, method):
+                return dict(best.values)
+        return {}
+
+
+def write_tuned(path: Path, tuned: Tuned) -> None:
+    """Write the file, whole or not at all."""
+    with file_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, tomli_w.dumps(msgspec.to_builtins(tuned)).encode())
+
+
+def parse_tuned(text: str, source: str, suite: Suite) -> Tuned:
+    """Read tuned values; refuse those of another suite."""
+    raw = decode(text, source)
+    try:
+        tuned = msgspec.convert(raw, Tuned)
+    except msgspec.ValidationError as error:
+        message = str(config_error(error, "", Tuned, raw)).removeprefix("config: ")
+        raise FdrlError(f"{source}: {message}") from None
+    if tuned.suite != suite.name:
+        raise FdrlError(f"{source} was tuned for suite {tuned.suite!r}, not {suite.name!r}")
+    return tuned
+
+
+def find_tuned(suite: Suite, out: Path, shipped: str) -> tuple[Tuned | None, str]:
+    """Return the tuned values in `out`, else those beside the suite, and where they were found."""
+    path = out / TUNED
+    if path.is_file():
+        with file_errors("read", path):
+            return parse_tuned(path.read_text(encoding="utf-8"), str(path), suite), str(path)
+    if shipped:
+        source = f"the tuned values of suite {suite.name!r}"
+        return parse_tuned(shipped, source, suite), "the file beside the suite"
+    return None, ""

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl import gauss
-from fdrl.checks.rules import (
-    AGENTS,
-    PARTS,
-    STATES,
-    Floats,
-    Make,
-    budget,
-    context,
-    lesson,
-    require,
-    states_for,
+from fdrl.core.arrays import Floats
+from fdrl.core.cohort import (
+    Cohort,
+    CohortContext,
+    Experience,
+    Interruptible,
+    Part,
+    Valued,
+    is_gaussian,
 )
-from fdrl.checks.values import check_values
-from fdrl.cohort import Cohort, Experience, Staggered, is_gaussian
-from fdrl.distill import DistillSettings, kl
-from fdrl.registry import ENVS
+from fdrl.core.errors import FdrlError
+from fdrl.core.registry import ENVS
+from fdrl.core.settings import DistillSettings
+from fdrl.ops import gaussian
+from fdrl.ops.losses import kl
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Nothing
 
 
 def check_cohort(make: Make, env: str = "") -> None:
@@ -94,7 +97,7 @@ def _shape(cohort: Cohort, rows: str) -> str:
 
 def _divergence(cohort: Cohort, targets: Floats, states: Floats) -> NDArray[np.float64]:
     """KL(target || policy) of each agent [K], the mean over states."""
-    between = gauss.kl if is_gaussian(cohort) else kl
+    between = gaussian.kl if is_gaussian(cohort) else kl
     return np.asarray(between(targets, cohort.probs(states)).mean(1))
 
 
@@ -102,7 +105,9 @@ def _require_policies(cohort: Cohort, probs: Floats, name: str) -> None:
     require(probs.dtype == np.float32, f"{name} is float32")
     if is_gaussian(cohort):
         require(np.isfinite(probs).all(), f"{name} is finite")
-        require((gauss.halves(probs)[1] > 0).all(), f"standard deviations in {name} are positive")
+        require(
+            (gaussian.halves(probs)[1] > 0).all(), f"standard deviations in {name} are positive"
+        )
         return
     require((probs >= 0).all(), f"{name} is not negative")
     require(np.allclose(probs.sum(-1), 1, atol=1e-5), f"{name} adds up to 1")
@@ -225,7 +230,7 @@ def _check_independence(make: Make, env: str) -> None:
 
 def _check_staggering(make: Make, env: str) -> None:
     one, other = make(context(env)), make(context(env))
-    if not isinstance(other, Staggered):
+    if not isinstance(other, Interruptible):
         return
     steps = budget(one, 2) * np.array([1, 2, 3])
     wanted, parts = one.learn(steps), []
@@ -300,3 +305,98 @@ def _check_anchor(make: Make, env: str) -> None:
     require((free.parameters() == freed.parameters()).all(), "anchor(None, 0) ends the pull")
     for cohort in (free, held, freed):
         cohort.close()
+
+
+# ---- What the checks of a cohort have in common: three agents, a lesson, and how a rule is
+# broken
+
+
+AGENTS = 3
+STATES = 40
+PARTS: tuple[Part, ...] = ("policy", "all", "optimizer")
+
+Make = Callable[[CohortContext], Cohort]
+
+
+class BrokenRule(FdrlError, AssertionError):
+    """A cohort that does not do what `fdrl.Cohort` promises; the message names the rule."""
+
+
+def require(kept: object, rule: str) -> None:
+    """Raise `BrokenRule` unless a rule was kept."""
+    if not kept:
+        raise BrokenRule(f"broken rule of Cohort: {rule}")
+
+
+def context(env: str, agents: tuple[int, ...] | None = None, same: bool = False) -> CohortContext:
+    """Return the context of some of three agents, all by default."""
+    rows = tuple(range(AGENTS)) if agents is None else agents
+    envs = make_factory(env, AGENTS, Nothing(), seed=7).subset(rows)
+    ids = tuple(f"agent-{i}" for i in rows)
+    return CohortContext(ids, rows, envs, seed=7, same_init=same, total_steps=100_000)
+
+
+def budget(cohort: Cohort, iterations: int = 1) -> NDArray[np.int64]:
+    """Return steps [K] of some iterations; 128 steps stand for one if it is an episode."""
+    return np.full(len(cohort.ids), iterations * (cohort.iteration_steps or 128))
+
+
+def states_for(cohort: Cohort) -> Floats:
+    """Return some states [N, *O]."""
+    rng = np.random.default_rng(3)
+    return rng.uniform(-0.5, 0.5, (STATES, *cohort.observation_shape)).astype(np.float32)
+
+
+def lesson(cohort: Cohort, agents: tuple[int, ...] = ()) -> tuple[Floats, Floats, Floats]:
+    """Return states [N, O], targets [K, N, W] and weights [K, N] of some agents, all by default."""
+    rng = np.random.default_rng(4)
+    shape = (AGENTS, STATES, cohort.n_actions)
+    if is_gaussian(cohort):
+        moments = [rng.uniform(-0.5, 0.5, shape), rng.uniform(0.4, 0.8, shape)]
+        targets = np.concatenate(moments, axis=-1).astype(np.float32)
+    else:
+        targets = rng.dirichlet(np.full(cohort.n_actions, 2.0), shape[:2]).astype(np.float32)
+    weights = rng.uniform(0.5, 1.0, shape[:2]).astype(np.float32)
+    rows = list(agents or range(AGENTS))
+    return states_for(cohort), targets[rows], weights[rows]
+
+
+# ---- Does a learner whose agents estimate values keep the promises of `fdrl.core.cohort.Valued`?
+
+
+def check_values(make: Make, env: str) -> None:
+    """Raise `BrokenRule` at the first promise that is broken; others need not make any."""
+    cohort: Any = make(context(env))
+    able = isinstance(cohort, Valued)  # asked apart: it is a Cohort as well
+    if not able:
+        cohort.close()
+        return
+    states = states_for(cohort)
+    before, policies = cohort.values(states), cohort.parameters("policy")
+    require(before.shape == (AGENTS, STATES), "values is [K, N]")
+    targets = (before + np.linspace(1.0, 2.0, STATES)).astype(np.float32)
+    weights = np.ones((AGENTS, STATES), np.float32)
+    weights[1] = 0
+    metrics = cohort.distill_values(states, targets, weights, DistillSettings(steps=60))
+    after = cohort.values(states)
+    near = _error(after, targets) < _error(before, targets)
+    require(near[0] and near[2], "distill_values brings values nearer to their targets")
+    kept = np.array_equal(after[1], before[1])
+    require(kept, "an agent whose weights are all zero keeps its values to the bit")
+    kept = np.array_equal(cohort.parameters("policy"), policies)
+    require(kept, "distill_values keeps policies to the bit")
+    for name in ("error", "steps"):
+        value = metrics.get(f"distill/value_{name}")
+        require(value is not None and value.shape == (AGENTS,), f"distill/value_{name} is [K]")
+    other: Any = make(context(env))
+    other.load_state(cohort.state())
+    for one in (cohort, other):
+        one.distill_values(states, targets, weights, DistillSettings(steps=5))
+    alike = np.array_equal(cohort.values(states), other.values(states))
+    require(alike, "load_state resumes distill_values to the bit")
+    cohort.close()
+    other.close()
+
+
+def _error(values: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.square(values - targets, dtype=np.float64).mean(1))

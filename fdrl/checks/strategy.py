@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from fdrl.config import Exchange, make_run
-from fdrl.errors import BadMessage, FdrlError
-from fdrl.federation import Federation
-from fdrl.message import Message, decode, encode
-from fdrl.records import WALL_CLOCK
-from fdrl.registry import AGENTS, STRATEGIES, load_object
-from fdrl.settings import LearnerSettings
-from fdrl.transport import Failure, Reply
+from fdrl.config.run import make_run
+from fdrl.core.arrays import Array
+from fdrl.core.errors import BadMessage, FdrlError
+from fdrl.core.message import Message
+from fdrl.core.records import WALL_CLOCK
+from fdrl.core.registry import AGENTS, STRATEGIES, load_object
+from fdrl.core.settings import Exchange, LearnerSettings
+from fdrl.core.transport import Failure, Reply
+from fdrl.federation.loop import Federation
+from fdrl.wire.codec import decode, encode
 
-Array = NDArray[Any]
 STEPS = 3 * 256
 
 
@@ -61,7 +61,7 @@ def _must(ok: bool, name: str, rule: str) -> None:
 
 def _settings(name: str, cls: Any) -> None:
     is_struct = isinstance(cls, type) and issubclass(cls, Exchange)
-    _must(is_struct, name, "its settings must derive from fdrl.config.Exchange")
+    _must(is_struct, name, "its settings must derive from fdrl.core.settings.Exchange")
     config = cls.__struct_config__
     _must(config.frozen, name, "its settings must be frozen")
     _must(config.tag == name, name, f"its settings are tagged {config.tag!r}, not {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import os
 import sys
@@ -11,9 +10,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from fdrl.errors import FdrlError, nearest
-from fdrl.notices import Notice
-from fdrl.threads import THREAD_VARIABLES
+from fdrl.core.errors import FdrlError, Notice, nearest
+from fdrl.core.threads import THREAD_VARIABLES
 
 VERBS = {
     "train": ("fdrl.cli.train", "train a federation, or continue a run"),
@@ -21,16 +19,19 @@ VERBS = {
     "export": ("fdrl.cli.export", "write an agent as a Stable-Baselines3 model"),
     "bench": ("fdrl.cli.bench", "compare methods over settings and seeds"),
     "report": ("fdrl.cli.report", "compare runs on one page, with figures and tables"),
-    "envs": ("fdrl.cli.envs", "list environments"),
-    "agents": ("fdrl.cli.agents", "list learners and their settings"),
-    "strategies": ("fdrl.cli.strategies", "list methods, what they send, and their settings"),
+    "envs": ("fdrl.cli.listing:envs", "list environments"),
+    "agents": ("fdrl.cli.listing:agents", "list learners and their settings"),
+    "strategies": (
+        "fdrl.cli.listing:strategies",
+        "list methods, what they send, and their settings",
+    ),
     "channel": ("fdrl.cli.channel", "the link budget of a fading channel, and what messages need"),
     "new": ("fdrl.cli.new", "begin a project with an environment, a learner or a strategy"),
     "check": ("fdrl.cli.check", "check that an environment is fit for training"),
     "theory": ("fdrl.cli.theory", "what theory predicts of distillation, and finite networks do"),
     "completion": ("fdrl.cli.completion", "the script that completes all this in your shell"),
 }
-"""Verb: module with a ``main(argv) -> int``, and what it does."""
+"""Verb: module with a ``main(argv) -> int`` (or module:function), and what it does."""
 
 HELP = """usage: fdrl VERB [OPTIONS]
 
@@ -116,8 +117,9 @@ def _dispatch(words: list[str]) -> int:
         raise FdrlError(f"unknown {kind} {verb!r}{nearest(verb, VERBS)} (see fdrl --help)")
     if rest and rest[0].replace("_", "-") == "--tyro-print-completion":  # a script has all verbs
         verb, rest = "completion", rest[1:]
+    module, _, function = VERBS[verb][0].partition(":")
     try:
-        code: int = importlib.import_module(VERBS[verb][0]).main(rest)
+        code: int = getattr(importlib.import_module(module), function or "main")(rest)
     except SystemExit as stop:  # tyro's way to end after a help text
         if stop.code not in (0, None):
             raise

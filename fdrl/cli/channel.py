@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from tyro.conf import Positional
 
-from fdrl.channel_settings import FadingChannel
+from fdrl.channels.settings import FadingChannel
 from fdrl.cli import options
 from fdrl.cli.options import argument, flag
-from fdrl.config import Positive
-from fdrl.errors import FdrlError
+from fdrl.core.errors import FdrlError
+from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
-    from fdrl import fading
+    from fdrl.channels import fading
 
 EXAMPLES = (
     ("labels' mean outputs", 400),
@@ -35,7 +35,7 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     sizes: Annotated[Positional[tuple[str, ...]], argument("[SIZE ...]")] = ()
     """Messages, in bytes (default: examples)."""
-    agents: Annotated[Positive, flag("N", "10")] = 10
+    agents: Annotated[PositiveInt, flag("N", "10")] = 10
     """Agents that share the uplink."""
     channel: FadingChannel = FadingChannel()
     """The channel's settings."""
@@ -60,7 +60,7 @@ def _size(text: str) -> int:
 
 
 def _print(settings: FadingChannel, agents: int, messages: list[tuple[str, int]]) -> None:
-    from fdrl import fading
+    from fdrl.channels import fading
     from fdrl.cli.listing import print_table
 
     # As a run would: it checks the reach in each agent's share of the band, and the distances.
@@ -85,7 +85,7 @@ def _print(settings: FadingChannel, agents: int, messages: list[tuple[str, int]]
 def _line(
     settings: FadingChannel, name: str, size: int, up: fading.Link, down: fading.Link
 ) -> tuple[str, ...]:
-    from fdrl import fading
+    from fdrl.channels import fading
 
     late = fading.share_late(8 * size, up, settings.deadline_slots)
     slots = [fading.mean_slots(8 * size, link) for link in (up, down)]

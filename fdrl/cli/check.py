@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from fdrl.cli import options
 from fdrl.cli.flags import env_kwargs
 from fdrl.cli.options import argument
-from fdrl.errors import FdrlError
+from fdrl.core.errors import FdrlError
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +42,8 @@ def main(argv: list[str]) -> int:
     if unknown:
         raise FdrlError(f"unknown flag {unknown[0]!r}; fdrl check takes --env_kwargs.NAME VALUE")
     name = options.read(Check, rest, "check").env
-    from fdrl.checks.env import check_env
-    from fdrl.checks.parallel import check_parallel_env
-    from fdrl.parallel import opener
+    from fdrl.checks.env import check_env, check_parallel_env
+    from fdrl.vector.parallel import opener
 
     check = check_env if opener(name) is None else check_parallel_env
     findings = check(name, **kwargs)

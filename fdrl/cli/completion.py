@@ -13,22 +13,20 @@ import tyro
 from tyro.conf import Positional
 
 from fdrl.cli import options
-from fdrl.cli.agents import Agents
-from fdrl.cli.benchrun import Bench
+from fdrl.cli.bench import Bench
 from fdrl.cli.channel import ChannelOptions
 from fdrl.cli.check import Check
-from fdrl.cli.envs import Environments
 from fdrl.cli.eval import Eval
 from fdrl.cli.export import Export
-from fdrl.cli.hints import UNIONS, every_flag, names_of
+from fdrl.cli.flags import UNIONS, every_flag, names_of
+from fdrl.cli.listing import Agents, Environments, Strategies
 from fdrl.cli.new import New
 from fdrl.cli.options import argument
 from fdrl.cli.report import Report
-from fdrl.cli.strategies import Strategies
 from fdrl.cli.theory import TheoryOptions
 from fdrl.cli.train import Train
-from fdrl.presets import presets
-from fdrl.registry import ENVS
+from fdrl.config.run import presets
+from fdrl.core.registry import ENVS
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):

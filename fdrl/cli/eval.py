@@ -11,11 +11,11 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, flag
-from fdrl.config import Positive
-from fdrl.errors import FdrlError, nearest
+from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
-    from fdrl.federation import Federation
+    from fdrl.federation.loop import Federation
 
 
 class Eval(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Annotated[Positional[str], argument("RUN", "(required)")] = ""
     """A run folder."""
-    episodes: Annotated[Positive | None, flag("N", "the run's")] = None
+    episodes: Annotated[PositiveInt | None, flag("N", "the run's")] = None
     """Episodes per agent."""
     stochastic: Switch = False
     """Sample actions instead of taking the likeliest."""
@@ -55,8 +55,8 @@ def main(argv: list[str]) -> int:
 
 def load(folder: Path) -> tuple[Federation, int]:
     """Build a run's federation as its last checkpoint left it; also return the round."""
-    from fdrl.federation import Federation
-    from fdrl.rundir import own_checkpoint, read_run
+    from fdrl.federation.loop import Federation
+    from fdrl.runs.folder import own_checkpoint, read_run
 
     run = read_run(folder)
     checkpoint = own_checkpoint(folder, run)
@@ -74,7 +74,7 @@ def load(folder: Path) -> tuple[Federation, int]:
 
 
 def _evaluate(federation: Federation, round: int, folder: Path, asked: Eval) -> None:
-    from fdrl.wording import wording
+    from fdrl.runs.metric_names import wording
 
     run, ids = federation.run, federation.ids
     if asked.video is not None and federation.together is not None:
@@ -111,7 +111,7 @@ def agent_index(name: str, ids: Sequence[str], folder: Path) -> int:
 
 
 def _numbers(returns: Any) -> tuple[str, str, str, str]:
-    from fdrl.progress import human_return
+    from fdrl.runs.progress import human_return
 
     spread = returns.mean(), returns.std(), returns.min(), returns.max()
     mean, std, low, high = (human_return(float(v)) for v in spread)
@@ -166,8 +166,8 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
     """Return one agent's way to act on a single observation: a number, or an array [D]."""
     import numpy as np
 
-    from fdrl.roles import factory_of
-    from fdrl.seeding import Purpose, generator
+    from fdrl.core.seeding import Purpose, generator
+    from fdrl.vector.teams import factory_of
 
     envs = factory_of(federation.envs, agent)
     name = federation.ids[agent]
@@ -192,11 +192,12 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
 
 
 def _videos(federation: Federation, agents: list[int], target: Path, greedy: bool) -> None:
-    from fdrl.checkpoint import file_errors
-    from fdrl.environment import EnvFactory, render_env
-    from fdrl.progress import human_return
-    from fdrl.seeding import Purpose, leaf
-    from fdrl.video import record
+    from fdrl.core.files import file_errors
+    from fdrl.core.seeding import Purpose, leaf
+    from fdrl.runs.progress import human_return
+    from fdrl.runs.video import record
+    from fdrl.vector.factory import EnvFactory
+    from fdrl.vector.gym import render_env
 
     assert isinstance(federation.envs, EnvFactory)
     root = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)

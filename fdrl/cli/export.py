@@ -12,11 +12,11 @@ from tyro.conf import Positional
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
 from fdrl.cli.options import argument, flag
-from fdrl.errors import FdrlError
+from fdrl.core.errors import FdrlError
 
 if TYPE_CHECKING:
-    from fdrl.environment import EnvFactory
-    from fdrl.federation import Federation
+    from fdrl.federation.loop import Federation
+    from fdrl.vector.factory import EnvFactory
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +51,10 @@ def export(
     federation: object, folder: Path, agent: str | None, out: str | None
 ) -> tuple[Path, str]:
     """Write the agent; return where, and what its user must know of it."""
-    from fdrl import build
-    from fdrl.checkpoint import file_errors
-    from fdrl.federation import Federation
-    from fdrl.roles import factory_of
+    from fdrl.core.files import file_errors
+    from fdrl.federation import groups as groups_federation
+    from fdrl.federation.loop import Federation
+    from fdrl.vector.teams import factory_of
 
     assert isinstance(federation, Federation)
     ids = federation.ids
@@ -62,7 +62,7 @@ def export(
         index = agent_index(agent, ids, folder)
     else:
         index = int(federation.evaluate(federation.run.evaluation.episodes).mean(1).argmax())
-    groups = build.groups(federation.run)
+    groups = groups_federation.groups(federation.run)
     number = next(i for i, group in enumerate(groups) if index in group.agents)
     row = federation.clients[number].cohort.parameters("all")[groups[number].agents.index(index)]
     envs = factory_of(federation.envs, index)
@@ -77,7 +77,7 @@ def export(
 
 def _converter(name: str) -> Any:
     """Return what makes an agent of this learner a model; `FdrlError` if nothing does."""
-    from fdrl.registry import AGENTS, load_object
+    from fdrl.core.registry import AGENTS, load_object
 
     if entry := AGENTS.spec(name).export:
         return load_object(entry)

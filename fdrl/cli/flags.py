@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import msgspec
 import tyro
 
-from fdrl import config
 from fdrl.cli import options
-from fdrl.cli.hints import HIDDEN, TABLES, UNIONS, elsewhere, is_table, near_flag, structs_in
 from fdrl.cli.options import is_flag, is_switch, name_of, positive
-from fdrl.config import Run
-from fdrl.distill import DistillSettings
-from fdrl.errors import FdrlError
-from fdrl.presets import presets
+from fdrl.config.run import Run, default_proxy, parse, presets, run_class, type_name
+from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.registry import AGENTS, STRATEGIES, load_object
+from fdrl.core.settings import DistillSettings
 
 COMMON = """Train a federation: PRESET or FILE.toml, then any flag below.
 
@@ -83,7 +81,7 @@ def flag_types(tables: Mapping[str, Any]) -> dict[str, Any]:
 
     Which types the tables choose, or would by default, decides. Raises `FdrlError` for no type.
     """
-    defaults = {"proxy": config.default_proxy(tables)}
+    defaults = {"proxy": default_proxy(tables)}
 
     def below(cls: type[msgspec.Struct], table: Any, prefix: str) -> dict[str, Any]:
         names: dict[str, Any] = {}
@@ -99,7 +97,7 @@ def flag_types(tables: Mapping[str, Any]) -> dict[str, Any]:
             names |= below(_member(inner, field, chosen), given, f"{name}.")
         return names
 
-    return below(config.run_class(tables), tables, "")
+    return below(run_class(tables), tables, "")
 
 
 def _member(
@@ -183,7 +181,7 @@ def check_flags(
             union = name.split(".")[0]
             own = [k for k in known if k.startswith(f"{union}.")]
             near = elsewhere(name) or near_flag(name, own, f"{union}.")
-            kind = config.type_name(tables, union)
+            kind = type_name(tables, union)
             raise FdrlError(f"unknown flag {flag!r} of {union} {kind!r}{near}")
         near = near_flag(name, [*known, *UNIONS, "goal", "resume", "config", "quiet", "help"])
         raise FdrlError(f"unknown flag {flag!r}{near}")
@@ -196,13 +194,13 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
     """
     if options.wants_help(words):
         asked = [w for w in words if w not in ("--help", "-h")]
-        _show(config.parse(choose_types(tables, asked)[0]))
+        _show(parse(choose_types(tables, asked)[0]))
     chosen, pairs = choose_types(tables, words)
     known = flag_types(chosen)
     check_flags(known, chosen, pairs)
     found = options.given(known, [w for flag, values in pairs for w in (flag, *values)])
     with options.naming_flags([flag for flag, _ in pairs]):
-        return config.parse(_laid_over(chosen, found))
+        return parse(_laid_over(chosen, found))
 
 
 def _laid_over(tables: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +222,7 @@ def _laid_over(tables: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
         table.pop(last, None)
         if value is not None:
             table[last] = value
-    # What is given instead of another setting (see `fdrl.partial_tables`) stands alone.
+    # What is given instead of another setting (see `fdrl.config.run`) stands alone.
     place = "strategy.distill."
     for name, other in DistillSettings.instead.items():
         if place + name in found and place + other not in found:
@@ -235,8 +233,8 @@ def _laid_over(tables: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str,
 def _usual(tables: Mapping[str, Any], union: str) -> dict[str, Any]:
     """Return the table that a union has where the config says nothing of it."""
     if union == "proxy":
-        return config.default_proxy(tables)
-    return {"type": config.type_name(tables, union)}
+        return default_proxy(tables)
+    return {"type": type_name(tables, union)}
 
 
 def _show(run: Run) -> None:
@@ -266,3 +264,115 @@ def _flag_class(run: Run) -> type[Run]:
 
 def _same(value: Any) -> Any:
     return value
+
+
+# ---- Where a flag that nobody knows may have been meant for ----
+
+
+UNIONS = ("agent", "strategy", "hetero", "proxy", "channel")
+TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
+"""Fields of free shape: TOML only, but for ``--env_kwargs.NAME VALUE``."""
+HIDDEN = (*TABLES, "goal", "groups")
+"""Fields whose flags tyro does not read: the goal and the groups may be unset."""
+
+ALIASES = {
+    "lr": "learning_rate",
+    "layers": "hidden",
+    "net_arch": "hidden",
+    "num_agents": "agents",
+    "n_agents": "agents",
+    "total_timesteps": "steps",
+    "timesteps": "steps",
+    "num_steps": "steps",
+    "output": "out",
+    "dir": "out",
+    "environment": "env",
+    "algo": "agent",
+    "algorithm": "agent",
+    "method": "strategy",
+    "entropy": "ent_coef",
+}
+"""What others call a setting, and its name here."""
+
+
+def near_flag(name: str, known: Sequence[str], table: str = "") -> str:
+    """Return the nearest flag (of a table such as ``agent.``) to a name.
+
+    Dashes and tables are alike in all of them, so only the rest is compared; a list of all flags
+    is what ``--help`` is for.
+    """
+    if not known:
+        return "; it has no settings"
+    hint = nearest(name.removeprefix(table), [k.removeprefix(table) for k in known])
+    usual = ALIASES.get(name.removeprefix(table).rpartition(".")[2])
+    meant = [k for k in known if usual and k.removeprefix(table).rpartition(".")[2] == usual]
+    if meant:
+        return f"; did you mean '--{meant[0]}'?"
+    if "did you mean" not in hint:
+        return " (fdrl train --help lists all flags)"
+    return hint.replace("mean '", f"mean '--{table}")
+
+
+def elsewhere(name: str) -> str:
+    """Say which other types of a union have the setting ``strategy.visit_power``."""
+    union, _, field = name.partition(".")
+    have = [t for t, fields in _types_of(union) if field in fields]
+    if not have:
+        return ""
+    which = " and ".join(filter(None, (", ".join(have[:-1]), have[-1])))
+    text = f"; {which} {'has' if len(have) == 1 else 'have'} that setting"
+    if union != "hetero":
+        return text
+    # By default agents do not differ: who names a level has not been told of kinds yet.
+    kind = "dynamics" if "dynamics" in have else have[0]
+    return f"{text}: say which, as in --hetero {kind} --{name} VALUE"
+
+
+def every_flag() -> dict[str, Any]:
+    """Return the dotted names of the settings of all types of all tables, and their annotations."""
+    found: dict[str, Any] = {}
+    for name, kind in _fields(Run, "").items():
+        union = name.partition(".")[0]
+        if union not in UNIONS and name not in HIDDEN and not name.startswith("goal."):
+            found[name] = kind
+    for union in UNIONS:
+        for _, fields in reversed(_types_of(union)):
+            found |= {f"{union}.{name}": kind for name, kind in fields.items()}
+    return {name: kind for name, kind in found.items() if not is_table(kind)}
+
+
+def is_table(kind: Any) -> bool:
+    """Say whether an annotation is a table of free shape, which no flag can set."""
+    return any(get_origin(part) is dict for part in (kind, *get_args(kind)))
+
+
+def names_of(union: str) -> list[str]:
+    """Return the types that a table such as ``[strategy]`` can have."""
+    return [name for name, _ in _types_of(union)]
+
+
+def _types_of(union: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the types of a union, each with the dotted names of its settings and their kinds."""
+    if union in ("agent", "strategy"):
+        specs = [*(AGENTS if union == "agent" else STRATEGIES)]
+        classes = [(s.name, load_object(s.settings)) for s in specs]
+    else:
+        kind = {f.name: f.type for f in msgspec.structs.fields(Run)}[union]
+        classes = [(str(c.__struct_config__.tag), c) for c in structs_in(kind)]
+    return [(tag, _fields(cls, "")) for tag, cls in classes]
+
+
+def _fields(cls: Any, prefix: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    for field in msgspec.structs.fields(cls):
+        inner = structs_in(field.type)
+        for struct in inner:
+            names |= _fields(struct, f"{prefix}{field.name}.")
+        names |= {} if inner else {prefix + field.name: field.type}
+    return names
+
+
+def structs_in(kind: Any) -> list[type[msgspec.Struct]]:
+    """Return the Struct classes in an annotation such as ``A | B | None``."""
+    parts = [p for t in (get_args(kind) or (kind,)) for p in (get_args(t) or (t,))]
+    return [t for t in parts if isinstance(t, type) and issubclass(t, msgspec.Struct)]

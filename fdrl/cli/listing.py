@@ -1,10 +1,7 @@
-"""Tables of what is registered, and of a settings class with its defaults."""
+"""``fdrl envs``, ``fdrl agents``, ``fdrl strategies``: what is registered, with its defaults."""
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -12,6 +9,22 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import Positional
+
+from fdrl.cli import options
+from fdrl.cli.options import argument, field_help
+from fdrl.core.registry import (
+    AGENTS,
+    ENVS,
+    PARALLEL,
+    STRATEGIES,
+    EnvSpec,
+    StrategySpec,
+    able,
+    load_object,
+)
+
+# ---- Tables of what is registered, and of a settings class with its defaults ----
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
@@ -55,23 +68,6 @@ def _print_blocks(console: Console, headers: Sequence[str], rows: Sequence[Seque
                 width = max(20, console.width - 1)
                 wrapped = textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ")
                 console.print(wrapped, highlight=False, markup=False)
-
-
-def field_help(cls: type[Any]) -> dict[str, str]:
-    """Return the text below each field of a class and its bases, from their sources."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        try:
-            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        except (OSError, TypeError, SyntaxError):
-            continue
-        lines = body.body if isinstance(body, ast.ClassDef) else []
-        for line, after in itertools.pairwise(lines):
-            if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
-                continue
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                found[line.target.id] = " ".join(str(after.value.value).split())
-    return found
 
 
 def type_name(kind: Any) -> str:
@@ -119,3 +115,86 @@ def print_settings(kind: str, name: str, summary: str, cls: Any) -> None:
     for flag, kind_of_value, default, text in settings_rows(cls, f"--{kind}"):
         print(f"\n{flag}  ({kind_of_value}{', default ' + default if default else ''})")
         print(textwrap.fill(text, 78, initial_indent="    ", subsequent_indent="    "))
+
+
+# ---- ``fdrl agents [NAME]``: list learners, or one learner's settings ----
+
+
+class Agents(msgspec.Struct, frozen=True, kw_only=True):
+    """List learners, or one's settings."""
+
+    name: Annotated[Positional[str], argument("[NAME]", "(default: list all)")] = ""
+    """The one whose settings are listed."""
+
+
+def agents(argv: list[str]) -> int:
+    """Print the table of learners, or the settings of one."""
+    asked = options.read(Agents, argv, "agents")
+
+    if asked.name:
+        spec = AGENTS.spec(asked.name)
+        print_settings("agent", spec.name, spec.summary, load_object(spec.settings))
+        return 0
+    print_table(("agent", ""), ((s.name, s.summary) for s in AGENTS))
+    print("\nfdrl agents NAME lists a learner's settings")
+    return 0
+
+
+# ---- ``fdrl envs``: list environments ----
+
+
+class Environments(msgspec.Struct, frozen=True, kw_only=True):
+    """List the environments that fdrl knows.
+
+    Any other Gymnasium id with a Box (flat or images) of observations and actions that are Discrete
+    or a flat, bounded Box works too, and module:Id-v0 for one of your own.
+    """
+
+
+def _row(spec: EnvSpec) -> tuple[str, str, str, str]:
+    varying = ", ".join(n for n, p in spec.physics.items() if p.varies)
+    threshold = "" if spec.threshold is None else f"{spec.threshold:g}"
+    needs = f" (extra {spec.extra})" if spec.extra else ""
+    return spec.name, threshold, varying, spec.summary + needs
+
+
+def envs(argv: list[str]) -> int:
+    """Print the table of environments."""
+    options.read(Environments, argv, "envs")
+
+    print_table(("environment", "solved at", "dynamics vary", ""), map(_row, ENVS))
+    shared = "worlds that several agents share (docs/multiagent.md): "
+    print("\n" + textwrap.fill(shared + ", ".join(sorted(PARALLEL)), max(60, console_width())))
+    print('an extra is installed with: pip install "fdrl[EXTRA]"')
+    print("and any Gymnasium id, or module:Id-v0 (see fdrl check ID)")
+    return 0
+
+
+# ---- ``fdrl strategies [NAME]``: list methods, or one method's settings ----
+
+
+class Strategies(msgspec.Struct, frozen=True, kw_only=True):
+    """List methods, or one's settings."""
+
+    name: Annotated[Positional[str], argument("[NAME]", "(default: list all)")] = ""
+    """The one whose settings are listed."""
+
+
+def strategies(argv: list[str]) -> int:
+    """Print the table of methods, or the settings of one."""
+    asked = options.read(Strategies, argv, "strategies")
+
+    if asked.name:
+        spec = STRATEGIES.spec(asked.name)
+        print_settings("strategy", spec.name, _about(spec), load_object(spec.settings))
+        return 0
+    rows = ((s.name, s.moves, _about(s)) for s in STRATEGIES)
+    print_table(("strategy", "what moves", ""), rows)
+    print("\nfdrl strategies NAME lists a method's settings")
+    return 0
+
+
+def _about(spec: StrategySpec) -> str:
+    """Return what a method is, with the learners it is for if it is not for all."""
+    learners = able(spec.needs).replace(" or ", ", ") if spec.needs else ""
+    return f"{spec.summary} ({learners})" if learners else spec.summary

@@ -7,10 +7,14 @@ in one line, in the same words for all verbs.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
+import inspect
 import io
+import itertools
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from types import NoneType, UnionType
@@ -20,8 +24,8 @@ import msgspec
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from fdrl.complaints import check_finite, explain
-from fdrl.errors import FdrlError, nearest
+from fdrl.config.errors import check_finite, config_error
+from fdrl.core.errors import FdrlError, nearest
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -97,7 +101,7 @@ def checked(cls: type[T], found: Mapping[str, Any], argv: Sequence[str]) -> T:
         try:
             made = msgspec.convert(raw, cls)
         except msgspec.ValidationError as error:
-            raise explain(error, "", cls, raw) from None
+            raise config_error(error, "", cls, raw) from None
         check_finite(made)
         return made
 
@@ -118,7 +122,6 @@ def named(
 
 def _missing(cls: type[msgspec.Struct], name: str, verb: str) -> str:
     """Say what a verb needs, in the words of that argument's help."""
-    from fdrl.cli.listing import field_help
 
     what = re.split(r"[.,:;(]", field_help(cls)[name])[0].strip()
     usage = " ".join(_metavar(k) for k in kinds_of(cls).values() if _is_positional(k))
@@ -434,3 +437,25 @@ def _written(value: Any) -> list[str]:
     if isinstance(value, tuple):
         return [str(v) for v in value]
     return [str(value).lower() if value is None or isinstance(value, bool) else str(value)]
+
+
+def field_help(cls: type[Any]) -> dict[str, str]:
+    """Return the text below each field of a class and its bases, from their sources."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+        except (OSError, TypeError, SyntaxError):
+            continue
+        lines = body.body if isinstance(body, ast.ClassDef) else []
+        for line, after in itertools.pairwise(lines):
+            if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
+                continue
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                found[line.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 run`` or ``2 runs``."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -9,9 +9,8 @@ import msgspec
 from tyro.conf import Positional
 
 from fdrl.cli import options
-from fdrl.cli.benchwords import counted
-from fdrl.cli.options import argument, flag
-from fdrl.registry import STRATEGIES
+from fdrl.cli.options import argument, counted, flag
+from fdrl.core.registry import STRATEGIES
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +34,9 @@ def main(argv: list[str]) -> int:
     if not argv:
         return options.usage(Report, "report")
     asked = options.read(Report, argv, "report")
-    from fdrl.report import archive, write
-    from fdrl.report.notes import notes
-    from fdrl.report.verdict import summary
+    from fdrl.report import archive
+    from fdrl.report.text import notes, summary
+    from fdrl.report.write import write
 
     runs, target = list(asked.runs), asked.archive
     if target is not None:

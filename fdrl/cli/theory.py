@@ -11,9 +11,9 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import argument
-from fdrl.errors import FdrlError
-from fdrl.presets import read_tables
-from fdrl.theory.settings import Theory, parse
+from fdrl.config.run import read_tables
+from fdrl.core.errors import FdrlError
+from fdrl.theory.problem import Theory, parse
 
 if TYPE_CHECKING:
     from fdrl.theory.experiment import Results
@@ -34,13 +34,13 @@ class TheoryOptions(Theory, frozen=True, kw_only=True):
 def main(argv: list[str]) -> int:
     """Run the experiment; print tables and statements. What did not hold is no error."""
     settings = read_command(argv)
-    from fdrl.theory import write
+    from fdrl.theory.write import prepare, write
 
     folder = Path(settings.out)
-    write.prepare(folder)
+    prepare(folder)
     results = _run(settings)
     _print(results)
-    names = write.write(results, folder)
+    names = write(results, folder)
     print(f"\n{folder}: {', '.join(names)}")
     return 0
 

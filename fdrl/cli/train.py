@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
-from fdrl import config
 from fdrl.cli import options
 from fdrl.cli.flags import apply_flags
 from fdrl.cli.options import Switch, flag
-from fdrl.config import Run
-from fdrl.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
-from fdrl.presets import presets, read_tables
-from fdrl.rundir import new_path, read_config, read_summary
+from fdrl.config.run import Run, parse, presets, read_tables
+from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
+from fdrl.core.settings import LearnerSettings
+from fdrl.federation.client import steps_per_round
+from fdrl.runs.folder import new_path, read_config, read_summary
 
 if TYPE_CHECKING:
-    from fdrl.federation import Federation
-    from fdrl.records import Summary
-    from fdrl.track import Tracker
+    from fdrl.core.records import Summary
+    from fdrl.federation.loop import Federation
+    from fdrl.runs.tracking import Tracker
 
 DEFAULT_PRESET = "quickstart"
 
@@ -65,7 +65,7 @@ def _apply(source: str | None, tables: dict[str, Any], words: list[str]) -> Run:
             raise
         message = str(error)
         try:
-            config.parse(tables)
+            parse(tables)
         except FdrlError as own:
             if str(own) == message:
                 raise FdrlError(f"{source}: {message.removeprefix('config: ')}") from None
@@ -116,8 +116,7 @@ def _main(argv: list[str]) -> int:
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
         return 0
-    from fdrl.closing import closing, closing_line
-    from fdrl.live import LiveTable, Output, PlainLines
+    from fdrl.runs.display import LiveTable, Output, PlainLines, closing, closing_line
 
     console = Output()
     trackers: list[Tracker] = []
@@ -137,9 +136,8 @@ def _main(argv: list[str]) -> int:
 
 def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:
     """Train in a folder; None if it was stopped. What ends it early says how to go on."""
-    from fdrl.federation import Federation
-    from fdrl.stopping import Stopped
-    from fdrl.training import train
+    from fdrl.federation.loop import Federation
+    from fdrl.runs.train import Stopped, train
 
     def build(run: Run) -> Federation:
         federation = Federation(run)
@@ -165,18 +163,17 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
 
 def _notes(federation: Federation) -> None:
     """Say what of a federation may surprise its user."""
-    from fdrl.build import groups
-    from fdrl.cli.rarely import rarely
+    from fdrl.federation.groups import groups
 
     clients = getattr(federation, "clients", ())  # which other builds may not have
     for client, group in zip(clients, groups(federation.run), strict=False):
-        note = rarely(federation.run, group.settings, client.cohort.iteration_steps)
+        note = few_exchanges_note(federation.run, group.settings, client.cohort.iteration_steps)
         if note:
             print(f"fdrl: note: {note}", file=sys.stderr, flush=True)
 
 
 def _finished(run: Run, folder: Path) -> bool:
-    from fdrl.rundir import check_same
+    from fdrl.runs.folder import check_same
 
     try:
         check_same(folder, run)
@@ -186,3 +183,33 @@ def _finished(run: Run, folder: Path) -> bool:
             "--out"
         ) from None
     return read_summary(folder) is not None
+
+
+# ---- Tell a user whose agents exchange only a few times because of a learner's default ----
+
+
+FEW = 10
+"""Exchanges; below, a run shows little of what federating does."""
+
+
+def few_exchanges_note(run: Run, settings: LearnerSettings, iteration: int) -> str:
+    """Return a line if agents exchange fewer than `FEW` times, and nobody chose that; else "".
+
+    `settings` are a learner's, whose unset `n_steps` stands for a default of its own; `iteration`
+    is the environment steps of one of its iterations.
+    """
+    if not settings.default_rollout:
+        return ""
+    if run.strategy.every != 1 or run.strategy.unit != "iterations" or iteration < 1:
+        return ""
+    if run.strategy.sends == "nothing":
+        return ""
+    between = steps_per_round(run, iteration)
+    times = -(-run.steps // between)
+    if times >= FEW:
+        return ""
+    often = f"after every {between:,} steps, {times} times in this run"
+    return (
+        f"agents exchange {often if times > 1 else 'once in this run, at its end'}: this learner's "
+        f"default rollout is {iteration:,} steps (--agent.n_steps 256 makes it shorter)"
+    )

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from fdrl.bench.tune import is_tuning
-from fdrl.bench.tuned import TUNED
-from fdrl.checkpoint import file_errors, write_atomic
-from fdrl.errors import FdrlError
+from fdrl.bench.suite import TUNED
+from fdrl.bench.tuning import is_tuning
+from fdrl.core.errors import FdrlError
+from fdrl.core.files import file_errors, write_atomic
 from fdrl.report.collect import MANIFEST, find, read
-from fdrl.rundir import CONFIG, METRICS, SUMMARY
+from fdrl.runs.folder import CONFIG, METRICS, SUMMARY
 
 ENDING = ".tar.xz"
 LEFT_OUT = ("metrics", "seconds", "steps_per_second")

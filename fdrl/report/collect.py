@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from fdrl.checkpoint import file_errors
-from fdrl.config import Run
-from fdrl.curves import carried, mean_over_agents, smooth
-from fdrl.errors import FdrlError
-from fdrl.records import Summary
-from fdrl.report.places import below, is_run, tuning_folders, walk
-from fdrl.rundir import CONFIG, METRICS, read_run, read_summary
-
-Floats = NDArray[np.float64]
+from fdrl.bench.tuning import is_tuning
+from fdrl.config.run import Run
+from fdrl.core.arrays import Doubles
+from fdrl.core.errors import FdrlError
+from fdrl.core.files import file_errors
+from fdrl.core.records import Summary
+from fdrl.runs.curves import carried, mean_over_agents, smooth
+from fdrl.runs.folder import CONFIG, LOCK, METRICS, SUMMARY, read_run, read_summary
 
 MANIFEST = "bench.json"
 """What ``fdrl bench`` writes into a suite's folder."""
@@ -28,15 +27,15 @@ MANIFEST = "bench.json"
 class Trace:
     """A run's learning curve, M rounds."""
 
-    steps: Floats
+    steps: Doubles
     """[M] environment steps so far, mean over agents."""
-    episodes: Floats
+    episodes: Doubles
     """[M] training episodes so far, mean over agents."""
-    bytes: Floats
+    bytes: Doubles
     """[M] bytes so far per agent, up and down."""
-    seconds: Floats
+    seconds: Doubles
     """[M] simulated seconds so far; 0 with an ideal channel."""
-    returns: Floats
+    returns: Doubles
     """[M] return of training episodes: trailing mean over a twentieth of the rounds, then over
     the agents that have ended an episode; NaN before any has."""
 
@@ -238,3 +237,50 @@ def read(folder: str | Path) -> Entry:
         how = f"failed ({reason})" if reason else "not finished (stopped, crashed or still running)"
         problems.append(f"{how} at {done:,} of {run.episodes or run.steps:,} {unit}")
     return Entry(str(folder), run, summary, trace, "; ".join(problems), _given(path))
+
+
+# ---- Which folders hold runs that may be compared, and which hold tuning runs ----
+
+
+def is_run(folder: Path) -> bool:
+    """A config alone may be somebody else's; a run has one of its other files too."""
+    return (folder / CONFIG).is_file() and any(
+        (folder / name).exists() for name in (LOCK, METRICS, SUMMARY)
+    )
+
+
+def walk(place: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield the folders in a place as `os.walk` does, but no hidden ones and no tuning folders."""
+    for folder, names, files in os.walk(place):
+        here = Path(folder)
+        names[:] = sorted(n for n in names if not n.startswith(".") and not is_tuning(here / n))
+        yield here, names, files
+
+
+def below(place: Path) -> list[Path]:
+    """Return the run folders that a place is or contains, tuning runs only if it is their own."""
+    if is_run(place):
+        return [place]
+    found = []
+    for here, names, _ in walk(place):
+        if here != place and is_run(here):
+            found.append(here)
+            names.clear()
+    return found
+
+
+def tuning_folders(places: Sequence[str | Path]) -> list[Path]:
+    """Return the folders of tuning runs inside `places`, in order of name."""
+    found: set[Path] = set()
+    for place in map(Path, places):
+        for folder, names, _ in os.walk(place):
+            names[:] = [n for n in names if not n.startswith(".")]
+            found.update(Path(folder, n) for n in names if is_tuning(Path(folder, n)))
+    return sorted(found)
+
+
+def tuning_runs(places: Sequence[str | Path], found: Sequence[Path]) -> int:
+    """Count the tuning runs inside `places` that are not among the runs `found` there."""
+    own = {folder.resolve() for folder in found}
+    inside = {run.resolve() for folder in tuning_folders(places) for run in below(folder)}
+    return len(inside - own)

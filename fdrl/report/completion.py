@@ -1,8 +1,4 @@
-"""Time to completion of a goal: numbers, tables and the CSV; runs that never got there count too.
-
-A run that ended without completing counts as later than every one that did, in medians and in
-comparisons alike: it is never left out of an average.
-"""
+"""Time to a goal, and what training episodes returned; runs that never got there count too."""
 
 from __future__ import annotations
 
@@ -11,20 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fdrl import stats
-from fdrl.registry import STRATEGIES
-from fdrl.report import look
-from fdrl.report.csvs import to_csv
+from fdrl.core.arrays import Doubles
+from fdrl.core.registry import STRATEGIES
+from fdrl.report import theme
 from fdrl.report.groups import Groups, Method, Setting
-from fdrl.report.look import number, whole
 from fdrl.report.results import ENOUGH, SCARCE, reference
-from fdrl.report.tables import Cell, swatch, table
+from fdrl.report.tables import Cell, swatch, table, to_csv
+from fdrl.report.theme import bounds, number, whole
+from fdrl.runs.metric_names import wording
 from fdrl.stats import Interval, Reached, SpreadRatio
-from fdrl.wording import wording
 
-Floats = NDArray[np.float64]
+# ---- Time to completion of a goal: numbers, tables and the CSV; runs that never got there count
+# too
+#
+# A run that ended without completing counts as later than every one that did, in medians and in
+# comparisons alike: it is never left out of an average.
+
+
 WHO = {"all": "all agents", "first": "first agent"}
 UNITS = ("steps", "episodes")
 
@@ -79,13 +80,13 @@ def has_goal(setting: Setting) -> bool:
     return setting.run.goal is not None
 
 
-def times(method: Method, who: str, unit: str) -> Floats:
+def times(method: Method, who: str, unit: str) -> Doubles:
     """Return when each finished run's first agent, or all, completed [R]; NaN if never."""
     found = [getattr(s, f"{who}_{unit}") for s in method.summaries]
     return np.array([np.nan if v is None else v for v in found], dtype=np.float64)
 
 
-def _summarize(values: Floats) -> Times:
+def _summarize(values: Doubles) -> Times:
     spread = Interval(math.nan, math.nan, math.nan)
     if len(values) > 1 and np.isfinite(values).all():
         spread = stats.bootstrap(values, stats.std)
@@ -166,7 +167,7 @@ def _range(interval: Interval, say: Callable[[float], str]) -> str:
 
 def _quartiles(r: Reached) -> str:
     low, high = (whole(v) if math.isfinite(v) else "not reached" for v in (r.low, r.high))
-    return look.NONE if not math.isfinite(r.low) else f"{low} to {high}"
+    return theme.NONE if not math.isfinite(r.low) else f"{low} to {high}"
 
 
 def _cells(t: Times, seeds: int) -> list[Cell]:
@@ -177,7 +178,7 @@ def _cells(t: Times, seeds: int) -> list[Cell]:
             whole(t.spread.value)]  # fmt: skip
 
 
-def completion_table(setting: Setting, who: str, styles: dict[str, look.Style]) -> str:
+def completion_table(setting: Setting, who: str, styles: dict[str, theme.Style]) -> str:
     """Return when the methods completed the goal: a line a method, in steps and episodes."""
     lines = []
     for c in completions(setting):
@@ -191,7 +192,7 @@ def completion_table(setting: Setting, who: str, styles: dict[str, look.Style]) 
     return table(headers, lines, "cards") if lines else ""
 
 
-def comparison_table(found: Sequence[Comparison], styles: dict[str, look.Style]) -> str:
+def comparison_table(found: Sequence[Comparison], styles: dict[str, theme.Style]) -> str:
     """Return who completes earlier, and whose times vary less."""
     lines = []
     for c in found:
@@ -199,7 +200,7 @@ def comparison_table(found: Sequence[Comparison], styles: dict[str, look.Style])
         strong = c.seeds >= ENOUGH and p.excludes(0.5)
         text = f"<b>{p.value:.2f}</b>" if strong else f"{p.value:.2f}"
         span = f" <small>{p.low:.2f} to {p.high:.2f}</small>" if math.isfinite(p.low) else ""
-        spread = look.NONE
+        spread = theme.NONE
         if kind:
             value = number(ratio.value)
             bold = f"<b>{value}</b>" if c.lower_spread is not None else value
@@ -254,3 +255,66 @@ COMPARED = (
     "times: of variances if all runs completed, else of interquartile ranges; below 1 the method "
     "varies less (bold where the interval excludes 1)."
 )
+
+# ---- What training episodes returned: the whole run's mean, and the last hundred ----
+
+
+FIELDS = {
+    "episode_auc": "mean return, all episodes",
+    "last_mean": "last 100, mean",
+    "last_worst": "last 100, worst agent",
+    "last_spread": "last 100, spread",
+}
+EPISODES_EXPLAINED = (
+    "Returns of training episodes, each counting alike: their mean over the whole run (FedHPD's "
+    "AUC), and over each agent's last 100: the mean over agents, the lowest agent, and the "
+    "standard deviation between agents. Mean over seeds with a 95% bootstrap interval."
+)
+
+
+@dataclass(frozen=True)
+class Returns:
+    """A method's training returns, means over seeds."""
+
+    method: str
+    seeds: int
+    values: tuple[Interval, ...]
+    """One for each of `FIELDS`."""
+
+
+def returns(setting: Setting) -> list[Returns]:
+    """Return every method's training returns, where the budget is one of episodes."""
+    if not setting.run.episodes:
+        return []
+    found = []
+    for m in setting.compared:
+        rows = [m.values(name) for name in FIELDS]
+        if np.isfinite(rows).all():
+            own = tuple(stats.bootstrap(values, stats.mean) for values in rows)
+            found.append(Returns(m.label, len(m.seeds), own))
+    return found
+
+
+def returns_table(setting: Setting, styles: dict[str, theme.Style]) -> str:
+    """Return the training returns, a line a method."""
+    lines = []
+    for r in returns(setting):
+        few = ' class="few"' if r.seeds < SCARCE else ""
+        lines.append([swatch(r.method, styles), *(_cell(v, few) for v in r.values), str(r.seeds)])
+    return table(["method", *FIELDS.values(), "seeds"], lines, "cards") if lines else ""
+
+
+def _cell(value: Interval, few: str) -> str:
+    text = f"<span>{number(value.value, beside=value)}</span>"
+    return f"{text} <small{few}>{bounds(value)}</small>" if bounds(value) else text
+
+
+def returns_csv(groups: Groups) -> bytes:
+    """Return all training returns as one table."""
+    rows: Sequence[Sequence[object]] = [
+        [s.title, r.method, r.seeds, *(v for interval in r.values for v in interval)]
+        for s in groups.settings
+        for r in returns(s)
+    ]
+    ends = ("", "_low", "_high")
+    return to_csv(["setting", "method", "seeds", *(f"{n}{e}" for n in FIELDS for e in ends)], rows)

@@ -8,24 +8,15 @@ from html import escape
 
 from fdrl import stats
 from fdrl.bench.grid import gap_lines
-from fdrl.report import (
-    completion,
-    episodes,
-    figures,
-    look,
-    notes,
-    reproduce,
-    style,
-    tables,
-    verdict,
-)
-from fdrl.report import suites as about
+from fdrl.report import completion, figures, tables, theme
+from fdrl.report import text as text_report
 from fdrl.report.collect import Manifest
 from fdrl.report.groups import Groups, Setting
 from fdrl.report.results import Difference, Row
-from fdrl.wording import Wording, wording
+from fdrl.report.text import caveats, lead, mixed_budgets, notes, section, sentences, summary
+from fdrl.runs.metric_names import MetricNames, wording
 
-Styles = dict[str, look.Style]
+Styles = dict[str, theme.Style]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +68,14 @@ def _verdicts(parts: Sequence[Part], styles: Styles) -> str:
     compared = [p for p in parts if p.setting.compared]
     for p in compared:
         out.append(f'<h3><a href="#{anchor(p.setting)}">{escape(p.setting.title)}</a></h3>')
-        out.append(_paragraphs(verdict.sentences(p.setting, p.rows, p.differences)))
+        out.append(_paragraphs(sentences(p.setting, p.rows, p.differences)))
         out.append(tables.verdict_table(p.setting, p.rows, styles))
         if tables.few_seeds(p.setting):
             out.append(_note(tables.FEW_NOTE))
     left_out = _unfinished(parts)
     even = any(p.setting.even for p in compared)
     labels = bool(compared) and all(wording(p.setting.run).labels for p in compared)
-    names = Wording(labels)
+    names = MetricNames(labels)
     whole = "all of training" if labels else "all steps"
     area = f"; area: mean {names.training} over {whole}" if even else ""
     how = "on all test examples after training"
@@ -139,7 +130,9 @@ def _ends(p: Part, styles: Styles) -> list[str]:
             completion.comparison_table(p.completions, styles),
             completion.COMPARED,
         ),
-        _block("Training episodes", episodes.returns_table(s, styles), episodes.EXPLAINED),
+        _block(
+            "Training episodes", completion.returns_table(s, styles), completion.EPISODES_EXPLAINED
+        ),
     ]
 
 
@@ -202,7 +195,7 @@ def _section(p: Part, styles: Styles) -> str:
 
 def _overall(parts: Sequence[Part]) -> str:
     settings = [p.setting for p in parts if p.setting.compared]
-    if len(settings) < 2 or verdict.mixed_budgets(settings):
+    if len(settings) < 2 or mixed_budgets(settings):
         return ""
     shared = set.intersection(*({m.label for m in s.compared} for s in settings))
     labels = [m.label for m in settings[0].compared if m.label in shared]
@@ -217,7 +210,7 @@ def _overall(parts: Sequence[Part]) -> str:
 
 def _limits(groups: Groups, suites: Sequence[Manifest]) -> str:
     lines = [f"Not applicable: {g}" for s in suites for g in gap_lines(s.not_applicable)]
-    lines = [*verdict.caveats(groups), *notes.notes(groups), *lines]
+    lines = [*caveats(groups), *notes(groups), *lines]
     return f"<h3>What limits this</h3>{tables.items(lines)}" if lines else ""
 
 
@@ -229,20 +222,20 @@ def page(groups: Groups, parts: Sequence[Part], styles: Styles, suites: Sequence
     )
     body = [
         "<header><h1>Comparison of federated methods</h1>",
-        f'<p class="lead">{escape(verdict.summary(groups))}</p>{about.lead(suites)}</header>',
+        f'<p class="lead">{escape(summary(groups))}</p>{lead(suites)}</header>',
         f"<main><h2>Verdict</h2>{_verdicts(parts, styles)}" if parts else "<main>",
-        about.names(groups, suites),
+        text_report.names(groups, suites),
         _limits(groups, suites),
         _overall(parts),
         f"<nav><h2>Settings</h2><ul>{links}</ul></nav>" if len(told) > 1 else "",
         *(_section(p, styles) for p in told),
-        reproduce.left_out(groups),
-        reproduce.section([p.setting for p in parts], styles) if parts else "",
+        text_report.left_out(groups),
+        section([p.setting for p in parts], styles) if parts else "",
         "</main>",
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<title>Comparison of federated methods</title>"
-        f"<style>{style.sheet()}</style></head><body>{''.join(body)}</body></html>\n"
+        f"<style>{theme.sheet()}</style></head><body>{''.join(body)}</body></html>\n"
     )

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fdrl import stats
-from fdrl.registry import STRATEGIES
+from fdrl.core.arrays import Doubles
+from fdrl.core.registry import STRATEGIES
 from fdrl.report.collect import Trace
 from fdrl.report.groups import Method, Setting
 from fdrl.stats import Interval, Reached
-
-Floats = NDArray[np.float64]
 
 
 def needed(rivals: int) -> int:
@@ -121,7 +119,7 @@ class Payload:
         return (self.up + self.down) / self.exchanges if self.exchanges else 0.0
 
 
-def common(a: Method, b: Method, metric: str) -> tuple[Floats, Floats]:
+def common(a: Method, b: Method, metric: str) -> tuple[Doubles, Doubles]:
     """Return a number of both methods for the seeds that both have, in the same order."""
     one = dict(zip(a.seeds, a.values(metric), strict=True))
     two = dict(zip(b.seeds, b.values(metric), strict=True))
@@ -135,7 +133,7 @@ def difference(
     a: Method,
     b: Method,
     metric: str,
-    statistic: Callable[[Floats], Floats] = stats.mean,
+    statistic: Callable[[Doubles], Doubles] = stats.mean,
     confidence: float = stats.CONFIDENCE,
     comparisons: int = 1,
 ) -> Difference:
@@ -153,7 +151,7 @@ def difference(
     return Difference(metric, a.label, b.label, len(one), found, p, level)
 
 
-def _interval(values: Floats) -> Interval:
+def _interval(values: Doubles) -> Interval:
     known = values[np.isfinite(values)]
     return stats.bootstrap(known) if len(known) else Interval(np.nan, np.nan, np.nan)
 
@@ -256,7 +254,7 @@ def improvements(
     return found
 
 
-def _first(traces: Sequence[Trace], threshold: float, axis: str) -> Floats:
+def _first(traces: Sequence[Trace], threshold: float, axis: str) -> Doubles:
     found = [stats.first_reach(getattr(t, axis), t.returns, threshold) for t in traces]
     return np.array(found, dtype=np.float64)
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fdrl import stats
+from fdrl.core.arrays import Doubles
 from fdrl.report.groups import Method, Setting
 from fdrl.stats import Band
 
-Floats = NDArray[np.float64]
 POINTS = 160
 
 
@@ -21,21 +20,21 @@ class Series:
     """A method's curve: x [M], and the mean over seeds with its band [M]."""
 
     method: str
-    x: Floats
+    x: Doubles
     band: Band
     seeds: int
     finished: bool
     """Whether it is made of finished runs."""
 
 
-def between(x: Floats, values: Floats, at: Floats) -> Floats:
+def between(x: Doubles, values: Doubles, at: Doubles) -> Doubles:
     """Return a run's curve at other places: straight lines, NaN before its first value and after
     its last x."""
     inside = (at >= x[0] * (1 - 1e-9)) & (at <= x[-1] * (1 + 1e-9))
     return np.where(inside, np.interp(at, x, values), np.nan)
 
 
-def _series(method: Method, at: Floats, axis: str) -> Series:
+def _series(method: Method, at: Doubles, axis: str) -> Series:
     traces = method.traces
     rows = np.array([between(getattr(t, axis), t.returns, at) for t in traces])
     # Where some seeds have ended and others have not, the mean would jump from one set of seeds
@@ -113,7 +112,7 @@ def last_level(method: Method) -> float:
     return float(np.mean(ends)) if ends else float("nan")
 
 
-def profile_axis(methods: Sequence[Method]) -> Floats:
+def profile_axis(methods: Sequence[Method]) -> Doubles:
     """Return the returns at which profiles are drawn, from the lowest agent's to the highest's."""
     ends = [r for m in methods for s in m.summaries for r in s.returns if np.isfinite(r)]
     if not ends:

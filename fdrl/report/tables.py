@@ -1,18 +1,23 @@
-"""Tables as HTML that turns into cards on a phone."""
+"""The page's tables as HTML that turns into cards on a phone, and as CSV files for papers."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from fdrl.report import look, results
-from fdrl.report.groups import Setting
-from fdrl.report.look import bounds, number, size, whole
+from fdrl.report import results, theme
+from fdrl.report.groups import Groups, Setting
 from fdrl.report.results import ENOUGH, METRICS, SCARCE, Difference, Row
+from fdrl.report.theme import bounds, number, size, whole
+from fdrl.runs.metric_names import MetricNames, wording
 from fdrl.stats import Interval, Reached
-from fdrl.wording import Wording, wording
+
+# ---- Tables as HTML that turns into cards on a phone ----
+
 
 Cell = str
 """HTML, escaped where it came from a config."""
@@ -62,10 +67,10 @@ def _mark(row: Row, metric: str) -> str:
     return ""
 
 
-def swatch(label: str, styles: dict[str, look.Style]) -> Cell:
+def swatch(label: str, styles: dict[str, theme.Style]) -> Cell:
     """Return a method's name behind the line it has in the figures."""
     style = styles[label]
-    index = [light for light, _ in look.COLORS].index(style.color)
+    index = [light for light, _ in theme.COLORS].index(style.color)
     dashes = "" if style.dash == "-" else " ".join(str(2 * d) for d in style.dash[1])
     return (
         f'<svg class="swatch" viewBox="0 0 34 10" aria-hidden="true"><line x1="0" y1="5" x2="34" '
@@ -74,7 +79,7 @@ def swatch(label: str, styles: dict[str, look.Style]) -> Cell:
     )
 
 
-def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.Style]) -> str:
+def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, theme.Style]) -> str:
     """Return a setting's verdict table."""
     solved = "" if setting.threshold is None else f"{setting.threshold:g}"
     timed = any(r.seconds > 0 for r in rows)
@@ -97,14 +102,14 @@ def verdict_table(setting: Setting, rows: Sequence[Row], styles: dict[str, look.
         if timed:
             line.append(number(r.seconds))
         if r.solved is not None:
-            line.append(f"{r.solved[0]} of {r.solved[1]}" if r.solved[1] else look.NONE)
+            line.append(f"{r.solved[0]} of {r.solved[1]}" if r.solved[1] else theme.NONE)
         missing = f" <small>of {r.started} started</small>" if r.started > r.seeds else ""
         lines.append([*line, f"{r.seeds}{missing}"])
     return table(headers, lines, "cards verdict")
 
 
 def difference_table(
-    found: Sequence[Difference], styles: dict[str, look.Style], names: Wording
+    found: Sequence[Difference], styles: dict[str, theme.Style], names: MetricNames
 ) -> str:
     """Return the reference's paired differences to the others, a line a method."""
     if not found:
@@ -137,7 +142,7 @@ def improvement_table(settings: Sequence[Setting], labels: Sequence[str]) -> str
     found = results.improvements(settings, labels)
     seeds = {n: min(len(m.finished) for s in settings for m in s.compared if m.label == n)
              for n in labels}  # fmt: skip
-    same = f'<span class="same">{look.NONE}</span>'
+    same = f'<span class="same">{theme.NONE}</span>'
     lines = [
         [
             escape(a),
@@ -165,13 +170,13 @@ def _probability(p: Interval, seeds: int) -> Cell:
 
 def _reached(r: Reached, show: Any) -> Cell:
     if not math.isfinite(r.median):
-        return look.NONE
+        return theme.NONE
     quartiles = f"{show(r.low)} to {show(r.high)}" if math.isfinite(r.high) else ""
     small = f" <small>{quartiles}</small>" if quartiles else ""
     return f"<span>{show(r.median)}</span>{small}"
 
 
-def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
+def speed_table(setting: Setting, styles: dict[str, theme.Style]) -> str:
     """Return when each method's training return first reached the threshold."""
     found = results.speeds(setting)
     if not found:
@@ -182,7 +187,7 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
             swatch(s.method, styles),
             f"{s.steps.k} of {s.steps.n}",
             _reached(s.steps, whole),
-            _number(s.spread) if math.isfinite(s.spread.value) else look.NONE,
+            _number(s.spread) if math.isfinite(s.spread.value) else theme.NONE,
             _reached(s.bytes, size),
             *([_reached(s.seconds, number)] if timed else []),
         ]
@@ -194,7 +199,7 @@ def speed_table(setting: Setting, styles: dict[str, look.Style]) -> str:
     return table(headers, lines, "cards")
 
 
-def payload_table(setting: Setting, styles: dict[str, look.Style]) -> str:
+def payload_table(setting: Setting, styles: dict[str, theme.Style]) -> str:
     """Return what each method sends, next to the size of the networks."""
     lines, found = [], results.payloads(setting)
     lossy = any(p.lost_up or p.lost_down for p in found)
@@ -208,3 +213,118 @@ def payload_table(setting: Setting, styles: dict[str, look.Style]) -> str:
     headers += ["distillation steps", "server's own steps"]
     headers += ["uploads lost", "downloads lost"] if lossy else []
     return table(headers, lines, "cards") if lines else ""
+
+
+# ---- The page's numbers as CSV files, for papers ----
+
+
+def to_csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    """Return a CSV file; what is not a number is an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(headers)
+    for row in rows:
+        writer.writerow(["" if isinstance(v, float) and not math.isfinite(v) else v for v in row])
+    return buffer.getvalue().encode()
+
+
+RUN_FIELDS = (
+    "return_mean", "return_worst", "return_spread", "return_stochastic", "return_held_out", "auc",
+    "bytes_up", "bytes_down", "env_steps", "rounds", "exchanges", "gradient_steps",
+    "server_env_steps", "sim_seconds", "lost_up", "lost_down", "episode_auc", "last_mean",
+    "last_worst", "last_spread", "completed", "first_steps", "first_episodes", "all_steps",
+    "all_episodes", "wall_seconds", "steps_per_second", "config",
+)  # fmt: skip
+
+
+def runs_csv(groups: Groups) -> bytes:
+    """Return every run with its result, or why it has none."""
+    rows: list[list[Any]] = []
+    for s in groups.settings:
+        for m in s.methods:
+            for e in m.entries:
+                values = [getattr(e.summary, f) if e.summary else "" for f in RUN_FIELDS]
+                seed = e.run.seed if e.run else ""
+                state = "finished" if e.finished else e.problem
+                rows.append([s.title, m.label, seed, state, *values, e.path])
+    rows += [["", "", "", e.problem, *[""] * len(RUN_FIELDS), e.path]
+             for e in groups.entries if e.run is None]  # fmt: skip
+    return to_csv(["setting", "method", "seed", "state", *RUN_FIELDS, "folder"], rows)
+
+
+def verdict_csv(groups: Groups, rows: Sequence[Sequence[Row]]) -> bytes:
+    """Return all verdict tables as one."""
+    names, ends = ("final", "worst", "area"), ("_iqm", "_low", "_high")
+    headers = ["setting", "method", "seeds", *(f"{n}{end}" for n in names for end in ends)]
+    lines = [
+        [
+            *(s.title, r.method, r.seeds, *r.final, *r.worst, *r.area, r.sent, r.seconds),
+            *(*(r.solved or ("", "")), " ".join(sorted(r.best)), " ".join(sorted(r.alone))),
+        ]
+        for s, own in zip(groups.settings, rows, strict=True)
+        for r in own
+    ]
+    headers += ["bytes_per_agent", "simulated_seconds", "solved", "solved_of", "among_best_in"]
+    headers += ["best_in"]
+    return to_csv(headers, lines)
+
+
+def differences_csv(groups: Groups, found: Sequence[Sequence[Difference]]) -> bytes:
+    """Return all paired differences as one table."""
+    rows = [
+        [s.title, d.method, d.other, d.metric, d.seeds, *d.interval, d.p, d.shown]
+        for s, own in zip(groups.settings, found, strict=True)
+        for d in own
+    ]
+    headers = ["setting", "method", "minus", "metric", "common_seeds", "mean", "low", "high"]
+    return to_csv([*headers, "p_sign_flip", "shown"], rows)
+
+
+def improvement_csv(groups: Groups) -> bytes:
+    """Return P(method ends above other) for every pair of a setting."""
+    rows = [
+        [s.title, a, b, *p]
+        for s in groups.settings
+        for (a, b), p in results.improvements([s], [m.label for m in s.compared]).items()
+    ]
+    return to_csv(["setting", "method", "above", "probability", "low", "high"], rows)
+
+
+def speed_csv(groups: Groups) -> bytes:
+    """Return steps and bytes to the threshold."""
+    rows = [
+        [
+            s.title,
+            v.method,
+            s.threshold,
+            v.steps.k,
+            v.steps.n,
+            *v.steps[2:],
+            *v.spread,
+            *v.bytes[2:],
+            *v.seconds[2:],
+        ]
+        for s in groups.settings
+        for v in results.speeds(s)
+    ]
+    headers = ["setting", "method", "threshold", "reached", "of"]
+    headers += ["steps_median", "steps_q25", "steps_q75", "steps_std", "steps_std_low"]
+    headers += ["steps_std_high", "bytes_median", "bytes_q25", "bytes_q75"]
+    headers += ["seconds_median", "seconds_q25", "seconds_q75"]
+    return to_csv(headers, rows)
+
+
+def payload_csv(groups: Groups) -> bytes:
+    """Return what every method sends."""
+    rows = [
+        [
+            *(s.title, p.method, *p.parameters, p.up, p.down, p.exchanges, p.per_exchange),
+            *(p.gradient_steps, p.server_steps, p.lost_up, p.lost_down),
+        ]
+        for s in groups.settings
+        for p in results.payloads(s)
+    ]
+    headers = ["setting", "method", "parameters_least", "parameters_most", "bytes_up", "bytes_down"]
+    headers += ["exchanges", "bytes_per_exchange", "distillation_steps", "server_env_steps"]
+    headers += ["lost_up", "lost_down"]
+    return to_csv(headers, rows)

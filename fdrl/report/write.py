@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdrl.checkpoint import file_errors, write_atomic
-from fdrl.config import to_toml
-from fdrl.errors import FdrlError, nearest
-from fdrl.report import (
-    canvas,
-    collect,
-    completion,
-    csvs,
-    episodes,
-    figures,
-    look,
-    naming,
-    page,
-    reproduce,
-    results,
-    series,
-    svg,
-)
-from fdrl.report.groups import Groups, Setting, group
-from fdrl.report.page import Part
-from fdrl.report.places import tuning_runs
+from fdrl.config.run import to_toml
+from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.files import file_errors, write_atomic
+from fdrl.report import collect, completion, figures, results, series, tables, theme
+from fdrl.report.collect import tuning_runs
+from fdrl.report.groups import Groups, Setting, group, order
+from fdrl.report.page import Part, anchor, page
 from fdrl.report.series import Series
-from fdrl.wording import wording
+from fdrl.report.text import config_path
+from fdrl.runs.metric_names import wording
 
 PAGE = "report.html"
 
@@ -49,17 +36,17 @@ def write(
     labels = {m.label: m for s in groups.settings for m in s.methods}
     if reference and reference not in labels:
         raise FdrlError(f"no method {reference!r} in these runs{nearest(reference, labels)}")
-    ordered = sorted(labels, key=lambda n: (naming.order(labels[n].run.strategy_name), n))
-    styles = look.styles(ordered)
+    ordered = sorted(labels, key=lambda n: (order(labels[n].run.strategy_name), n))
+    styles = theme.styles(ordered)
     folder = Path(out)
-    with canvas.style_context():
+    with theme.style_context():
         parts = [_part(s, styles, folder, reference) for s in groups.settings]
     _data(folder / "data", groups, parts)
     for part in parts:
         for method in part.setting.methods:
-            path = folder / reproduce.config_path(part.setting, method)
+            path = folder / config_path(part.setting, method)
             _write(path, to_toml(method.run).encode())
-    text = page.page(groups, parts, styles, [manifest for _, manifest in suites])
+    text = page(groups, parts, styles, [manifest for _, manifest in suites])
     _write(folder / PAGE, text.encode())
     return folder / PAGE, groups
 
@@ -72,15 +59,15 @@ def _maybe(places: Sequence[str | Path]) -> list[Path]:
         return []
 
 
-def _part(setting: Setting, styles: dict[str, look.Style], out: Path, reference: str) -> Part:
+def _part(setting: Setting, styles: dict[str, theme.Style], out: Path, reference: str) -> Part:
     rows = results.verdict(setting)
     made = {}
     for kind, picture in figures.draw(setting, rows, styles).items():
         for ending in ("png", "svg"):
             path = out / "figures" / setting.slug / f"{kind}.{ending}"
-            _write(path, svg.render(picture, ending))
+            _write(path, theme.render(picture, ending))
         title = f"{figures.captions(wording(setting.run))[kind][0]}: {setting.title}"
-        made[kind] = svg.inline(picture, f"{page.anchor(setting)}-{kind}", title)
+        made[kind] = theme.inline(picture, f"{anchor(setting)}-{kind}", title)
     differences = results.differences(setting, reference)
     return Part(setting, rows, differences, completion.comparisons(setting, reference), made)
 
@@ -92,16 +79,18 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _data(folder: Path, groups: Groups, parts: Sequence[Part]) -> None:
-    _write(folder / "runs.csv", csvs.runs_csv(groups))
-    _write(folder / "verdict.csv", csvs.verdict_csv(groups, [p.rows for p in parts]))
-    _write(folder / "differences.csv", csvs.differences_csv(groups, [p.differences for p in parts]))
-    _write(folder / "improvement.csv", csvs.improvement_csv(groups))
-    _write(folder / "threshold.csv", csvs.speed_csv(groups))
-    _write(folder / "payload.csv", csvs.payload_csv(groups))
+    _write(folder / "runs.csv", tables.runs_csv(groups))
+    _write(folder / "verdict.csv", tables.verdict_csv(groups, [p.rows for p in parts]))
+    _write(
+        folder / "differences.csv", tables.differences_csv(groups, [p.differences for p in parts])
+    )
+    _write(folder / "improvement.csv", tables.improvement_csv(groups))
+    _write(folder / "threshold.csv", tables.speed_csv(groups))
+    _write(folder / "payload.csv", tables.payload_csv(groups))
     _write(folder / "completion.csv", completion.completion_csv(groups))
     rows = [(p.setting, p.completions) for p in parts]
     _write(folder / "completes-earlier.csv", completion.comparison_csv(rows))
-    _write(folder / "episodes.csv", episodes.returns_csv(groups))
+    _write(folder / "episodes.csv", completion.returns_csv(groups))
     kinds = {
         "curves-steps": series.against_steps,
         "curves-bytes": series.against_bytes,
@@ -120,4 +109,4 @@ def _curves_csv(found: Sequence[tuple[Setting, Sequence[Series]]]) -> bytes:
         for c in curves
         for point in zip(c.x, c.band.value, c.band.low, c.band.high, strict=True)
     ]
-    return csvs.to_csv(["setting", "method", "seeds", "x", "mean", "low", "high"], rows)
+    return tables.to_csv(["setting", "method", "seeds", "x", "mean", "low", "high"], rows)

@@ -9,8 +9,6 @@ Precipice" (2021); the intervals are percentile intervals.
 
 from __future__ import annotations
 
-from fdrl.stats.aggregates import iqm, mean, median, optimality_gap, std
-from fdrl.stats.basics import CONFIDENCE, DRAWS, Band, Interval
 from fdrl.stats.censored import (
     Reached,
     SpreadRatio,
@@ -21,13 +19,22 @@ from fdrl.stats.censored import (
     spread_ratio,
 )
 from fdrl.stats.curves import area, curve_band, first_reach, performance_profile
-from fdrl.stats.resampling import (
+from fdrl.stats.intervals import (
+    CONFIDENCE,
+    DRAWS,
+    Band,
+    Interval,
     Statistic,
     bootstrap,
+    iqm,
+    mean,
+    median,
+    optimality_gap,
     paired_difference,
     probability_of_improvement,
     proportion,
     sign_flip,
+    std,
 )
 
 __all__ = [

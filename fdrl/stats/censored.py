@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fdrl.stats.basics import CONFIDENCE, DRAWS, Floats, Interval
-from fdrl.stats.resampling import probability_of_improvement
+from fdrl.core.arrays import Doubles
+from fdrl.stats.intervals import CONFIDENCE, DRAWS, Interval, probability_of_improvement
 
 
 def censored_quantile(values: ArrayLike, q: float) -> float:
@@ -24,7 +24,7 @@ def censored_quantile(values: ArrayLike, q: float) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _quantile(ordered: Floats, q: float) -> Floats:
+def _quantile(ordered: Doubles, q: float) -> Doubles:
     """Return the quantile [...] of ascending times [..., n]; inf where it was not reached."""
     place = q * (ordered.shape[-1] - 1)
     below, part = math.floor(place), place - math.floor(place)
@@ -52,13 +52,13 @@ def reached(firsts: ArrayLike) -> Reached:
     return Reached(int((~np.isnan(values)).sum()), len(values), *quartiles)
 
 
-def _median_and_quartiles(times: Floats) -> Floats:
+def _median_and_quartiles(times: Doubles) -> Doubles:
     """Return [3, ...], the quantiles 1/4, 1/2, 3/4 of times [..., n]; inf where not reached."""
     ordered = np.sort(times, axis=-1)
     return np.stack([_quantile(ordered, q) for q in (0.25, 0.5, 0.75)])
 
 
-def _resampled(values: ArrayLike, draws: int, seed: int) -> Floats:
+def _resampled(values: ArrayLike, draws: int, seed: int) -> Doubles:
     """Return times [D, n] of runs drawn again, inf for those that are not known."""
     seen = np.asarray(values, dtype=np.float64)
     times = np.where(np.isnan(seen), np.inf, seen)
@@ -66,7 +66,7 @@ def _resampled(values: ArrayLike, draws: int, seed: int) -> Floats:
     return np.asarray(times[index])
 
 
-def _ends(draws: Floats, confidence: float) -> tuple[float, float]:
+def _ends(draws: Doubles, confidence: float) -> tuple[float, float]:
     """Return the percentiles of draws [D] that may be infinite, or NaN, which are left out.
 
     No interpolation: between a number and infinity there is nothing.
@@ -140,11 +140,11 @@ def spread_ratio(
     return SpreadRatio(kind, Interval(value, *_ends(ratios, confidence)))
 
 
-def _variance(times: Floats) -> Floats:
+def _variance(times: Doubles) -> Doubles:
     return np.asarray(times.var(-1, ddof=1))
 
 
-def _quartile_range(times: Floats) -> Floats:
+def _quartile_range(times: Doubles) -> Doubles:
     """Return [D] the distance of the quartiles; infinite if a quarter never got there."""
     low, _, high = _median_and_quartiles(times)
     with np.errstate(invalid="ignore"):

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fdrl.stats.basics import CONFIDENCE, Band, Floats, as_table, bounds, draw_counts
+from fdrl.core.arrays import Doubles
+from fdrl.stats.intervals import CONFIDENCE, Band, as_table, bounds, draw_counts
 
 
 def performance_profile(
@@ -60,7 +61,7 @@ def curve_band(
     return Band(value, low, high)
 
 
-def area(steps: ArrayLike, values: ArrayLike) -> Floats:
+def area(steps: ArrayLike, values: ArrayLike) -> Doubles:
     """Return the area under curves [..., M] divided by the steps they span: their mean height.
 
     Trapezoids between the points; points without a value (NaN) are left out. One point alone
@@ -72,7 +73,7 @@ def area(steps: ArrayLike, values: ArrayLike) -> Floats:
     return np.array(rows).reshape(y.shape[:-1])
 
 
-def _area(x: Floats, y: Floats) -> float:
+def _area(x: Doubles, y: Doubles) -> float:
     known = ~np.isnan(y)
     x, y = x[known], y[known]
     if len(y) < 2 or x[-1] == x[0]:
@@ -80,7 +81,7 @@ def _area(x: Floats, y: Floats) -> float:
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / (x[-1] - x[0]))
 
 
-def first_reach(x: ArrayLike, values: ArrayLike, threshold: float) -> Floats:
+def first_reach(x: ArrayLike, values: ArrayLike, threshold: float) -> Doubles:
     """Return the first x [..., M] at which the curve is at or above a threshold; NaN if never."""
     reached = np.asarray(values, dtype=np.float64) >= threshold
     places = np.broadcast_to(np.asarray(x, dtype=np.float64), reached.shape)

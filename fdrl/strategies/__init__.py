@@ -1,16 +1,16 @@
 """Strategies: one module per method; each has a client half and a server half.
 
-`distillation` (settings, `_client`, `_server`) is the engine that `fd`, `fdv`, `frd`, `mixfrd`,
-`fedhpd` and `pd` are settings of.
+`distillation` is the engine that `fd`, `fdv`, `frd`, `mixfrd`, `fedhpd`, `pd` and `cd` are settings
+of (`distillation.settings`).
 """
 
 from typing import Any
 
-from fdrl.registry import register_strategy
+from fdrl.core.registry import register_strategy
 
 _ENGINE = (
-    "fdrl.strategies.distillation_client:Client",
-    "fdrl.strategies.distillation_server:Server",
+    "fdrl.strategies.distillation.client:Client",
+    "fdrl.strategies.distillation.server:Server",
 )
 
 
@@ -30,19 +30,30 @@ def register() -> None:
         )
 
 
-_RANKS = ("fd", "fdv", "fedavg", "local", "self", "frd", "mixfrd", "fedhpd", "pd", "pooled")
+_RANKS = (
+    "fd",
+    "fdv",
+    "fedavg",
+    "local",
+    "self",
+    "frd",
+    "mixfrd",
+    "fedhpd",
+    "pd",
+    "pooled",
+)
 """The order in reports: ours, the rival, the controls, the published methods; then all others."""
 _MORE: dict[str, dict[str, Any]] = {name: {"rank": rank} for rank, name in enumerate(_RANKS)}
 _MORE["fd"] |= {"default": True}
 _MORE["fdv"] |= {"needs": "values"}
 _MORE["fedavg"] |= {"baseline": True}
 _MORE["mixfrd"] |= {"variant_of": "frd"}
-_LOCAL = "fdrl.strategies.local"
-_FLD = ("fdrl.strategies.fld_halves:client", "fdrl.strategies.fld_halves:server")
-_FAUG = "fdrl.strategies.faug_halves"
+_BASE = "fdrl.strategies.base"
+_FLD = ("fdrl.strategies.fld:client", "fdrl.strategies.fld:server")
+_FAUG = "fdrl.strategies.faug"
 _HALVES = {
-    "local": (f"{_LOCAL}:Client", f"{_LOCAL}:Server"),
-    "self": ("fdrl.strategies.self_distill:Client", f"{_LOCAL}:Server"),
+    "local": (f"{_BASE}:Client", f"{_BASE}:Server"),
+    "self": ("fdrl.strategies.local:Client", f"{_BASE}:Server"),
     "fedavg": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "fl": ("fdrl.strategies.fedavg:Client", "fdrl.strategies.fedavg:Server"),
     "hfd": ("fdrl.strategies.hfd:Client", "fdrl.strategies.hfd:Server"),
@@ -58,7 +69,7 @@ _TABLE = (
     ("local", "local", "Local", "nothing", "every agent learns alone"),
     (
         "self",
-        "self_distill",
+        "local",
         "Self",
         "nothing",
         "compute control: fd's gradient steps, toward the agent's own earlier policy",
@@ -72,14 +83,14 @@ _TABLE = (
     ),
     (
         "fl",
-        "fl",
+        "fedavg",
         "FL",
         "parameters, both ways",
         "fedavg weighted by the samples that agents own, for classification",
     ),
     (
         "cd",
-        "cd",
+        "distillation.settings",
         "CD",
         "probabilities on public states",
         "co-distillation: each agent is taught by the mean of the others",
@@ -100,63 +111,63 @@ _TABLE = (
     ),
     (
         "pd",
-        "pd",
+        "distillation.settings",
         "PD",
         "visited states and probabilities",
         "policy distillation: share every state and the policy there",
     ),
     (
         "frd",
-        "frd",
+        "distillation.settings",
         "FRD",
         "mean probabilities per visited grid cell",
         "federated reinforcement distillation over a proxy grid",
     ),
     (
         "mixfrd",
-        "frd",
+        "distillation.settings",
         "MixFRD",
         "mean probabilities per visited grid cell",
         "frd, with the downloaded proxy memory mixed up at the agent",
     ),
     (
         "fedhpd",
-        "fedhpd",
+        "distillation.settings",
         "FedHPD",
         "probabilities on public states",
         "plain mean of current policies, several passes",
     ),
     (
         "fd",
-        "fd",
+        "distillation.settings",
         "FD",
         "one byte a proxy state and action",
         "federated distillation weighted by who has been where (the default)",
     ),
     (
         "fdv",
-        "fdv",
+        "distillation.settings",
         "FDV",
         "one byte a proxy state and action, one for its value",
         "fd whose agents also exchange and distill value estimates",
     ),
     (
         "fld",
-        "fld",
+        "fld.settings",
         "FLD",
         "probabilities up, policy parameters down",
         "the server distills the agents' answers into its own network and sends that",
     ),
     (
         "mixfld",
-        "fld",
+        "fld.settings",
         "MixFLD",
         "mean outputs by label and mixed-up samples up, parameters down",
         "fld for labels; agents mix their seed samples up",
     ),
     (
         "mix2fld",
-        "fld",
+        "fld.settings",
         "Mix2FLD",
         "mean outputs by label and mixed-up samples up, parameters down",
         "mixfld, and the server mixes inversely across agents",

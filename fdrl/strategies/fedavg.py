@@ -1,4 +1,4 @@
-"""`fedavg`: average the agents' parameters (FedAvg, arXiv 1602.05629; FedProx, 1812.06127)."""
+"""`fedavg` and `fl`: average the agents' parameters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl import aggregate
-from fdrl.cohort import Cohort, Episodes, Experience, Labeled
-from fdrl.config import Exchange
-from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, OptimizerState, Parameters, Score, check_parameters, parts_of
-from fdrl.strategies.local import Client as BaseClient
-from fdrl.strategies.local import Server as BaseServer
-from fdrl.strategies.recent import RecentReturns
-from fdrl.strategies.teacher import known_scores, scores_of
-from fdrl.strategy import ClientContext, Messages, ServerContext
+from fdrl.core.arrays import Array
+from fdrl.core.cohort import Cohort, Episodes, Experience, Labeled
+from fdrl.core.errors import BadMessage, FdrlError
+from fdrl.core.message import Message, Parameters, parts_of
+from fdrl.core.settings import Exchange
+from fdrl.core.strategy import ClientContext, Messages, ServerContext
+from fdrl.ops import aggregation
+from fdrl.strategies.base import Client as BaseClient
+from fdrl.strategies.base import Server as BaseServer
+from fdrl.strategies.distillation.teacher import scores_of
+from fdrl.strategies.returns import RecentReturns, known_scores
+from fdrl.wire.checks import check_parameters
+from fdrl.wire.parts import OptimizerState, Score
 
-Array = NDArray[Any]
+# ---- `fedavg`: average the agents' parameters (FedAvg, arXiv 1602.05629; FedProx, 1812.06127)
 
 
 class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True):
@@ -193,9 +196,9 @@ class Server(BaseServer):
 
     def _average(self, round: int, group: list[Parameters]) -> Parameters:
         weights = self._weights(group)
-        values = aggregate.mean_parameters(np.stack([m.values for m in group]), weights)
+        values = aggregation.mean_parameters(np.stack([m.values for m in group]), weights)
         moments = [own.values for m in group if (own := m.get(OptimizerState))]
-        mean = aggregate.mean_parameters(np.stack(moments), weights) if moments else None
+        mean = aggregation.mean_parameters(np.stack(moments), weights) if moments else None
         return Parameters(
             round=round,
             values=values.astype(np.float32),
@@ -210,5 +213,17 @@ class Server(BaseServer):
             return steps if steps.sum() > 0 else np.ones(len(group))
         if self.settings.weights == "return":
             scores = known_scores(scores_of(group))
-            return np.asarray(aggregate.return_weights(scores, self.settings.beta))
+            return np.asarray(aggregation.return_weights(scores, self.settings.beta))
         return np.ones(len(group))
+
+
+# ---- `fl`: federated averaging for classification, weighted by samples (arXiv 1602.05629, eq.
+# 1)
+
+
+class FL(FedAvg, tag="fl", tag_field="type", frozen=True, kw_only=True):
+    """`fedavg` whose weights are the numbers of samples that agents own."""
+
+    weights: Literal["uniform", "steps", "return", "samples"] = "samples"
+    """Weigh agents alike, by environment steps since the last exchange, by recent return, or by
+    the labeled samples that they own (agents without any: by steps)."""

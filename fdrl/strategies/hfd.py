@@ -20,18 +20,17 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl import proxy as proxies
-from fdrl.cohort import Cohort, Experience, Labeled
-from fdrl.distill import DistillSettings
-from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import Message, ProxyUpdate
-from fdrl.proxy import Rollout
-from fdrl.strategies import answers, distillation_client, distillation_server
-from fdrl.strategies.distillation import Distillation, check_discrete
-from fdrl.strategy import ClientContext, ServerContext
-from fdrl.wire import require
-
-Array = NDArray[Any]
+from fdrl.core.arrays import Array
+from fdrl.core.cohort import Cohort, Experience, Labeled
+from fdrl.core.errors import BadMessage, FdrlError
+from fdrl.core.message import Message, ProxyUpdate
+from fdrl.core.settings import DistillSettings
+from fdrl.core.strategy import ClientContext, ServerContext
+from fdrl.proxies.sets import given
+from fdrl.proxies.settings import Rollout
+from fdrl.strategies.distillation import answers, client, server
+from fdrl.strategies.distillation.settings import Distillation, check_discrete
+from fdrl.wire.safetensors import require
 
 
 class HFD(Distillation, tag="hfd", tag_field="type", frozen=True, kw_only=True):
@@ -89,13 +88,13 @@ class MeanSamples(answers.Current):
         if update.states is None or update.states.shape != (context.n_actions, *shape):
             raise BadMessage(f"expected {context.n_actions} mean samples of shape {shape}")
         run = context.run
-        made = proxies.given(run.proxy, update.states, context.low, context.high, run.seed)
+        made = given(run.proxy, update.states, context.low, context.high, run.seed)
         if made.version != update.version:
             raise BadMessage(f"proxy set {update.version!r} was rebuilt as {made.version!r}")
         self._use(agent, made)
 
 
-class Client(distillation_client.Client):
+class Client(client.Client):
     """Uploads mean samples until it has the set of all of them, then answers."""
 
     def __init__(self, context: ClientContext) -> None:
@@ -119,7 +118,7 @@ class Client(distillation_client.Client):
         return mean_states(answers.visited(experience, k), experience.probs[k, :steps])
 
 
-class Server(distillation_server.Server):
+class Server(server.Server):
     """Averages the mean samples once, then answers about them every round."""
 
     def __init__(self, context: ServerContext) -> None:
@@ -164,7 +163,7 @@ class Server(distillation_server.Server):
 
     def _set(self, rows: Array) -> None:
         c = self.context
-        self.proxies = proxies.given(c.run.proxy, rows, c.low, c.high, c.run.seed)
+        self.proxies = given(c.run.proxy, rows, c.low, c.high, c.run.seed)
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Rebuild the set of mean samples, if there was one."""

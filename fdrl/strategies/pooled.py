@@ -8,22 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import Cohort, Episodes, Experience, Poolable
-from fdrl.config import Exchange
-from fdrl.errors import FdrlError
-from fdrl.message import (
-    Message,
-    Parameters,
-    Transitions,
-    check_parameters,
-    check_transitions,
-)
-from fdrl.registry import able
-from fdrl.strategies.local import Client as BaseClient
-from fdrl.strategies.local import Server as BaseServer
-from fdrl.strategy import ClientContext, Messages, ServerContext
-
-Array = NDArray[Any]
+from fdrl.core.arrays import Array
+from fdrl.core.cohort import Cohort, Episodes, Experience, Poolable
+from fdrl.core.errors import FdrlError
+from fdrl.core.message import Message, Parameters, Transitions
+from fdrl.core.registry import able
+from fdrl.core.settings import Exchange
+from fdrl.core.strategy import ClientContext, Messages, ServerContext
+from fdrl.strategies.base import Client as BaseClient
+from fdrl.strategies.base import Server as BaseServer
+from fdrl.wire.checks import check_parameters, check_transitions
 
 
 class Pooled(Exchange, tag="pooled", tag_field="type", frozen=True, kw_only=True):

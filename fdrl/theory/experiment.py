@@ -7,20 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdrl.seeding import Purpose, generator
-from fdrl.theory import check, energies, label_networks, networks
-from fdrl.theory.cd import cd, cd_largest_step
+from fdrl.core.arrays import Doubles
+from fdrl.core.seeding import Purpose, generator
+from fdrl.theory import check, closed_forms, label_networks, networks
 from fdrl.theory.check import Difference
-from fdrl.theory.gap import gap
-from fdrl.theory.kd import kd
+from fdrl.theory.closed_forms import Rule, cd, cd_largest_step, kd, periodic
 from fdrl.theory.label_networks import LabelGaps
 from fdrl.theory.labels import MISSING, Missing, fd_limit
-from fdrl.theory.modes import Floats, Rule
-from fdrl.theory.networks import Networks
-from fdrl.theory.periodic import periodic
-from fdrl.theory.problem import LabelProblem, Problem, make_label_problem, make_problem
-from fdrl.theory.pulls import Teacher, fixed_teacher, stale_teacher
-from fdrl.theory.settings import Theory
+from fdrl.theory.networks import Networks, Teacher, fixed_teacher, gap, stale_teacher
+from fdrl.theory.problem import LabelProblem, Problem, Theory, make_label_problem, make_problem
 
 METHODS = ("kd", "cd", "periodic")
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -36,28 +31,28 @@ class Results:
     settings: Theory
     problem: Problem
     label_problem: LabelProblem
-    error: Floats
+    error: Doubles
     """[3, W, R, T] error of finite networks, root mean square over workers and samples"""
-    theory: Floats
+    theory: Doubles
     """[3, W, R, T] the same of the theory, from each network's own first outputs"""
-    energy: Floats
+    energy: Doubles
     """[3, 2, W, R, T] of CD: (networks, theory, theory with the networks' own first kernels),
     (consensus, disagreement)"""
-    alone: Floats
+    alone: Doubles
     """[R, T] disagreement of the widest networks by theory if nothing is exchanged (b = 0)"""
-    gaps: Floats
+    gaps: Doubles
     """[3, W, R] between networks and theory with the kernel of infinite width"""
-    own_gaps: Floats
+    own_gaps: Doubles
     """[3, W, R] the same with each network's own kernel at its start"""
-    kernel_errors: Floats
+    kernel_errors: Doubles
     """[2, W, R] of CD: relative Frobenius norm of (own kernel at the start - infinite width's),
     and of (own at the end - own at the start)"""
-    weights: Floats
+    weights: Doubles
     """[B] weights at which limits were measured"""
-    limits: Floats
+    limits: Doubles
     """[2, B, R] error at the end of (KD, CD) networks of `limit_width`"""
     limit_width: int
-    label_bias: dict[Missing, Floats]
+    label_bias: dict[Missing, Doubles]
     """[B, M] error of FD's fixed point on a label with 1..M owners, in units of its target"""
     label_gaps: LabelGaps
     """FD by label: finite networks beside the theory"""
@@ -85,8 +80,8 @@ def limit_width(s: Theory) -> int:
 
 
 def course(
-    s: Theory, p: Problem, method: str, kernel: Floats, start: Floats, rule: Rule = "descent"
-) -> Floats:
+    s: Theory, p: Problem, method: str, kernel: Doubles, start: Doubles, rule: Rule = "descent"
+) -> Doubles:
     """Return a method's theory [T, M, N] from outputs [M, N]; KD: the first worker alone."""
     times = _times(p)
     if method == "kd":
@@ -97,7 +92,7 @@ def course(
     return periodic(kernel, start, p.target, s.weight, p.eta, times, s.period, rule)
 
 
-def _times(p: Problem) -> Floats:
+def _times(p: Problem) -> Doubles:
     return np.arange(p.steps + 1, dtype=np.float64)
 
 
@@ -121,13 +116,13 @@ def _alone(nets: Networks) -> Networks:
 class _Cell:
     """One width and seed; the first axis is the method."""
 
-    error: Floats
-    theory: Floats
-    energy: Floats
-    alone: Floats
-    gaps: Floats
-    own_gaps: Floats
-    kernel_errors: Floats
+    error: Doubles
+    theory: Doubles
+    energy: Doubles
+    alone: Doubles
+    gaps: Doubles
+    own_gaps: Doubles
+    kernel_errors: Doubles
 
 
 def _cell(s: Theory, p: Problem, width: int, seed: int, advance: Advance) -> _Cell:
@@ -150,10 +145,12 @@ def _cell(s: Theory, p: Problem, width: int, seed: int, advance: Advance) -> _Ce
     size = float(np.linalg.norm(p.kernel))
     off = [np.linalg.norm(k, axis=(1, 2)).mean() / size for k in (own - p.kernel, after - own)]
     return _Cell(
-        error=np.stack([np.sqrt(energies.total(real[m], y)) for m in METHODS]),
-        theory=np.stack([np.sqrt(energies.total(ideal[m], y)) for m in METHODS]),
-        energy=np.array([[energies.consensus(f, y), energies.disagreement(f)] for f in runs]),
-        alone=energies.disagreement(alone),
+        error=np.stack([np.sqrt(closed_forms.total(real[m], y)) for m in METHODS]),
+        theory=np.stack([np.sqrt(closed_forms.total(ideal[m], y)) for m in METHODS]),
+        energy=np.array(
+            [[closed_forms.consensus(f, y), closed_forms.disagreement(f)] for f in runs]
+        ),
+        alone=closed_forms.disagreement(alone),
         gaps=np.array([gap(real[m], ideal[m]) for m in METHODS]),
         own_gaps=np.array([gap(real[m], near[m]) for m in METHODS]),
         kernel_errors=np.array(off),
@@ -175,7 +172,7 @@ def _limits(s: Theory, p: Problem, weight: float, seed: int, advance: Advance) -
         (nets, stale_teacher(1)),
     ):
         out, _ = networks.train(these, p.inputs, p.target, teacher, weight, eta, steps)
-        found.append(float(energies.rms(out[-1] - p.target)))
+        found.append(float(closed_forms.rms(out[-1] - p.target)))
         advance(len(these.signs) * steps * nets.width)
     return tuple(found)
 
@@ -205,7 +202,7 @@ def run(s: Theory, advance: Advance = lambda done: None) -> Results:
         labels = label_networks.compare(s, p, q)
         advance(label_networks.work(s, p, q))
 
-    def collect(name: str, axes: int) -> Floats:
+    def collect(name: str, axes: int) -> Doubles:
         table = np.array([[getattr(c, name) for c in row] for row in cells])
         return np.moveaxis(table, (0, 1), (axes, axes + 1))
 

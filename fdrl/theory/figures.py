@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fdrl.report import look
-from fdrl.report.look import MINUS, Style
+from fdrl.core.arrays import Doubles
+from fdrl.report import theme
+from fdrl.report.theme import MINUS, Style
 from fdrl.theory.experiment import METHODS, Results
-from fdrl.theory.modes import Floats
 from fdrl.theory.statements import NAMES, floor, say, slopes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLES = look.styles([NAMES[m] for m in METHODS])
+STYLES = theme.styles([NAMES[m] for m in METHODS])
 MARKS = 14
 """Markers along a curve."""
 
@@ -25,7 +25,7 @@ def _canvas(columns: int, width: float, height: float, **shared: Any) -> tuple[F
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    picture = Figure(figsize=(width, height), layout="constrained", facecolor=look.PAPER)
+    picture = Figure(figsize=(width, height), layout="constrained", facecolor=theme.PAPER)
     FigureCanvasAgg(picture)
     axes = picture.subplots(1, columns, squeeze=False, **shared)[0]
     for axis in axes:
@@ -45,13 +45,13 @@ def _line(axis: Axes, x: Any, y: Any, style: Style, label: str, **more: Any) -> 
     axis.plot(x, y, color=style.color, ls=style.dash, lw=1.7, label=label, zorder=2, **more)
 
 
-def _points(axis: Axes, x: Any, rows: Floats, style: Style, label: str, full: bool = True) -> None:
+def _points(axis: Axes, x: Any, rows: Doubles, style: Style, label: str, full: bool = True) -> None:
     """Draw the mean over the rows [R, X] as markers, and bars from the lowest to the highest."""
     middle = rows.mean(0)
     axis.vlines(x, rows.min(0), rows.max(0), color=style.color, lw=1, zorder=3)
     axis.plot(
         x, middle, ls="", marker=style.marker, ms=5, label=label, zorder=4,
-        color=style.color, mfc=style.color if full else look.PAPER, mew=1.1,
+        color=style.color, mfc=style.color if full else theme.PAPER, mew=1.1,
     )  # fmt: skip
 
 
@@ -80,11 +80,11 @@ def error_figure(r: Results) -> Figure:
         _time(axis, r)
         _legend(axis)
     if floor(r) > 0:
-        axes[0].axhline(floor(r), color=look.MUTED, lw=1, ls=(0, (1, 2)))
+        axes[0].axhline(floor(r), color=theme.MUTED, lw=1, ls=(0, (1, 2)))
         axes[0].annotate(
             f"floor b/(1+b)|φ{MINUS}y| = {floor(r):.3g}", (0.97, floor(r)),
             xycoords=("axes fraction", "data"), xytext=(0, -5), textcoords="offset points",
-            ha="right", va="top", fontsize=8.5, color=look.MUTED,
+            ha="right", va="top", fontsize=8.5, color=theme.MUTED,
         )  # fmt: skip
     axes[0].set_ylabel(f"error |F {MINUS} y| (RMS, unit: RMS of y)")
     return picture
@@ -114,7 +114,7 @@ def limit_figure(r: Results) -> Figure:
     left.set_ylabel("error at the end (RMS, unit: RMS of y)")
     left.set_title("distillation", fontsize=10)
     m = r.label_problem.workers
-    styles = [*look.styles([str(o) for o in range(m)]).values()]
+    styles = [*theme.styles([str(o) for o in range(m)]).values()]
     for owners, style in zip(range(1, m + 1), styles, strict=True):
         curve = fine * (m - owners) / (m - 1 + fine * (m - owners))
         who = f"zeros sent, {owners} of {m} own the label"
@@ -125,7 +125,7 @@ def limit_figure(r: Results) -> Figure:
         )  # fmt: skip
     plain = r.label_bias["renormalize"].max(1)
     right.plot(
-        r.weights, plain, ls="", marker="x", ms=8, color=look.INK, zorder=5,
+        r.weights, plain, ls="", marker="x", ms=8, color=theme.INK, zorder=5,
         label="averaged over owners only (any number of owners)",
     )  # fmt: skip
     right.set_ylabel("error of the limit (unit: norm of the target)")
@@ -141,14 +141,14 @@ def energy_figure(r: Results) -> Figure:
     picture, (axis,) = _canvas(1, 5.6, 4.6)
     times, at, width = np.arange(r.problem.steps + 1), _at(r.problem.steps), r.settings.widths[-1]
     names = f"consensus |mean F {MINUS} y|²", f"disagreement |F {MINUS} mean F|²"
-    styles = look.styles([*names, "alone"])
+    styles = theme.styles([*names, "alone"])
     for i, name in enumerate(names):
         _line(axis, times, r.energy[1, i, -1].mean(0), styles[name], f"{name}, theory")
         label = f"the same, networks of width {width:,}"
         _points(axis, at, r.energy[0, i, -1][:, at], styles[name], label)
     middle = r.energy[2, 1, -1].mean(0)
     label = "disagreement, theory with the networks' own kernels"
-    axis.plot(times, middle, color=look.INK, lw=1, label=label, zorder=2)
+    axis.plot(times, middle, color=theme.INK, lw=1, label=label, zorder=2)
     label = "disagreement by theory if nothing is exchanged (b = 0)"
     _line(axis, times, r.alone.mean(0), styles["alone"], label)
     axis.set_yscale("log")
@@ -194,7 +194,7 @@ def gap_figure(r: Results) -> Figure:
     return picture
 
 
-def _power(axis: Axes, widths: Floats, rows: Floats, style: Style, label: str) -> None:
+def _power(axis: Axes, widths: Doubles, rows: Doubles, style: Style, label: str) -> None:
     """Draw values [R, W] against width, with the least-squares line of their logarithms."""
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")

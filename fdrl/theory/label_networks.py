@@ -12,24 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdrl.seeding import Purpose, generator
+from fdrl.core.arrays import Doubles
+from fdrl.core.seeding import Purpose, generator
 from fdrl.theory import networks
-from fdrl.theory.gap import gap
 from fdrl.theory.labels import MISSING, Missing, fd, fd_largest_step
-from fdrl.theory.modes import Floats
-from fdrl.theory.networks import Networks
-from fdrl.theory.problem import LabelProblem, Problem
-from fdrl.theory.pulls import label_pull
-from fdrl.theory.settings import Theory
+from fdrl.theory.networks import Networks, gap, label_pull
+from fdrl.theory.problem import LabelProblem, Problem, Theory
 
 
 @dataclass(frozen=True)
 class LabelGaps:
     """How networks of W widths and R seeds compare with the theory, by what missing labels do."""
 
-    gaps: dict[Missing, Floats]
+    gaps: dict[Missing, Doubles]
     """[W, R] root mean square over steps, samples and outputs"""
-    ends: dict[Missing, Floats]
+    ends: dict[Missing, Doubles]
     """[2, M] mean over seeds of the last error (networks of the largest width, theory) on labels
     with 1..M owners, in units of the target's norm"""
 
@@ -47,7 +44,7 @@ def start(s: Theory, q: LabelProblem, width: int, seed: int) -> list[Networks]:
     ]  # fmt: skip
 
 
-def answers(nets: list[Networks], q: LabelProblem) -> Floats:
+def answers(nets: list[Networks], q: LabelProblem) -> Doubles:
     """Return the outputs on the stacked samples [S, C]."""
     out = np.empty(q.target.shape)
     for i, own in enumerate(nets):
@@ -57,7 +54,7 @@ def answers(nets: list[Networks], q: LabelProblem) -> Floats:
 
 def train(
     nets: list[Networks], q: LabelProblem, weight: float, eta: float, steps: int, missing: Missing
-) -> Floats:
+) -> Doubles:
     """Return the outputs before each step and after the last [steps + 1, S, C].
 
     The given networks stay as they are.
@@ -75,7 +72,7 @@ def train(
     return np.stack(out)
 
 
-def _descend(nets: Networks, inputs: Floats, pulls: Floats, eta: float) -> None:
+def _descend(nets: Networks, inputs: Doubles, pulls: Doubles, eta: float) -> None:
     """Move one worker's networks against their pulls [N, C], in place."""
     x = np.ascontiguousarray(inputs, dtype=np.float32)
     scale = np.float32(eta / nets.width**0.5)
@@ -103,7 +100,7 @@ def compare(s: Theory, p: Problem, q: LabelProblem) -> LabelGaps:
     """
     eta, times = rate(s, p, q), np.arange(p.steps + 1, dtype=np.float64)
     gaps = {m: np.empty((len(s.widths), s.seeds)) for m in MISSING}
-    last: dict[Missing, list[Floats]] = {m: [] for m in MISSING}
+    last: dict[Missing, list[Doubles]] = {m: [] for m in MISSING}
     for w, width in enumerate(s.widths):
         for seed in range(s.seeds):
             nets = start(s, q, width, seed)
@@ -120,7 +117,7 @@ def compare(s: Theory, p: Problem, q: LabelProblem) -> LabelGaps:
     return LabelGaps(gaps, {m: np.mean(rows, axis=0) for m, rows in last.items()})
 
 
-def _error(outputs: Floats, q: LabelProblem) -> Floats:
+def _error(outputs: Doubles, q: LabelProblem) -> Doubles:
     """Return the largest distance from the target among the samples of each label [M]."""
     distance = np.linalg.norm(outputs - q.target, axis=1)
     return np.array([distance[q.label == c].max() for c in range(q.workers)])

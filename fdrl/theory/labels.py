@@ -14,14 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fdrl.theory.modes import Floats, Rule, general_modes, largest_step, propagate
+from fdrl.core.arrays import Doubles
+from fdrl.theory.closed_forms import Rule, general_modes, largest_step, propagate
 
 Missing = Literal["renormalize", "zero"]
 MISSING: tuple[Missing, ...] = ("renormalize", "zero")
 """A label that a worker lacks: average over its owners, or count a row of zeros for the worker."""
 
 
-def block_diagonal(kernels: Sequence[ArrayLike]) -> Floats:
+def block_diagonal(kernels: Sequence[ArrayLike]) -> Doubles:
     """Return the kernel [S, S] of workers that share no weights, from their own [N_i, N_i]."""
     blocks = [np.asarray(k, dtype=np.float64) for k in kernels]
     ends = np.cumsum([0, *(len(b) for b in blocks)])
@@ -33,7 +34,7 @@ def block_diagonal(kernels: Sequence[ArrayLike]) -> Floats:
 
 def label_teacher(
     worker: ArrayLike, label: ArrayLike, missing: Missing = "renormalize"
-) -> tuple[Floats, NDArray[np.bool_]]:
+) -> tuple[Doubles, NDArray[np.bool_]]:
     """Return P [S, S] with teachers P F, and which samples have a teacher [S].
 
     "renormalize": the mean over the label's other owners; a label that nobody else owns has no
@@ -55,7 +56,7 @@ def label_teacher(
 
 def label_coupling(
     worker: ArrayLike, label: ArrayLike, weight: float, missing: Missing = "renormalize"
-) -> Floats:
+) -> Doubles:
     """Return H [S, S] = I + b diag(heard) (I - P); diagonally dominant, so never singular."""
     table, heard = label_teacher(worker, label, missing)
     eye = np.eye(len(table))
@@ -68,7 +69,7 @@ def fd_limit(
     label: ArrayLike,
     weight: float,
     missing: Missing = "renormalize",
-) -> Floats:
+) -> Doubles:
     """Return the fixed point H^-1 y [S, ...], whatever the kernels.
 
     y itself if missing labels are renormalized and y is constant within each label; shrunk by
@@ -98,7 +99,7 @@ def fd(
     times: ArrayLike,
     missing: Missing = "renormalize",
     rule: Rule = "flow",
-) -> Floats:
+) -> Doubles:
     """Return F(t) [T, S, ...] of FD with per-label averages of the moment.
 
     `kernel` [S, S] (see `block_diagonal`); `start` and `target` [S, ...].

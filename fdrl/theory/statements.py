@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fdrl.core.arrays import Doubles
 from fdrl.stats import Interval
-from fdrl.theory.energies import rms
+from fdrl.theory.closed_forms import rms
 from fdrl.theory.experiment import METHODS, Results
-from fdrl.theory.gap import slope
 from fdrl.theory.labels import Missing
-from fdrl.theory.modes import Floats
+from fdrl.theory.networks import slope
 
 NAMES = {"kd": "KD", "cd": "CD", "periodic": "periodic CD"}
 AT_FLOOR, BELOW_FLOOR = 0.05, 0.1
@@ -37,7 +37,7 @@ def floor(r: Results, weight: float | None = None) -> float:
     return float(b / (1 + b) * rms(r.problem.teacher - r.problem.target))
 
 
-def _ends(table: Floats) -> dict[str, float]:
+def _ends(table: Doubles) -> dict[str, float]:
     """Return the mean over seeds of the last error of the widest networks, by method."""
     return {m: float(table[i, -1, :, -1].mean()) for i, m in enumerate(METHODS)}
 
@@ -63,7 +63,7 @@ def floor_statement(r: Results) -> Statement:
     return Statement(claim, held, numbers)
 
 
-def slopes(r: Results, gaps: Floats) -> dict[str, Interval]:
+def slopes(r: Results, gaps: Doubles) -> dict[str, Interval]:
     """Return each method's slope of log gap [3, W, R] against log width."""
     return {m: slope(r.settings.widths, gaps[i].T) for i, m in enumerate(METHODS)}
 

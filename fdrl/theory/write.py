@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from fdrl.checkpoint import file_errors, write_atomic
-from fdrl.report.canvas import style_context
-from fdrl.report.csvs import to_csv
-from fdrl.report.svg import render
+from fdrl.core.arrays import Doubles
+from fdrl.core.files import file_errors, write_atomic
+from fdrl.report.tables import to_csv
+from fdrl.report.theme import render, style_context
 from fdrl.theory.experiment import METHODS, Results
 from fdrl.theory.figures import FIGURES
-from fdrl.theory.modes import Floats
 from fdrl.theory.statements import floor, label_slopes, slopes, statements
 
 JSON = "results.json"
@@ -73,7 +72,7 @@ def to_json(r: Results) -> bytes:
     return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
 
 
-def _mean(rows: Floats) -> list[float]:
+def _mean(rows: Doubles) -> list[float]:
     return [float(v) for v in rows.mean(-1)]
 
 
@@ -86,7 +85,7 @@ def _method(r: Results, i: int) -> dict[str, Any]:
     }
 
 
-def _slopes(r: Results, gaps: Floats) -> dict[str, dict[str, float]]:
+def _slopes(r: Results, gaps: Doubles) -> dict[str, dict[str, float]]:
     return {m: {"slope": f.value, "low": f.low, "high": f.high} for m, f in slopes(r, gaps).items()}
 
 
@@ -105,7 +104,7 @@ def _curves(r: Results) -> bytes:
     return to_csv(["curve", "width", "step", "theory", "networks", "low", "high"], rows)
 
 
-def _three(seeds: Floats) -> tuple[float, float, float]:
+def _three(seeds: Doubles) -> tuple[float, float, float]:
     return float(seeds.mean()), float(seeds.min()), float(seeds.max())
 
 

@@ -11,8 +11,8 @@ from fdrl.agents.ppo import PPO
 from messages import fails
 from tiny_cohorts import context, counter_context
 
-from fdrl.distill import DistillSettings
-from fdrl.errors import FdrlError
+from fdrl.core.errors import FdrlError
+from fdrl.core.settings import DistillSettings
 
 SMALL = PPO(n_envs=2, n_steps=8, batch_size=8, n_epochs=2, hidden=(8,))
 LESSON = DistillSettings(steps=3, batch=8)

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import torch
 from fdrl.agents import a2c, gaussian, ppo
-from fdrl.agents.activations import Name
-from fdrl.agents.layout import Layout, initial_row
-from fdrl.agents.network import NumpyNetwork
-from fdrl.agents.torch_network import TorchNetwork
+from fdrl.agents.networks.layout import Layout, initial_row
+from fdrl.agents.networks.numpy_network import Name, NumpyNetwork
+from fdrl.agents.networks.torch_network import TorchNetwork
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import fails
 from tiny_cohorts import context
 
-from fdrl.distill import DistillSettings
-from fdrl.errors import FdrlError
+from fdrl.core.errors import FdrlError
+from fdrl.core.settings import DistillSettings
 
 K, D, INPUTS = 3, 2, 5
 F32 = np.float32

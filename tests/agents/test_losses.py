@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
-from fdrl.agents.losses import METRICS, ActorCritic, log_softmax, softmax, total_loss
+from fdrl.agents.losses import METRICS, ActorCriticLoss, log_softmax, softmax, total_loss
 
 
-def one_row(clip: float | None, **change: float) -> ActorCritic:
+def one_row(clip: float | None, **change: float) -> ActorCriticLoss:
     """One agent, one row: action 0, advantage 2, target 1, old log-probability log 0.5."""
     values = {"advantage": 2.0, "old": np.log(0.5), "old_value": 0.0, **change}
 
     def array(x: float) -> np.ndarray:
         return np.array([[x]], np.float32)
 
-    return ActorCritic(
+    return ActorCriticLoss(
         actions=np.zeros((1, 1), np.int64),
         advantages=array(values["advantage"]),
         targets=array(1.0),
@@ -24,7 +24,7 @@ def one_row(clip: float | None, **change: float) -> ActorCritic:
 
 
 def run(
-    objective: ActorCritic, p: float, value: float
+    objective: ActorCriticLoss, p: float, value: float
 ) -> tuple[np.ndarray, float, dict[str, float]]:
     logits = np.log(np.array([[[p], [1 - p]]], np.float32))
     values = np.array([[value]], np.float32)

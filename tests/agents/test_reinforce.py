@@ -18,13 +18,13 @@ from messages import fails
 from tiny_cohorts import context, counter_context
 
 import fdrl
-from fdrl.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fdrl.checks.cohort import check_cohort
-from fdrl.cohort import Cohort, Poolable
-from fdrl.distill import DistillSettings
-from fdrl.errors import FdrlError
-from fdrl.seeding import Purpose, generator
-from fdrl.shards import build_cohort
+from fdrl.core.cohort import Cohort, Poolable
+from fdrl.core.errors import FdrlError
+from fdrl.core.seeding import Purpose, generator
+from fdrl.core.settings import DistillSettings
+from fdrl.federation.shards import build_cohort
+from fdrl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 SMALL = Reinforce(hidden=(8,), learning_rate=1e-2)
 MANY = np.iinfo(np.int64).max

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from fdrl.agents.ppo import PPO, make
 
-from fdrl.checks.cohort import check_cohort
-from fdrl.checks.rules import BrokenRule
-from fdrl.cohort import CohortContext
-from fdrl.registry import AGENTS, load_object
+from fdrl.checks.cohort import BrokenRule, check_cohort
+from fdrl.core.cohort import CohortContext
+from fdrl.core.registry import AGENTS, load_object
 
 SMALL = PPO(n_envs=2, n_steps=16, batch_size=16, n_epochs=2, hidden=(8,))
 

@@ -14,7 +14,7 @@ from idx_files import tiny_idx
 from messages import says
 
 from fdrl.checks.env import check_env
-from fdrl.registry import ENVS, EnvSpec
+from fdrl.core.registry import ENVS, EnvSpec
 
 
 @pytest.mark.parametrize("name", ENVS.names())
@@ -209,7 +209,7 @@ class _Float64:
     action_space = spaces.Discrete(2)
 
     def __init__(self, count: int, params: Any, seeds: Any, max_steps: int) -> None:
-        from fdrl.envs.cartpole import CartPole
+        from fdrl.envs.classic_control.cartpole import CartPole
 
         self.count, self.inner = count, CartPole(count, params, seeds, max_steps)
 

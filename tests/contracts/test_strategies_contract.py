@@ -4,7 +4,7 @@ import pytest
 from by_label import SMALL
 
 import fdrl
-from fdrl.registry import STRATEGIES
+from fdrl.core.registry import STRATEGIES
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import fails
 
-from fdrl.environment import make_factory
-from fdrl.errors import FdrlError
-from fdrl.heterogeneity import Dynamics, Init, Nothing
-from fdrl.registry import load_object
-from fdrl.vector import Step
+from fdrl.core.env import Step
+from fdrl.core.errors import FdrlError
+from fdrl.core.registry import load_object
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Dynamics, Init, Nothing
 
 CLASSIC = ["CartPole-v1", "Acrobot-v1", "MountainCar-v0"]
 GRIDS = ["fdrl/Conflict-v0", "fdrl/PixelGrid-v0"]

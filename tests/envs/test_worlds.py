@@ -11,14 +11,19 @@ import numpy as np
 import pettingzoo
 import pytest
 from fdrl.envs import drones, spectrum
-from fdrl.envs.seats import SpectrumSeats
-from fdrl.envs.worlds import OneWorld, Worlds
+from fdrl.envs.spectrum import Spectrum, SpectrumAccess, SpectrumView
+from fdrl.envs.worlds import SharedWorlds, SingleWorld, Worlds
 from messages import fails
 
-from fdrl.errors import FdrlError
+import fdrl
+from fdrl.core.errors import FdrlError
+from fdrl.vector.parallel import team_spec
+from fdrl.vector.parallel_loop import ParallelLoop, make_worlds
+from fdrl.vector.shared import StepBarrier
+from fdrl.vector.teams import SharedEnvFactory
 
-KINDS: list[type[OneWorld]] = [spectrum.SpectrumAccess, drones.DroneCorridor]
-HEURISTICS: dict[type[OneWorld], Any] = {
+KINDS: list[type[SingleWorld]] = [spectrum.SpectrumAccess, drones.DroneCorridor]
+HEURISTICS: dict[type[SingleWorld], Any] = {
     spectrum.SpectrumAccess: spectrum.heuristic,
     drones.DroneCorridor: drones.heuristic,
 }
@@ -28,7 +33,7 @@ def seeds(count: int) -> list[np.random.SeedSequence]:
     return [np.random.SeedSequence(i) for i in range(count)]
 
 
-def make(kind: type[OneWorld], count: int = 3, **params: Any) -> Worlds:
+def make(kind: type[SingleWorld], count: int = 3, **params: Any) -> Worlds:
     return kind.worlds(count, params, seeds(count), kind.max_steps)
 
 
@@ -38,7 +43,7 @@ def set_state(world: Worlds, **values: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pettingzoos_own_checkers_pass(kind: type[OneWorld]) -> None:
+def test_pettingzoos_own_checkers_pass(kind: type[SingleWorld]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # importing them warns about PettingZoo's own games
         from pettingzoo.test import parallel_api_test, parallel_seed_test
@@ -47,7 +52,7 @@ def test_pettingzoos_own_checkers_pass(kind: type[OneWorld]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_worlds_equal_one_at_a_time_to_the_bit(kind: type[OneWorld]) -> None:
+def test_many_worlds_equal_one_at_a_time_to_the_bit(kind: type[SingleWorld]) -> None:
     """Several episodes of random and of skilled play, with physics of each agent's own."""
     name = next(iter(kind.worlds.defaults))
     own = [0.01, 0.04, 0.09, 0.2]
@@ -80,7 +85,7 @@ def test_many_worlds_equal_one_at_a_time_to_the_bit(kind: type[OneWorld]) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_saved_worlds_continue_to_the_bit(kind: type[OneWorld]) -> None:
+def test_saved_worlds_continue_to_the_bit(kind: type[SingleWorld]) -> None:
     many, again = make(kind), make(kind)
     many.reset()
     actions = np.random.default_rng(1).integers(4, size=(90, 3, 4))
@@ -95,7 +100,7 @@ def test_saved_worlds_continue_to_the_bit(kind: type[OneWorld]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_unknown_argument_and_an_early_step_are_errors(kind: type[OneWorld]) -> None:
+def test_an_unknown_argument_and_an_early_step_are_errors(kind: type[SingleWorld]) -> None:
     with fails(FdrlError, "'gravity'"):
         kind(gravity=1.0)
     with fails(FdrlError, "reset", "step"):
@@ -103,7 +108,7 @@ def test_an_unknown_argument_and_an_early_step_are_errors(kind: type[OneWorld]) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pettingzoo_makes_it_by_its_id_and_it_draws(kind: type[OneWorld]) -> None:
+def test_pettingzoo_makes_it_by_its_id_and_it_draws(kind: type[SingleWorld]) -> None:
     name = f"fdrl/{kind.__name__}-v0"
     env: Any = pettingzoo.make("parallel", name, render_mode="rgb_array")
     env.reset(seed=0)
@@ -193,7 +198,7 @@ def test_a_drone_that_left_rests_and_is_not_seen() -> None:
 
 
 def test_seats_are_the_worlds_agent_by_agent() -> None:
-    kind = SpectrumSeats
+    kind = SpectrumView
     params = {n: np.full(8, v) for n, v in kind.worlds.defaults.items()}
     seats, world = kind(8, params, seeds(8), 40), kind.worlds(2, {}, seeds(2), 40)
     seen = seats.reset()
@@ -209,10 +214,87 @@ def test_seats_are_the_worlds_agent_by_agent() -> None:
 
 @pytest.mark.slow
 def test_seats_train_from_the_command_line(tmp_path: Any) -> None:
-    for name in ("fdrl.envs.seats:SPECTRUM", "fdrl/DroneCorridor-v0"):
+    for name in ("fdrl.envs.spectrum:SPECTRUM", "fdrl/DroneCorridor-v0"):
         words = f"train --quiet --env {name} --agents 4 --strategy local"
         out = ["--steps", "1024", "--out", str(tmp_path / name[-6:])]
         done = subprocess.run(
             [sys.executable, "-m", "fdrl", *words.split(), *out], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+# ---- Many worlds together, as a federation steps them, against the worlds themselves ----
+
+
+WORLDS = 3
+
+
+def seeds_shared() -> list[np.random.SeedSequence]:
+    return [np.random.SeedSequence(7, spawn_key=(w,)) for w in range(WORLDS)]
+
+
+def test_each_agent_gets_its_own_column_of_its_own_worlds() -> None:
+    kwargs = [{"worsen": 0.02 * (w + 1)} for w in range(WORLDS)]
+    shared = SharedWorlds(SpectrumAccess, kwargs, seeds_shared())
+    worsen = np.array([0.02, 0.04, 0.06])[:, None]
+    plain = Spectrum(WORLDS, {"worsen": worsen}, seeds_shared(), SpectrumAccess.max_steps)
+    first, expected = shared.reset(), plain.reset()
+    draw = np.random.default_rng(0)
+    for _ in range(SpectrumAccess.max_steps + 3):
+        for i, agent in enumerate(shared.agents):
+            np.testing.assert_array_equal(first[agent], expected[:, i])
+        actions = draw.integers(4, size=(WORLDS, 4))
+        told = shared.step({a: actions[:, i] for i, a in enumerate(shared.agents)})
+        wanted = plain.step(actions)
+        for i, agent in enumerate(shared.agents):
+            np.testing.assert_array_equal(told.rewards[agent], wanted.rewards[:, i])
+            np.testing.assert_array_equal(told.truncated[agent], wanted.truncated[:, i])
+            np.testing.assert_array_equal(
+                told.next_observations[agent], wanted.next_observations[:, i]
+            )
+        first, expected = told.observations, wanted.observations
+
+
+def test_worlds_of_one_federation_end_at_the_same_step() -> None:
+    with pytest.raises(fdrl.FdrlError, match="one max_cycles"):
+        SharedWorlds(SpectrumAccess, [{"max_cycles": 5}, {"max_cycles": 6}], seeds_shared()[:2])
+    short = SharedWorlds(SpectrumAccess, [{"max_cycles": 2}], seeds_shared()[:1])
+    short.reset()
+    idle = {a: np.zeros(1, np.int64) for a in short.agents}
+    assert not short.step(idle).truncated["radio_0"].any()
+    assert short.step(idle).truncated["radio_0"].all()
+
+
+def federation(**fields: Any) -> fdrl.Federation:
+    agent = {"type": "ppo", "n_envs": 2, "n_steps": 16, "n_epochs": 1, "hidden": [8]}
+    options: dict[str, Any] = {"env": "fdrl/SpectrumAccess-v0", "steps": 128, "agent": agent}
+    return fdrl.Federation(fdrl.make_run(**(options | fields)))
+
+
+def test_a_federation_trains_in_them_and_resumes_to_the_bit() -> None:
+    team = team_spec("fdrl/SpectrumAccess-v0", {})
+    assert team is not None
+    assert isinstance(make_worlds(team, [{}], seeds_shared()[:1], ["world"]), SharedWorlds)
+    whole, first, second = (federation(agents=8) for _ in range(3))
+    assert isinstance(whole.envs, SharedEnvFactory)
+    assert all(
+        isinstance(j, StepBarrier) and isinstance(j.env, SharedWorlds) for j in whole.envs.joints
+    )
+    records = [whole.round() for _ in range(3)]
+    first.round()
+    second.load_state(first.state())
+    assert [second.round().returns for _ in range(2)] == [r.returns for r in records[1:]]
+    for a, b in zip(whole.clients, second.clients, strict=True):
+        np.testing.assert_array_equal(a.cohort.parameters(), b.cohort.parameters())
+    for each in (whole, first, second):
+        each.close()
+
+
+def test_only_a_class_method_makes_many_worlds() -> None:
+    team = team_spec("shared_worlds:Boastful", {})
+    assert team is not None
+    worlds = make_worlds(team, [{}], seeds_shared()[:1], ["world"])
+    assert isinstance(worlds, ParallelLoop)
+    many = team_spec("fdrl/SpectrumAccess-v0", {})
+    assert many is not None
+    assert isinstance(make_worlds(many, [{}], seeds_shared()[:1], ["world"]), SharedWorlds)

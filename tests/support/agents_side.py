@@ -1,8 +1,9 @@
 """The agents' half of a federation, for a process of its own."""
 
 import fdrl
-from fdrl import build
-from fdrl.client import Embedded
+from fdrl.federation import groups
+from fdrl.federation.build import cohort_facts, make_clients
+from fdrl.federation.client import Embedded
 
 CASES = {
     "fd": {"proxy": {"type": "mix", "size": 32, "refresh": 2}},
@@ -31,10 +32,10 @@ def run_of(case):
 
 def agents_side(case, pipe):
     """Serve the agents of a run until the pipe closes; runs in a process of its own."""
-    clients = build.make_clients(run_of(case))
-    transport = Embedded(clients, build.agent_ids(3))
-    found = zip(clients, build.groups(run_of(case)), strict=True)
-    pipe.send([build.cohort_facts(c.cohort, g.settings) for c, g in found])
+    clients = make_clients(run_of(case))
+    transport = Embedded(clients, groups.agent_ids(3))
+    found = zip(clients, groups.groups(run_of(case)), strict=True)
+    pipe.send([cohort_facts(c.cohort, g.settings) for c, g in found])
     while (request := pipe.recv()) is not None:
         pipe.send(transport.exchange(*request))
     pipe.send([c.cohort.parameters("all") for c in clients])

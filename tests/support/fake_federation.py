@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fdrl.config import Run, digest
-from fdrl.errors import FdrlError
-from fdrl.records import RoundRecord, Summary
-from fdrl.seeding import Purpose, generator, pack_generators, unpack_generators
+from fdrl.config.run import Run, digest
+from fdrl.core.errors import FdrlError
+from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.seeding import Purpose, generator, pack_generators, unpack_generators
 
 STEPS = 64
 

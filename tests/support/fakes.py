@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from fdrl.cohort import Experience
-from fdrl.config import make_run
-from fdrl.strategy import ClientContext, CohortFacts, ServerContext
+from fdrl.config.run import make_run
+from fdrl.core.cohort import Experience
+from fdrl.core.strategy import ClientContext, CohortFacts, ServerContext
 
 
 class FakeCohort:

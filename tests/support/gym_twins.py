@@ -6,9 +6,9 @@ from typing import Any
 
 import gymnasium
 
-from fdrl.environment import EnvFactory, make_factory
-from fdrl.heterogeneity import Heterogeneity, Nothing
-from fdrl.registry import load_object
+from fdrl.core.registry import load_object
+from fdrl.vector.factory import EnvFactory, make_factory
+from fdrl.vector.heterogeneity import Heterogeneity, Nothing
 
 
 def factory(name: str, agents: int, hetero: Heterogeneity | None = None) -> EnvFactory:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdrl.cohort import CohortContext, Experience
-from fdrl.environment import make_factory
-from fdrl.errors import FdrlError
-from fdrl.heterogeneity import Dynamics
+from fdrl.core.cohort import CohortContext, Experience
+from fdrl.core.errors import FdrlError
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Dynamics
 
 K = 5
 

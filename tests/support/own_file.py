@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 import fdrl
-from fdrl import gauss
-from fdrl.distill import kl, loss_and_gradient
-from fdrl.learner_base import clipped
-from fdrl.message import Parameters, check_parameters
+from fdrl.core.learner import clipped
+from fdrl.core.message import Parameters
+from fdrl.ops import gaussian
+from fdrl.ops.losses import kl, loss_and_gradient
+from fdrl.wire.checks import check_parameters
 
 
 class Client(fdrl.Client):
@@ -101,7 +102,7 @@ class Walkers(fdrl.Learner):
     policy = ("weights", "std")
     value = ("baseline",)
     memory = ("iterations",)
-    divergence = gauss.kl
+    divergence = gaussian.kl
 
     def __init__(self, settings, context):
         super().__init__(settings, context)

@@ -7,10 +7,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fdrl.checkpoint import checkpoint_files, load_checkpoint
-from fdrl.config import Run, make_run
-from fdrl.presets import read_tables
-from fdrl.records import WALL_CLOCK
+from fdrl.config.run import Run, make_run, read_tables
+from fdrl.core.records import WALL_CLOCK
+from fdrl.runs.checkpoint import checkpoint_files, load_checkpoint
 
 PACE = ("wall_seconds", "steps_per_second")
 

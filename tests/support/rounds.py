@@ -1,6 +1,6 @@
 """One exchange of the distillation engine's two halves, through bytes and all checks."""
 
-from fdrl.message import decode, encode
+from fdrl.wire.codec import decode, encode
 
 TWO_STATES = {"type": "uniform", "size": 2}
 ANSWERS = [  # three agents, two proxies, two actions

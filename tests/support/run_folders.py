@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 import fdrl
-from fdrl.config import to_toml
+from fdrl.config.run import to_toml
 
 ROUNDS = 20
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fdrl.cohort import CohortContext
-from fdrl.environment import make_factory
-from fdrl.heterogeneity import Dynamics, Nothing
-from fdrl.vector import Step
+from fdrl.core.cohort import CohortContext
+from fdrl.core.env import Step
+from fdrl.vector.factory import make_factory
+from fdrl.vector.heterogeneity import Dynamics, Nothing
 
 
 def context(

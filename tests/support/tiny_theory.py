@@ -4,7 +4,7 @@ from functools import cache
 
 from fdrl.theory import experiment
 from fdrl.theory.experiment import Results
-from fdrl.theory.settings import Theory
+from fdrl.theory.problem import Theory
 
 TINY = Theory(samples=6, inputs=3, widths=(16, 64), seeds=2, workers=3, period=4, steps=25)
 

@@ -6,10 +6,11 @@ import pytest
 from messages import fails
 
 import fdrl
-from fdrl.channel import Delivery
-from fdrl.errors import BadMessage, FdrlError
-from fdrl.message import ProxyUpdate, decode
+from fdrl.core.errors import BadMessage, FdrlError
+from fdrl.core.message import ProxyUpdate
+from fdrl.core.transport import Delivery
 from fdrl.strategies.hfd import average, mean_samples, mean_states
+from fdrl.wire.codec import decode
 
 
 def test_mean_samples_and_their_average_by_hand():

@@ -12,10 +12,29 @@ from hypothesis import strategies as st
 from messages import fails
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
+from scipy.linalg import expm
 
-from fdrl.theory.cd import cd, cd_largest_step, cd_modes, coupling, deviation_rate
-from fdrl.theory.kd import kd, kd_largest_step, kd_limit
-from fdrl.theory.periodic import others_mean, period_factors, periodic, periodic_largest_step
+from fdrl.theory import closed_forms
+from fdrl.theory.check import integrate
+from fdrl.theory.closed_forms import (
+    cd,
+    cd_largest_step,
+    cd_modes,
+    coupling,
+    decay,
+    deviation_rate,
+    general_modes,
+    kd,
+    kd_largest_step,
+    kd_limit,
+    largest_step,
+    others_mean,
+    period_factors,
+    periodic,
+    periodic_largest_step,
+    propagate,
+    symmetric_modes,
+)
 
 Floats = NDArray[np.float64]
 K = np.array([[2.0, 1.0], [1.0, 2.0]])
@@ -244,3 +263,121 @@ def test_limits_by_hand() -> None:
     assert periodic_largest_step(K, 1.0, 3, 1001) == pytest.approx(
         kd_largest_step(K, 1.0), rel=1e-3
     )
+
+
+# ---- Energies: never negative, they add up, and co-distillation lowers the potential ----
+
+
+def test_by_hand() -> None:
+    # workers (3, 1) and (1, 1) with targets (0, 0): mean (2, 1), deviations +-(1, 0)
+    f, y = np.array([[[3.0, 1.0], [1.0, 1.0]]]), np.zeros(2)
+    assert closed_forms.consensus(f, y) == 2.5
+    assert closed_forms.disagreement(f) == 0.5
+    assert closed_forms.total(f, y) == 3
+    assert closed_forms.potential(f, y, 1.0) == 0.5 * (3 + 2 * 0.5)
+    assert closed_forms.rms([3.0, 4.0]) == pytest.approx(np.sqrt(12.5))
+    np.testing.assert_allclose(closed_forms.rms([[3.0, 3.0], [1.0, -1.0]], 1), [3, 1])
+
+
+def test_shapes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"\[T, M, 2\], not \(2, 2\)"):
+        closed_forms.total(np.ones((2, 2)), np.ones(2))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.integers(2, 5))
+def test_energies_are_not_negative_and_add_up(seed: int, m: int) -> None:
+    draw = np.random.default_rng(seed)
+    f, y = draw.standard_normal((6, m, 4, 2)), draw.standard_normal((4, 2))
+    apart, shared = closed_forms.disagreement(f), closed_forms.consensus(f, y)
+    assert (apart >= 0).all()
+    assert (shared >= 0).all()
+    np.testing.assert_allclose(apart + shared, closed_forms.total(f, y))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.floats(0, 5))
+def test_the_potential_is_the_quadratic_form_of_the_coupling(seed: int, b: float) -> None:
+    draw = np.random.default_rng(seed)
+    f, y = draw.standard_normal((1, 3, 4)), draw.standard_normal(4)
+    e = f[0] - y
+    form = np.einsum("ia,ij,ja->", e, coupling(3, b), e) / (2 * 3 * 4)
+    np.testing.assert_allclose(closed_forms.potential(f, y, b), [form])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.floats(0, 5))
+def test_cd_lowers_the_potential_with_any_kernels(seed: int, b: float) -> None:
+    draw = np.random.default_rng(seed)
+    kernels = np.stack([a @ a.T for a in draw.standard_normal((3, 4, 4))])
+    f, y = draw.standard_normal((3, 4)), draw.standard_normal(4)
+    falling = closed_forms.potential(cd(kernels, f, y, b, 0.1, np.linspace(0, 20, 40)), y, b)
+    assert (np.diff(falling) <= 1e-12 + 1e-9 * falling[:-1]).all()
+
+
+# ---- Linear dynamics: components decay alone ----
+
+
+def test_decay_by_hand() -> None:
+    left = decay([1.0, 2.0], 0.5, [0.0, 2.0])
+    np.testing.assert_allclose(left, [[1, 1], [np.exp(-1), np.exp(-2)]])
+    # 1 - 0.5 * 1 = 0.5 and 1 - 0.5 * 4 = -1 per step
+    np.testing.assert_allclose(decay([1.0, 4.0], 0.5, [0, 3], "descent"), [[1, 1], [0.125, -1]])
+
+
+def test_times_must_make_sense() -> None:
+    with pytest.raises(ValueError, match="whole steps"):
+        decay([1.0], 0.5, [0.5], "descent")
+    with pytest.raises(ValueError, match="not negative"):
+        decay([1.0], 0.5, [-1.0])
+
+
+def test_symmetric_two_by_two_by_hand() -> None:
+    # eigenvalues 3 on (1, 1), 1 on (1, -1)
+    modes = symmetric_modes([[2.0, 1.0], [1.0, 2.0]])
+    np.testing.assert_allclose(modes.rates, [1, 3])
+    out = propagate(modes, [2.0, 0.0], 1.0, [1.0])
+    np.testing.assert_allclose(out, [[np.exp(-3) + np.exp(-1), np.exp(-3) - np.exp(-1)]])
+
+
+@pytest.mark.parametrize("bad", [np.ones((2, 3)), np.ones(3), [[1.0, 2.0], [0.0, 1.0]]])
+def test_what_is_no_kernel(bad: object) -> None:
+    with fails(ValueError, "kernel"):
+        symmetric_modes(bad)  # type: ignore[arg-type]
+
+
+def test_a_rotation_has_complex_rates_and_real_solutions() -> None:
+    matrix = np.array([[1.0, -2.0], [2.0, 1.0]])
+    out = propagate(general_modes(matrix), np.eye(2), 0.3, [0.0, 1.0, 4.0])
+    for t, found in zip((0.0, 1.0, 4.0), out, strict=True):
+        np.testing.assert_allclose(found, expm(-0.3 * t * matrix), atol=1e-12)
+
+
+def test_more_output_axes_ride_along() -> None:
+    modes = symmetric_modes([[2.0, 1.0], [1.0, 2.0]])
+    start = np.arange(12.0).reshape(2, 3, 2)
+    out = propagate(modes, start, 0.1, [0.0, 5.0])
+    assert out.shape == (2, 2, 3, 2)
+    np.testing.assert_allclose(out[1, :, 2, 1], propagate(modes, start[:, 2, 1], 0.1, [5.0])[0])
+
+
+def test_largest_steps_by_hand() -> None:
+    assert largest_step([1.0, 4.0]) == 0.5
+    assert largest_step([0.0, 4.0]) == 0.5
+    assert largest_step([0.0]) == np.inf
+    assert largest_step([-1.0, 2.0]) == 0
+    # |1 - h (1 + 2i)|**2 = 1 - 2h + 5 h**2 < 1 below h = 0.4
+    assert largest_step([1 + 2j, 1 - 2j]) == pytest.approx(0.4)
+
+
+def test_the_integrator_against_the_exponential() -> None:
+    out = integrate(lambda x: -x, np.array([1.0]), [0.0, 0.5, 3.0], 0.1)
+    np.testing.assert_allclose(out[:, 0], np.exp([0, -0.5, -3]), atol=1e-6)
+
+
+def test_the_integrator_is_of_fourth_order() -> None:
+    errors = [
+        abs(float(integrate(lambda x: -x, np.array([1.0]), [1.0], h)[0, 0]) - np.exp(-1))
+        for h in (0.2, 0.1)
+    ]
+    assert errors[0] / errors[1] == pytest.approx(16, rel=0.15)

@@ -14,12 +14,13 @@ import pytest
 from messages import fails, says
 from tiny_theory import TINY, tiny_results
 
-from fdrl.errors import FdrlError
-from fdrl.theory import experiment, problem, statements, write
-from fdrl.theory.cd import cd_largest_step
+from fdrl.core.errors import FdrlError
+from fdrl.theory import experiment, problem, statements
+from fdrl.theory.closed_forms import cd_largest_step
 from fdrl.theory.experiment import Results
 from fdrl.theory.figures import FIGURES
-from fdrl.theory.settings import Theory, parse
+from fdrl.theory.problem import Theory, parse
+from fdrl.theory.write import to_json, write
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_networks_that_blow_up_are_a_finding(results: Results) -> None:
     said = statements.slope_statement(wild)
     assert said.held is False
     says(said.numbers, "width 16", "--lr")
-    content = msgspec.json.decode(write.to_json(wild))
+    content = msgspec.json.decode(to_json(wild))
     assert content["slopes"]["cd"]["slope"] is None
     for draw in FIGURES.values():
         draw(wild).draw_without_rendering()
@@ -157,7 +158,7 @@ def test_networks_that_blow_up_are_a_finding(results: Results) -> None:
 @pytest.fixture(scope="module")
 def written(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("theory") / "new" / "folder"
-    names = write.write(results, folder)
+    names = write(results, folder)
     assert {p.name for p in folder.iterdir()} == set(names)
     return folder
 
@@ -178,7 +179,7 @@ def test_files(results: Results, written: Path) -> None:
 
 
 def test_the_same_settings_give_the_same_files(written: Path, tmp_path: Path) -> None:
-    write.write(experiment.run(TINY), tmp_path)
+    write(experiment.run(TINY), tmp_path)
     for path in written.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 

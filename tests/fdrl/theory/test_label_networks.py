@@ -5,9 +5,8 @@ import pytest
 
 from fdrl.theory import label_networks, networks
 from fdrl.theory.labels import MISSING
-from fdrl.theory.problem import make_label_problem, make_problem
-from fdrl.theory.pulls import label_pull
-from fdrl.theory.settings import Theory
+from fdrl.theory.networks import label_pull
+from fdrl.theory.problem import Theory, make_label_problem, make_problem
 
 SMALL = Theory(widths=(32, 256), seeds=2, samples=8, inputs=6, steps=40)
 

@@ -19,7 +19,7 @@ from fdrl.theory.labels import (
     label_teacher,
     shrinkage,
 )
-from fdrl.theory.pulls import label_pull
+from fdrl.theory.networks import label_pull
 
 # worker 0 has labels a, a, b; worker 1 has a; worker 2 has c
 WORKER = np.array([0, 0, 0, 1, 2])

@@ -8,12 +8,9 @@ import torch
 from messages import fails
 
 from fdrl.theory import networks
-from fdrl.theory.cd import cd
-from fdrl.theory.gap import gap, slope, slopes
-from fdrl.theory.kd import kd
-from fdrl.theory.kernels import relu_kernel
-from fdrl.theory.networks import Networks
-from fdrl.theory.pulls import fixed_teacher, stale_teacher
+from fdrl.theory.closed_forms import cd, kd
+from fdrl.theory.networks import Networks, fixed_teacher, gap, slope, slopes, stale_teacher
+from fdrl.theory.problem import relu_kernel
 
 DRAW = np.random.default_rng(0)
 X = DRAW.standard_normal((5, 3))

@@ -1,0 +1,66 @@
+"""What can go wrong, and what is worth a note, each said in one line."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable
+
+# ---- What can go wrong, said in one line to the person who can mend it ----
+
+
+class FdrlError(Exception):
+    """A mistake the user can mend; the command line prints it without a traceback."""
+
+
+class BadMessage(FdrlError):
+    """A message that must not be aggregated; `str(error)` is the reason."""
+
+
+class HoldsRun(FdrlError):
+    """A new run was to be written where another one is; said as Python says it."""
+
+
+class OtherConfig(FdrlError):
+    """A folder's run has another config than the one that was to continue it."""
+
+
+class UnknownEnvironment(FdrlError):
+    """No environment has that `name`; `near` asks whether another one was meant, or is empty."""
+
+    def __init__(self, message: str, name: str = "", near: str = "") -> None:
+        super().__init__(message)
+        self.name, self.near = name, near
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, else the list of names."""
+    names = sorted(known)
+    lowered = {n.lower(): n for n in names}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {lowered[close[0]]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def short(thing: object, most: int = 300) -> str:
+    """Return what a thing says of itself in one line of at most so many characters."""
+    line = " ".join(str(thing).split())
+    return line if len(line) <= most else f"{line[: most - 4]} ..."
+
+
+# ---- What a user should know of once, and need not act on ----
+
+
+class Notice(UserWarning):
+    """Something fdrl did for the user; the command line prints it as one line."""
+
+
+_SAID: set[str] = set()
+
+
+def warn_once(text: str) -> None:
+    """Warn with a `Notice`, unless this process has said the same before."""
+    if text not in _SAID:
+        _SAID.add(text)
+        warnings.warn(text, Notice, stacklevel=2)

@@ -1,0 +1,322 @@
+"""Training as one function of a `Run`: rounds, log, checkpoints, and a clean way to stop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from fdrl.config.run import Run
+from fdrl.core.arrays import Array
+from fdrl.core.errors import FdrlError, OtherConfig
+from fdrl.core.records import RoundRecord, Summary
+from fdrl.runs.checkpoint import Checkpoint, checkpoint_files
+from fdrl.runs.folder import RunFolder, check_free, check_same, read_summary
+from fdrl.runs.tracking import TensorBoard, Tracker
+
+SPARE_BYTES = 2**26
+"""The largest state that is kept beside the last checkpoint, in case an environment fails."""
+
+
+class Trainable(Protocol):
+    """What `train` needs of a federation (`fdrl.federation.loop.Federation`)."""
+
+    ids: tuple[str, ...]
+    rounds_done: int
+
+    @property
+    def labels(self) -> list[str]:
+        """What is particular about each agent, in a few words."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the budget is used up."""
+
+    def round(self) -> RoundRecord:
+        """Learn, answer, aggregate, distill."""
+
+    def summary(self) -> Summary:
+        """Evaluate at the end."""
+
+    def state(self) -> dict[str, Array]:
+        """Return everything needed for a bit-exact resume."""
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Continue from what `state` returned."""
+
+    def close(self) -> None:
+        """Free environments and processes."""
+
+
+def _federation(run: Run) -> Trainable:
+    from fdrl.federation.loop import Federation
+
+    return Federation(run)
+
+
+@dataclass
+class _Training:
+    """One sitting of a run: the federation, where it writes, and who is told."""
+
+    federation: Trainable
+    folder: RunFolder | None
+    trackers: Sequence[Tracker]
+    every: int
+    curves: bool = True
+    wall_seconds: float = 0.0
+    saved: int = -1
+    fragile: bool = False
+    spare: tuple[int, dict[str, Array]] | None = None
+    """The state after the last round, where somebody else's environment may fail at any step."""
+
+    def run(self, run: Run, checkpoint: Checkpoint | None, stop: StopFlag) -> Summary:
+        """Start, run all rounds, and end, whatever happens in between."""
+        try:
+            self.start(run, checkpoint)
+            self.rounds(stop)
+            stop.at_once = True
+            return self.end()
+        except Stopped:
+            raise
+        except KeyboardInterrupt:
+            raise self.stopped() from None
+        except FdrlError as error:
+            self.rescue()
+            raise self.explain(error) from error
+        except Exception:
+            self.rescue()
+            raise
+        finally:
+            self.close()
+
+    def start(self, run: Run, checkpoint: Checkpoint | None) -> None:
+        """Go back to the checkpoint, and tell the trackers."""
+        if checkpoint is not None:
+            self.federation.load_state(checkpoint.state)
+            self.wall_seconds = checkpoint.wall_seconds
+            self.saved = checkpoint.round
+        for tracker in self.trackers:
+            tracker.start(run, self.federation.ids, self.federation.labels)
+
+    def save(self) -> None:
+        done = self.federation.rounds_done
+        if self.folder is not None and done != self.saved:
+            self.folder.checkpoint(done, self.federation.state(), self.wall_seconds)
+            self.saved = done
+
+    def step(self) -> None:
+        """Run one round, and write down what happened."""
+        record = self.federation.round()
+        self.wall_seconds = record.wall_seconds
+        if self.folder is not None:
+            self.folder.log(record)
+        for tracker in self.trackers:
+            tracker.round(record)
+        if self.every and self.federation.rounds_done % self.every == 0:
+            self.save()
+        self.keep()
+
+    def keep(self) -> None:
+        """Remember the state between two rounds: in the middle of one there is none to save."""
+        done = self.federation.rounds_done
+        self.spare = None
+        if self.folder is None or done == self.saved or not self.fragile:
+            return
+        state = self.federation.state()
+        self.fragile = sum(a.nbytes for a in state.values()) <= SPARE_BYTES
+        self.spare = (done, state)
+
+    def rescue(self) -> None:
+        """After a failure, write down the last finished round, if it is not saved already."""
+        if self.folder is None or self.spare is None or self.spare[0] <= self.saved:
+            return
+        with suppress(FdrlError):  # a full disk must not hide what went wrong first
+            self.folder.checkpoint(*self.spare, self.wall_seconds)
+            self.saved = self.spare[0]
+
+    def rounds(self, stop: StopFlag) -> None:
+        """Run rounds until the budget is used up; raises `Stopped` between two of them."""
+        while not self.federation.done:
+            self.step()
+            if stop.set:
+                self.save()
+                raise self.stopped()
+        self.save()
+
+    def stopped(self) -> Stopped:
+        folder = None if self.folder is None else self.folder.path
+        return Stopped(max(self.saved, 0) if folder else self.federation.rounds_done, folder)
+
+    def end(self) -> Summary:
+        """Evaluate, draw the learning curves, and write the summary last: it ends the run."""
+        summary = self.federation.summary()
+        if self.folder is not None:
+            if self.curves:
+                _draw(self.folder.path)
+            self.folder.finish(summary)
+        for tracker in self.trackers:
+            tracker.finish(summary)
+        return summary
+
+    def close(self) -> None:
+        """Close everything, even if one of the parts fails to."""
+        with ExitStack() as stack:  # which calls in reverse
+            if self.folder is not None:
+                stack.callback(self.folder.close)
+            stack.callback(self.federation.close)
+            for tracker in reversed(self.trackers):
+                stack.callback(tracker.close)
+
+    def explain(self, error: FdrlError) -> FdrlError:
+        """Add to an error in the middle of a run where the run can be picked up again."""
+        if self.folder is None:
+            return error
+        done, path = self.federation.rounds_done, self.folder.path
+        files = checkpoint_files(path)
+        if files and self.saved == done:
+            kept = "which is saved"
+        else:
+            kept = f"its last checkpoint is {files[-1]}" if files else "it has no checkpoint yet"
+        between = "," if kept == "which is saved" else ";"
+        return FdrlError(
+            f"{error} (run stopped after round {done}{between} {kept}; once that is mended, go on "
+            f"with fdrl train --resume {path})"
+        )
+
+
+def _open(
+    run: Run, path: Path | None, resume: bool, build: Callable[[Run], Trainable]
+) -> tuple[Trainable, RunFolder | None, Checkpoint | None]:
+    """Build the federation and its run folder; a config that fails leaves no folder behind."""
+    if path is None:
+        return build(run), None, None
+    if not resume:
+        check_free(path)
+        federation = build(run)
+        try:
+            return federation, RunFolder.create(path, run), None
+        except BaseException:
+            federation.close()
+            raise
+    folder, checkpoint = RunFolder.resume(path, run)
+    try:
+        federation = build(run)
+    except BaseException:
+        folder.close()
+        raise
+    return federation, folder, checkpoint
+
+
+def _everyone(run: Run, path: Path | None, trackers: Sequence[Tracker]) -> list[Tracker]:
+    """Add the trackers that the config asks for."""
+    if not run.tensorboard:
+        return list(trackers)
+    if path is None:
+        raise FdrlError("tensorboard = true needs a run folder: name one with out=")
+    return [*trackers, TensorBoard(path / "tensorboard")]
+
+
+def train(
+    run: Run,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    trackers: Sequence[Tracker] = (),
+    curves: bool = True,
+    federation: Callable[[Run], Trainable] = _federation,
+    stop: StopFlag | None = None,
+) -> Summary:
+    """Train a federation and return its summary.
+
+    `out` is the run folder (default: `run.out`; if that is empty too, nothing is written). With
+    `resume` the folder's run continues to the bit where its last checkpoint left it; a finished
+    one only returns its summary. Ctrl-C or SIGTERM stop after the round in progress, with a
+    checkpoint, and raise `Stopped`; a second one stops at once. `curves` draws learning curves
+    into the run folder. `federation` builds what is trained. With a `stop` flag of the caller's,
+    that one is heeded instead of signals. Raises `FdrlError` for what the user can mend.
+    """
+    path = Path(out or run.out) if out or run.out else None
+    if resume and path is None:
+        raise FdrlError("resume needs the run folder: name it with out=")
+    if resume and path is not None:
+        try:
+            check_same(path, run)
+        except OtherConfig as error:
+            raise FdrlError(
+                f"{error}; a run's config cannot change: train this one with another out"
+            ) from None
+        finished = read_summary(path)
+        if finished is not None:
+            return finished
+    everyone = _everyone(run, path, trackers)
+    with heeded(stop) as asked:
+        learner, folder, checkpoint = _open(run, path, resume, federation)
+        fragile = bool(getattr(learner, "foreign", False))
+        training = _Training(
+            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile
+        )
+        return training.run(run, checkpoint, asked)
+
+
+def _draw(folder: Path) -> None:
+    """Draw the learning curves; a picture that fails must not cost the run its summary."""
+    try:
+        from fdrl.runs.curves import draw
+
+        draw([folder], folder / "curves")
+    except Exception as error:
+        warnings.warn(f"no learning curves in {folder}: {error}", stacklevel=2)
+
+
+# ---- How a run is asked to stop: after the round in progress, so that nothing is lost ----
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C or SIGTERM and resumes from round `round`."""
+
+    def __init__(self, round: int, folder: Path | None) -> None:
+        super().__init__(f"stopped after round {round}")
+        self.round = round
+        self.folder = folder
+
+
+@dataclass
+class StopFlag:
+    """Set by the first signal; the second one, or one while `at_once`, interrupts right there."""
+
+    set: bool = False
+    at_once: bool = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.set or self.at_once:
+            raise KeyboardInterrupt
+        self.set = True
+        # A signal may arrive inside another print to the same stream, which Python refuses.
+        with suppress(RuntimeError, OSError):
+            print("stopping after this round (once more: at once)", file=sys.stderr)
+
+
+@contextmanager
+def heeded(given: StopFlag | None = None) -> Iterator[StopFlag]:
+    """Let Ctrl-C and SIGTERM ask for a stop between rounds (only the main thread may listen).
+
+    A `given` flag is set by its owner instead.
+    """
+    flag = given or StopFlag()
+    if given is not None or threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, flag.handle) for n in numbers}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,265 @@
+"""Real Gymnasium environments, stepped one after another into shared arrays."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from fdrl.core.arrays import Array
+from fdrl.core.env import Step
+from fdrl.core.errors import FdrlError, short
+from fdrl.core.registry import EnvSpec
+from fdrl.core.seeding import pack_generators, unpack_generators
+from fdrl.vector.gym import GymEnv, open_env
+
+Fault = Literal["reset", "step", "shape", "finite", "spaces", "resume"]
+
+
+class EnvFault(FdrlError):
+    """An environment that broke its contract; `kind` says which part of it."""
+
+    def __init__(self, kind: Fault, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def _one_number(reward: Any) -> float:
+    """Return a reward that came in an array of its own; raise for one of several parts."""
+    array = np.asarray(reward)
+    if array.size != 1:
+        raise FdrlError(
+            f"step gave a reward of shape {array.shape}, but an agent learns from one number: "
+            "return a weighted sum (mo_gymnasium.wrappers.LinearReward makes one)"
+        )
+    return float(array.reshape(()))
+
+
+_LISTS = ("_labels", "_generators", "_envs", "_step_calls", "_seeds", "_played")
+"""What a loop has one of per copy."""
+
+
+class GymLoop:
+    """n real environments with same-step autoreset (a `VectorEnv`).
+
+    Every episode is reset with a seed of its own, drawn from the copy's stream, and the actions
+    since are kept: a simulator that cannot be saved, such as Box2D's, is resumed to the bit by
+    playing the episode again. `labels` [n] name the copies in errors. `kwargs` [n] are what each
+    copy is given on top of `spec.kwargs`.
+
+    With `once` a copy plays one episode after every `reset` and then rests: it takes no more steps,
+    its observation stays, its reward is 0, and it does not finish again.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        kwargs: Sequence[Mapping[str, Any]],
+        seeds: Sequence[np.random.SeedSequence],
+        labels: Sequence[str],
+        *,
+        once: bool = False,
+    ) -> None:
+        self.count = len(kwargs)
+        self._once = once
+        self._name, self._labels = spec.name, list(labels)
+        self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
+        self._envs: list[GymEnv] = []
+        for given in kwargs:
+            self._envs.append(open_env(spec, given))
+        self._step_calls = [env.step for env in self._envs]
+        self._seeds = [-1] * self.count
+        self._played: list[list[Any]] = [[] for _ in range(self.count)]
+        first = self._envs[0]
+        self._shape: tuple[int, ...] = first.observation_space.shape or ()
+        self._actions = first.action_space
+        self._check_spaces(first.observation_space, first.action_space)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        shape = (self.count, *self._shape)
+        self._observations = np.zeros(shape, np.float32)
+        self._next = np.zeros(shape, np.float32)
+        self._rewards = np.zeros(self.count, np.float64)
+        self._terminated = np.zeros(self.count, np.bool_)
+        self._truncated = np.zeros(self.count, np.bool_)
+        self._awake = list(range(self.count))
+
+    def _check_spaces(self, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
+        for label, env in zip(self._labels, self._envs, strict=True):
+            if env.observation_space.shape != observations.shape or env.action_space != actions:
+                raise EnvFault(
+                    "spaces",
+                    f"environment {self._name!r}, {label}: its spaces {env.observation_space}, "
+                    f"{env.action_space} differ from the first agent's {observations}, {actions}",
+                )
+
+    def reset(self) -> NDArray[np.float32]:
+        """Start a new episode in every copy; return the observations [n, *O]."""
+        self._awake = list(range(self.count))
+        for i in self._awake:
+            self._begin(i)
+        return self._observations
+
+    def step(self, actions: Array) -> Step:
+        """Advance every copy by one action [n] or [n, D]; finished copies start again, or rest."""
+        following, rewards = self._next, self._rewards
+        terminated, truncated = self._terminated, self._truncated
+        shape = self._shape
+        moves = self._moves(actions)
+        # an environment may write into the array it is given
+        kept = self._moves(actions) if isinstance(self._actions, spaces.Box) else moves
+        if len(self._awake) < self.count:
+            rewards[...] = 0.0
+            terminated[...] = truncated[...] = False
+        for i in self._awake:
+            try:
+                seen, reward, terminated[i], truncated[i], _ = self._step_calls[i](moves[i])
+                rewards[i] = _one_number(reward) if getattr(reward, "ndim", 0) else reward
+            except Exception as error:
+                raise self._raised(i, "step", error) from error
+            if getattr(seen, "shape", None) != shape:
+                raise self._misshapen(i, seen)
+            following[i] = seen
+            self._played[i].append(kept[i])
+        if not (np.isfinite(following).all() and np.isfinite(rewards).all()):
+            self._name_the_infinite()
+        np.copyto(self._observations, following)
+        finished = terminated | truncated
+        if finished.any():
+            np.greater(truncated, terminated, out=truncated)
+            if self._once:
+                self._awake = [i for i in self._awake if not finished[i]]
+            else:
+                for i in np.flatnonzero(finished).tolist():
+                    self._begin(i)
+        return Step(self._observations, following, rewards, terminated, truncated)
+
+    def _moves(self, actions: Array) -> list[Any]:
+        """Return what each copy is given: whole numbers, or arrays [D] of its own."""
+        if isinstance(self._actions, spaces.Box):
+            return list(np.array(actions, dtype=self._actions.dtype))
+        return (np.asarray(actions) + int(getattr(self._actions, "start", 0))).tolist()  # type: ignore[no-any-return]
+
+    def _begin(self, i: int) -> None:
+        self._restart(i, int(self._generators[i].integers(2**31 - 1)))
+
+    def _restart(self, i: int, seed: int) -> None:
+        self._seeds[i] = seed
+        self._played[i] = []
+        try:
+            seen, _ = self._envs[i].reset(seed=seed)
+        except Exception as error:
+            raise self._raised(i, "reset", error) from error
+        self._show(i, seen)
+        if not np.isfinite(self._observations[i]).all():
+            raise EnvFault("finite", f"{self._where(i)}: reset gave the observation {short(seen)}")
+
+    def _show(self, i: int, seen: Any) -> None:
+        if getattr(seen, "shape", None) != self._shape:
+            raise self._misshapen(i, seen)
+        self._observations[i] = seen
+
+    def _misshapen(self, i: int, seen: Any) -> EnvFault:
+        # Checked by hand, because NumPy would broadcast a single number without a word.
+        gave = f"has shape {seen.shape}" if hasattr(seen, "shape") else f"is {seen!r}"
+        return EnvFault(
+            "shape",
+            f"{self._where(i)}: the observation {gave}, but observation_space says an array of "
+            f"shape {self._shape}",
+        )
+
+    def _where(self, i: int) -> str:
+        return (
+            f"environment {self._name!r}, {self._labels[i]}, step {len(self._played[i])} of the "
+            f"episode with seed {self._seeds[i]}"
+        )
+
+    def _raised(self, i: int, call: Literal["reset", "step"], error: Exception) -> EnvFault:
+        if isinstance(error, FdrlError):  # from a wrapper of ours, which knows better
+            return EnvFault("shape", f"{self._where(i)}: {error}")
+        what = f"{call} raised {type(error).__name__}: {short(error)}"
+        if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
+            what += "; let it be reset(self, *, seed=None, options=None)"
+        return EnvFault(call, f"{self._where(i)}: {what}")
+
+    def _name_the_infinite(self) -> None:
+        for i, (seen, reward) in enumerate(zip(self._next, self._rewards, strict=True)):
+            if not np.isfinite(seen).all():
+                what = f"step gave the observation {short(seen)}"
+                raise EnvFault("finite", f"{self._where(i)}: {what}")
+            if not np.isfinite(reward):
+                raise EnvFault("finite", f"{self._where(i)}: step gave the reward {reward}")
+
+    def take(self, copies: NDArray[np.int64]) -> GymLoop:
+        """Return some copies as a loop of their own; until `put`, only it may be used."""
+        part = copy.copy(self)
+        part.count = len(copies)
+        for name in _LISTS:
+            every = getattr(self, name)
+            setattr(part, name, [every[i] for i in copies.tolist()])
+        part._make_room()
+        part._observations[...] = self._observations[copies]
+        return part
+
+    def put(self, copies: NDArray[np.int64], part: GymLoop) -> None:
+        """Take back what `take` returned, as it is now."""
+        for k, i in enumerate(copies.tolist()):
+            self._seeds[i], self._played[i] = part._seeds[k], part._played[k]
+        self._observations[copies] = part._observations
+
+    def state(self) -> dict[str, Array]:
+        """Return each copy's random stream, its episode's seed and the actions since, padded."""
+        counts = np.array([len(p) for p in self._played], np.int64)
+        box = isinstance(self._actions, spaces.Box)
+        tail, kind = (self._actions.shape, self._actions.dtype) if box else ((), np.int64)
+        actions = np.zeros((self.count, int(counts.max(initial=0)), *(tail or ())), kind)
+        for row, played in zip(actions, self._played, strict=True):
+            if played:
+                row[: len(played)] = played
+        return {
+            "generators": pack_generators(self._generators),
+            "seeds": np.array(self._seeds, np.int64),
+            "actions": actions,
+            "counts": counts,
+        }
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Continue from what `state` returned, by playing each copy's episode again."""
+        if len(state["counts"]) != self.count:
+            raise EnvFault(
+                "resume",
+                f"environment {self._name!r}: a state of {len(state['counts'])} copies cannot "
+                f"be loaded into {self.count}",
+            )
+        unpack_generators(self._generators, state["generators"])
+        for i, seed in enumerate(state["seeds"].tolist()):
+            if seed >= 0:
+                moves = state["actions"][i, : state["counts"][i]]
+                box = isinstance(self._actions, spaces.Box)
+                self._replay(i, seed, self._moves(moves) if box else moves.tolist())
+
+    def _replay(self, i: int, seed: int, moves: list[Any]) -> None:
+        self._restart(i, seed)
+        for move in moves:
+            try:
+                seen, _, terminated, truncated, _ = self._step_calls[i](copy.copy(move))
+            except Exception as error:
+                raise self._raised(i, "step", error) from error
+            self._show(i, seen)
+            self._played[i].append(move)
+            if terminated or truncated:
+                raise EnvFault(
+                    "resume",
+                    f"{self._where(i)}: the episode ended here when it was played again to "
+                    "resume, but had not before; reset(seed=...) must fix all of its randomness",
+                )
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
