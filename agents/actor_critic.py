@@ -67,10 +67,10 @@ class ActorCriticCohort(ValueCohort):
         self.settings, self._update = settings, update
         self._critic_lr, self._fail_reward = critic_learning_rate, fail_reward
         k = len(self.ids)
-        self._crews = ActiveSets(self.learner, self.world)
-        self._chances = UniformStreams(self._action_rngs)
+        self._active_sets = ActiveSets(self.learner, self.world)
+        self._uniforms = UniformStreams(self._action_rngs)
         self._recorder = VisitRecorder(k, self._inputs, self.layout.outputs)
-        self._stretches = LearnProgress(k)
+        self._progress = LearnProgress(k)
 
     def learn(self, steps: NDArray[np.int64], episodes: Episodes = None) -> Experience:
         """Learn locally for `steps[k]` steps, or until `episodes` have ended; see the class."""
@@ -81,39 +81,39 @@ class ActorCriticCohort(ValueCohort):
 
     def begin(self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: Episodes) -> None:
         """Let agents `rows` set out to learn; see `fdrl.core.cohort.Interruptible`."""
-        self._stretches.begin(rows, self._budget(rows, steps), episodes)
+        self._progress.begin(rows, self._budget(rows, steps), episodes)
 
     def advance(self, enough: Callable[[NDArray[np.bool_]], bool]) -> NDArray[np.bool_]:
         """Let all busy agents learn until enough of them are through; returns who is busy [K]."""
-        stretches = self._stretches
-        busy = stretches.busy
+        progress = self._progress
+        busy = progress.busy
         try:
             while busy.any():
-                length = np.minimum(stretches.left // self.settings.n_envs, self.settings.n_steps)
+                length = np.minimum(progress.left // self.settings.n_envs, self.settings.n_steps)
                 for rows in _by_length(length):
                     self._iterate(rows, int(length[rows[0]]))
-                now = stretches.busy
+                now = progress.busy
                 if (now != busy).any():
                     busy = now
                     if enough(busy):
                         break
         finally:
-            self._crews.settle()
+            self._active_sets.settle()
         return busy
 
     def result(self, rows: NDArray[np.int64]) -> Experience:
         """Return what agents `rows` have learned from; see `fdrl.core.cohort.Interruptible`."""
-        spent = self._stretches.taken(rows)
-        return self._experience(rows, self._stretches.end(rows), spent)
+        spent = self._progress.taken(rows)
+        return self._experience(rows, self._progress.end(rows), spent)
 
     def _iterate(self, rows: NDArray[np.int64], length: int) -> None:
         """Let agents `rows` act for `length` steps and learn from them."""
-        crew = self._crews.take(rows)
-        rollout = self._act(crew, length)
-        metrics = self._learn_from(rollout, crew)
-        ended = crew.world.tally.count()
+        active = self._active_sets.take(rows)
+        rollout = self._act(active, length)
+        metrics = self._learn_from(rollout, active)
+        ended = active.world.tally.count()
         learned = None if rollout.alive is None else np.any(rollout.alive, axis=(1, 2))
-        self._stretches.note(rows, length * self.settings.n_envs, ended, metrics, learned)
+        self._progress.note(rows, length * self.settings.n_envs, ended, metrics, learned)
 
     def _budget(self, rows: NDArray[np.int64], steps: Array) -> NDArray[np.int64]:
         """Check the `steps` [R] of agents `rows` and return a copy."""
@@ -131,23 +131,23 @@ class ActorCriticCohort(ValueCohort):
             )
         return out
 
-    def _act(self, crew: ActiveAgents, steps: int, keep_following: bool = False) -> Rollout:
+    def _act(self, active: ActiveAgents, steps: int, keep_following: bool = False) -> Rollout:
         """Roll out `steps` steps."""
         copies = self.settings.n_envs
-        uniforms = self._chances.take(crew.rows, steps * copies * math.prod(self._chance))
-        self._taken[crew.rows] += steps * copies
-        return crew.world.act(
-            crew.learner.network,
-            uniforms.reshape(-1, steps, copies, *self._chance),
+        uniforms = self._uniforms.take(active.rows, steps * copies * math.prod(self._draw_shape))
+        self._taken[active.rows] += steps * copies
+        return active.world.act(
+            active.learner.network,
+            uniforms.reshape(-1, steps, copies, *self._draw_shape),
             self._fail_reward,
             keep_following,
         )
 
-    def _learn_from(self, rollout: Rollout, crew: ActiveAgents) -> Metrics:
-        """Let a crew learn from its rollout; record what it saw."""
+    def _learn_from(self, rollout: Rollout, active: ActiveAgents) -> Metrics:
+        """Let active agents learn from their rollout; record what it saw."""
         batch, said = batch_of(
             self.settings,
-            crew.learner,
+            active.learner,
             rollout.observations,
             actions=rollout.actions,
             rewards=rollout.rewards,
@@ -156,9 +156,9 @@ class ActorCriticCohort(ValueCohort):
             last=rollout.last,
             alive=rollout.alive,
         )
-        self._recorder.add(crew.rows, batch.observations, said, batch.counts)
-        shuffles = [self._shuffle_rngs[k] for k in crew.rows.tolist()]
-        return self._update(crew.learner, batch, self._rates(crew.rows), shuffles)
+        self._recorder.add(active.rows, batch.observations, said, batch.counts)
+        shuffles = [self._shuffle_rngs[k] for k in active.rows.tolist()]
+        return self._update(active.learner, batch, self._rates(active.rows), shuffles)
 
     def _rates(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return learning rates [K], or [K, P] where the critic has its own."""
@@ -199,12 +199,12 @@ class ActorCriticCohort(ValueCohort):
 
     def state(self) -> dict[str, Array]:
         """Everything needed for a bit-exact resume; the first axis of every array is K."""
-        self._chances.give_back()
+        self._uniforms.give_back()
         return super().state()
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from what `state` returned."""
-        self._chances.give_back()
+        self._uniforms.give_back()
         super().load_state(state)
 
     def collect(self, steps: NDArray[np.int64]) -> tuple[Experience, dict[str, Array]]:
@@ -216,7 +216,7 @@ class ActorCriticCohort(ValueCohort):
         t = min(int(budget[0]) // self.settings.n_envs, self.settings.n_steps)
         if t == 0:
             raise FdrlError(f"collect needs at least n_envs = {self.settings.n_envs} steps")
-        rollout = self._act(self._crews.take(rows), t, keep_following=True)
+        rollout = self._act(self._active_sets.take(rows), t, keep_following=True)
         self._record(rows, rollout)
         tail, lead = self.observation_shape, rollout.rewards.shape
         assert rollout.following is not None
@@ -292,10 +292,10 @@ class ActiveAgents:
 
 
 class ActiveSets:
-    """Hands out crews. Whoever is not in the present one stands still, at no cost.
+    """Hands out active agents. Whoever is not among the present ones stands still, at no cost.
 
-    Rows are copied when the crew changes, not at every step; until `settle` has put them back, the
-    cohort's own rows of those at work are out of date.
+    Rows are copied when the active agents change, not at every step; until `settle` has put them
+    back, the cohort's own rows of those at work are out of date.
     """
 
     def __init__(self, learner: TrainState, world: Collector) -> None:
@@ -304,7 +304,7 @@ class ActiveSets:
         self._out: ActiveAgents | None = None
 
     def take(self, rows: NDArray[np.int64]) -> ActiveAgents:
-        """Return the crew of agents `rows`, increasing."""
+        """Return agents `rows` as active ones, increasing."""
         if len(rows) == len(self._all.rows):
             self.settle()
             return self._all
@@ -322,7 +322,7 @@ class ActiveSets:
             self._all.world.put(out.rows, out.world)
 
 
-# ---- Stretches of learning under way: what is left of each, and sums of what they report ----
+# ---- Local training under way: what is left for each agent, and sums of what they report ----
 #
 # Shapes: K agents, R of them.
 
@@ -332,7 +332,7 @@ NEVER = np.iinfo(np.int64).max
 
 
 class LearnProgress:
-    """One stretch for each of K agents, none of them busy at first."""
+    """Local training of each of K agents, none of them busy at first."""
 
     def __init__(self, agents: int) -> None:
         self.left = np.zeros(agents, np.int64)
@@ -348,7 +348,7 @@ class LearnProgress:
         return self.left > 0
 
     def begin(self, rows: NDArray[np.int64], steps: NDArray[np.int64], episodes: Episodes) -> None:
-        """Start a stretch of agents `rows`: `steps` [R], or until `episodes` ([R]) have ended."""
+        """Let agents `rows` start: for `steps` [R], or until `episodes` ([R]) have ended."""
         goal = np.broadcast_to(np.int64(NEVER) if episodes is None else episodes, rows.shape)
         self.left[rows] = np.where(goal > 0, steps, 0)
         self._goal[rows] = goal
@@ -361,7 +361,7 @@ class LearnProgress:
         metrics: Metrics,
         learned: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Count an iteration of agents `rows`, which have `ended` [R] episodes in the stretch.
+        """Count an iteration of agents `rows`, which have `ended` [R] episodes in it.
 
         Metrics of agents that had nothing to learn from (`learned` [R], all by default) are left
         out.
@@ -378,13 +378,13 @@ class LearnProgress:
         self.left[rows] = left
 
     def taken(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the steps that stretches have taken of their budget [R], and forget them."""
+        """Return the steps that local training has taken of their budget [R], and forget them."""
         taken = self._taken[rows]
         self._taken[rows] = 0
         return taken
 
     def end(self, rows: NDArray[np.int64]) -> Metrics:
-        """Return means over the stretches' iterations [R], none if there were none; forget them."""
+        """Return means over its iterations [R], none if there were none; forget them."""
         learned = self._iterations[rows]
         sums = self._sums if learned.any() else {}
         metrics = {n: v[rows] / np.maximum(learned, 1) for n, v in sums.items()}

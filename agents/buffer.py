@@ -216,7 +216,7 @@ def flat(array: Floats) -> Floats:
     return np.ascontiguousarray(array).reshape(len(array), -1, array.shape[-1])
 
 
-# ---- What agents saw and how likely they were to act, collected over a stretch of learning ----
+# ---- What agents saw and how likely they were to act, collected over local training ----
 
 
 class VisitRecorder:

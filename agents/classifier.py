@@ -72,7 +72,7 @@ class Classifier(
     alpha: Annotated[float, msgspec.Meta(gt=0)] = 0.5
     """Concentration of the Dirichlet distribution; the smaller, the less alike the agents are."""
     curve_samples: Positive = 1000
-    """Test samples that measure the accuracy with which a stretch of learning begins."""
+    """Test samples that measure the accuracy with which local training begins."""
 
     @property
     def architecture(self) -> str:
@@ -103,7 +103,7 @@ def deal(settings: Classifier, labels: NDArray[np.int64], seed: int, device: int
 class Classifiers(NetworkCohort):
     """K classifiers (a `fdrl.Cohort`, and `fdrl.Labeled`).
 
-    Steps count samples seen. A stretch of learning starts with a measurement of accuracy on test
+    Steps count samples seen. Local training starts with a measurement of accuracy on test
     samples, which stands for its one episode; `evaluate` takes the whole test set.
     """
 

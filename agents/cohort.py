@@ -18,7 +18,7 @@ from fdrl.core.settings import DistillSettings
 
 from . import gaussian, train_state
 from .distillation import DistillState, distill, gather, minibatches
-from .gaussian import answers, bounds_of, chance_shape
+from .gaussian import answers, bounds_of, draw_shape
 from .networks import Backend, make_network
 from .networks.base import Network
 from .networks.layout import Init, Layout, for_images, initial_rows
@@ -50,8 +50,8 @@ def evaluate(
     copies = env.count // k
     rngs = [generator(seed, Purpose.EVALUATION, agent, 1) for agent in agents]
     layout = network.layout
-    chance = gaussian.chance_shape(layout.n_actions, layout.gaussian)
-    uniforms = np.zeros((k, BLOCK, copies, *chance), np.float32)
+    shape = gaussian.draw_shape(layout.n_actions, layout.gaussian)
+    uniforms = np.zeros((k, BLOCK, copies, *shape), np.float32)
     observations = env.reset()
     returns = np.zeros(env.count)
     playing = np.ones(env.count, np.bool_)
@@ -111,7 +111,7 @@ class NetworkCohort:
         self.layout = Layout(*sizes, self.gaussian, 0.0 if log_std is None else log_std)
         if len(self.observation_shape) > 1:
             self.layout = for_images(self.layout, context.envs.observation_space)
-        self._chance = chance_shape(self.n_actions, self.gaussian)
+        self._draw_shape = draw_shape(self.n_actions, self.gaussian)
         seed, same = context.seed, context.same_init
         rows = initial_rows(self.layout, seed, self.agents, same, settings.init)
         network = make_network(settings.backend, self.layout, rows, context.device)

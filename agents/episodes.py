@@ -114,7 +114,7 @@ class EpisodeStats:
 
 # ---- Whole episodes of K agents that end at different times: a tape, and returns-to-go ----
 #
-# Shapes: K agents, M steps of a stretch, n steps of an episode, O observation components, A
+# Shapes: K agents, M steps of local training, n steps of an episode, O observation components, A
 # actions.
 
 
@@ -152,10 +152,10 @@ class Episode(NamedTuple):
 
 
 class Tape:
-    """A stretch of steps in time order, one column an agent, growing as it is written.
+    """The steps of local training in time order, one column an agent, growing as it is written.
 
-    Row `first` is the stretch's first step. Above it lies, flush, what each agent had done of its
-    unfinished episode when the stretch began: so an episode is always a run of rows of one column.
+    Row `first` is its first step. Above it lies, flush, what each agent had done of its
+    unfinished episode when it began: so an episode is always a run of rows of one column.
     `observations` [rows + 1, K, 1, O] has a row more, what to act on next.
     """
 
@@ -224,7 +224,7 @@ class Tape:
         return out
 
     def seen(self, taken: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return the stretch's observations [K, M, O] and probabilities [K, M, A], zero-padded."""
+        """Return the observations [K, M, O] and probabilities [K, M, A], zero-padded."""
         m = int(taken.max())
         rows = slice(self.first, self.first + m)
         observations = np.ascontiguousarray(self.observations[rows, :, 0].swapaxes(0, 1))

@@ -38,7 +38,7 @@ def answers(outputs: Floats, gaussian: bool) -> Floats:
     return rows
 
 
-def chance_shape(n_actions: int, gaussian: bool) -> tuple[int, ...]:
+def draw_shape(n_actions: int, gaussian: bool) -> tuple[int, ...]:
     """Return the shape of the uniforms that choose an action: pairs make pairs of normals."""
     return (2 * -(-n_actions // 2),) if gaussian else ()
 

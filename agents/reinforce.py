@@ -1,6 +1,6 @@
 """REINFORCE (Williams 1992) with normalized returns, as FedHPD's published script runs it.
 
-Shapes: K agents, n steps of an episode, M steps of a stretch, O observation components, A actions.
+Shapes: K agents, n steps of an episode, M steps of a round, O observation components, A actions.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ class Reinforcers(NetworkCohort):
         tape.observations[end] = self.world.observations
         while live.any():
             rows = np.flatnonzero(live)
-            crew = self.world if live.all() else self.world.take(rows)
+            active = self.world if live.all() else self.world.take(rows)
             try:
                 while live[rows].all():
                     span = min(int(left[rows].min()), SPAN)
                     tape.reserve(end + span)
-                    ran = self._act(tape, end, span, rows, crew, limits, sums)
+                    ran = self._act(tape, end, span, rows, active, limits, sums)
                     end += ran
                     left[rows] -= ran
                     taken[rows] += ran
@@ -141,9 +141,9 @@ class Reinforcers(NetworkCohort):
                     if limits is not None:
                         live &= self.world.tally.count() < limits
             finally:
-                crew.observations[...] = tape.observations[end, rows]
-                if crew is not self.world:
-                    self.world.put(rows, crew)
+                active.observations[...] = tape.observations[end, rows]
+                if active is not self.world:
+                    self.world.put(rows, active)
         self._taken += taken
         self._begun = tape.unfinished(taken, self.world.tally.lengths[:, 0])
         return self._experience(tape, taken, sums)
@@ -163,22 +163,22 @@ class Reinforcers(NetworkCohort):
         start: int,
         span: int,
         rows: NDArray[np.int64],
-        crew: Collector,
+        active: Collector,
         limits: NDArray[np.int64] | None,
         sums: NDArray[np.float64],
     ) -> int:
-        """Step agents `rows`, whose world is `crew`, up to `span` times; return how often.
+        """Step agents `rows`, whose world is `active`, up to `span` times; return how often.
 
         Stops early once one of them, k, has ended `limits[k]` episodes in this call of `learn`.
         """
-        network, env, tally = self.learner.network, crew.env, crew.tally
-        chances = self._chances(span, rows)
-        where = slice(None) if crew is self.world else rows
+        network, env, tally = self.learner.network, active.env, active.tally
+        draws = self._draws(span, rows)
+        where = slice(None) if active is self.world else rows
         shape = (len(rows), *tape.observations.shape[2:])
         ran = 0
         for t in range(start, start + span):
             logits = network.policy(tape.observations[t])
-            actions = sample(logits, chances[ran]).reshape(-1)
+            actions = sample(logits, draws[ran]).reshape(-1)
             tape.logits[t], tape.actions[t] = logits[:, :, 0], actions
             step = env.step(actions[where])
             tape.rewards[t][where] = step.rewards
@@ -197,7 +197,7 @@ class Reinforcers(NetworkCohort):
         self._give_back(span - ran, rows)
         return ran
 
-    def _chances(self, span: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _draws(self, span: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Draw uniforms [span, K, 1], those of agents `rows` from their own streams."""
         out = np.zeros((span, len(self.ids), 1), np.float32)
         for k in rows.tolist():

@@ -106,7 +106,7 @@ def merged(rows: Array, others: Array, where: NDArray[np.bool_]) -> Array:
     return out
 
 
-# ---- Acting: one stretch of experience of K agents in E environment copies each ----
+# ---- Acting: the experience of one iteration of K agents in E environment copies each ----
 #
 # Shapes: K agents, T steps, E copies, O observation components, A actions.
 
@@ -199,7 +199,7 @@ def sample(logits: Floats, uniforms: Floats, continuous: bool = False) -> NDArra
 
 
 class Collector:
-    """The environment copies of K agents, with what must survive between stretches.
+    """The environment copies of K agents, with what must survive between two trainings.
 
     Agents may have to stop at different times though all copies step together: then those that go
     on are taken out as a world of their own, and put back at the end.
@@ -253,11 +253,11 @@ class Collector:
         dims = network.layout.n_actions if continuous else 0
         tape = _Tape(steps, self.agents, self.copies, self.inputs, keep_following, dims)
         shape = (self.agents, self.copies, self.inputs)
-        chances = np.ascontiguousarray(uniforms.swapaxes(0, 1))
+        draws = np.ascontiguousarray(uniforms.swapaxes(0, 1))
         tape.observations[0] = self.observations
         for t in range(steps):
             logits = network.policy(tape.observations[t])
-            actions = sample(logits, chances[t], continuous)
+            actions = sample(logits, draws[t], continuous)
             tape.actions[t] = actions.reshape(tape.actions.shape[1:])
             step = self.env.step(gaussian.playable(actions, self.bounds))
             tape.rewards[t] = step.rewards

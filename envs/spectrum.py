@@ -204,10 +204,10 @@ def heuristic(seen: NDArray[np.float32]) -> NDArray[np.int64]:
 if ID not in pettingzoo.parallel_registry:
     pettingzoo.register("parallel", ID, "fdrl.envs.spectrum:SpectrumAccess")
 
-# ---- Worlds seen from their agents' seats: agent k of a federation is agent k of every world
+# ---- Worlds seen agent by agent: agent k of a federation is agent k of every world
 #
 # A `fdrl.VectorEnv` of N * W copies, agent-major as fdrl asks for them: copy w of agent k sits in
-# seat k of world w. So the N agents of a run learn together in the same W worlds, each with a
+# row k of world w. So the N agents of a run learn together in the same W worlds, each with a
 # network of its own. For worlds that all agents leave together.
 
 
@@ -244,7 +244,7 @@ class AgentMajorView:
         return self._flat(self.world.reset())
 
     def step(self, actions: Array) -> Step:
-        """Advance every world by one action per seat [n]."""
+        """Advance every world by one action per agent [n]."""
         step = self.world.step(np.asarray(actions).reshape(self._shape).T)
         return Step(
             self._flat(step.observations),
@@ -255,7 +255,7 @@ class AgentMajorView:
         )
 
     def state(self) -> dict[str, Array]:
-        """Return the worlds' state, once for every seat."""
+        """Return the worlds' state, once for every agent."""
         agents = self._shape[0]
         return {k: np.concatenate([v] * agents) for k, v in self.world.state().items()}
 

@@ -1,6 +1,6 @@
 """A cohort of Stable-Baselines3 models (a `fdrl.Cohort`), one an agent, each on its own.
 
-Shapes: K agents, E copies, M steps of a stretch, O observation components, A actions.
+Shapes: K agents, E copies, M steps of local training, O observation components, A actions.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SB3Cohort(NetworkCohort):
                 raise FdrlError(
                     f"{steps[k]} steps cannot be shared by {self.settings.n_envs} copies"
                 )
-            rows, answers, note = self._stretch(driven, int(steps[k]), int(limits[k]), k)
+            rows, answers, note = self._train_one(driven, int(steps[k]), int(limits[k]), k)
             seen.append(rows)
             probs.append(answers)
             notes.append(note)
@@ -122,7 +122,7 @@ class SB3Cohort(NetworkCohort):
             ends=[e.ends[0] for e in ended],
         )
 
-    def _stretch(
+    def _train_one(
         self, driven: SteppedModel, steps: int, limit: int, k: int
     ) -> tuple[Array, Array, dict[str, float]]:
         """Collect and update by turns; return what was seen [M, O] and answered [M, A]."""

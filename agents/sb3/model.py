@@ -97,7 +97,7 @@ class Copies(VecEnv):
         return list(self._get_indices(indices))
 
 
-# ---- Driving one Stable-Baselines3 model a stretch at a time, and keeping all of its state ----
+# ---- Driving one Stable-Baselines3 model a round at a time, and keeping all of its state ----
 #
 # `learn` of SB3 is not called: it rounds budgets up to whole rollouts, and its progress, which
 # drives every schedule, starts anew with each call. Here the same parts are called, in the same

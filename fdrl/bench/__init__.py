@@ -1,5 +1,5 @@
 """Benchmarks: methods x settings x seeds under equal budgets, run over all cores, resumable.
 
 `suite` says what is compared, `grid` turns it into cells (one `Run` and one run folder each),
-`schedule` runs them in worker processes, `audit` re-checks what they left behind.
+`scheduler` runs them in worker processes, `audit` re-checks what they left behind.
 """

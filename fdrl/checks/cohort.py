@@ -83,7 +83,7 @@ def _check_episodes(got: Experience, wanted: NDArray[np.int64]) -> None:
     require(len(got.returns) == len(got.lengths) == AGENTS, "returns and lengths are K lists")
     for returns, lengths, n in zip(got.returns, got.lengths, wanted.tolist(), strict=True):
         require(len(returns) == len(lengths), "each episode has a return and a length")
-        require(lengths.sum() <= n, "a first stretch holds only episodes of its own steps")
+        require(lengths.sum() <= n, "the first local training holds only episodes of its own steps")
     require(got.lengths[2].size == 0, "an agent that takes no step ends no episode")
 
 

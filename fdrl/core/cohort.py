@@ -23,7 +23,7 @@ from fdrl.core.settings import DistillSettings
 
 Part = Literal["policy", "all", "optimizer"]
 Episodes = int | NDArray[np.int64] | None
-"""The episodes that end a stretch of learning: of every agent, of each [K], or no matter how many.
+"""The episodes that end local training: of every agent, of each [K], or no matter how many.
 """
 
 
@@ -55,16 +55,16 @@ class LabelTable:
 
 @dataclass
 class Experience:
-    """What a stretch of local learning leaves behind.
+    """What local training leaves behind.
 
     `observations` [K, M, *O] and `probs` [K, M, A], the policy **at visit time**, hold the first
     `steps[k]` rows for agent k, in order of time; rows beyond are padding. `returns` and `lengths`
-    list each agent's episodes that ended in the stretch. `metrics` [K] are means over the stretch,
-    under Stable-Baselines3's names (``train/loss``, ...). `ends` tell how many of the stretch's
+    list each agent's episodes that ended in it. `metrics` [K] are means over it,
+    under Stable-Baselines3's names (``train/loss``, ...). `ends` tell how many of its
     steps each of these episodes' agent had taken when it ended; left empty, lengths are added up,
     which is right for one environment copy. A learner that keeps no states, as a classifier, has
     none in `observations` and `probs` (M = 0), and `labels` instead. Agents that had left a shared
-    world did not take all steps of their budget: `spent` [K] is what the stretch took of it,
+    world did not take all steps of their budget: `spent` [K] is what was taken of it,
     `steps` if None. `ends` count as `spent` does.
     """
 
@@ -221,7 +221,7 @@ class Extendable(Labeled, Protocol):
 
 @runtime_checkable
 class Interruptible(Protocol):
-    """A cohort whose agents may begin and end stretches of learning at different times.
+    """A cohort whose agents may begin and end local training at different times.
 
     ``learn(steps, episodes)`` equals, to the bit, `begin` for all agents, `advance` until nobody is
     busy, and `result`. Between two calls of `advance` every other method may be called; what

@@ -202,8 +202,8 @@ class Learner(ABC):
             return np.asarray(means)
         if greedy:
             return np.asarray(answers.argmax(-1))
-        chances = np.stack([rng.random(answers.shape[1]) for rng in rngs])[..., None]
-        return np.asarray((answers.cumsum(-1) < chances).sum(-1).clip(max=self.n_actions - 1))
+        draws = np.stack([rng.random(answers.shape[1]) for rng in rngs])[..., None]
+        return np.asarray((answers.cumsum(-1) < draws).sum(-1).clip(max=self.n_actions - 1))
 
     def _playable(self, actions: Array) -> Array:
         """Return actions as copies are given them: continuous ones inside their space."""

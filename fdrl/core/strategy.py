@@ -73,7 +73,7 @@ class ClientStrategy(Protocol):
         """Learn locally for one round; for most methods simply ``cohort.learn``."""
 
     def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
-        """Say what each agent uploads after a stretch of local learning; agents may be silent."""
+        """Say what each agent uploads after local training; agents may be silent."""
 
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Raise `BadMessage` with the reason if an agent must not use what it was sent."""

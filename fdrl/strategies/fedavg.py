@@ -27,7 +27,7 @@ from fdrl.wire.parts import OptimizerState, Score
 
 
 class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True):
-    """Average parameters after every stretch of local learning."""
+    """Average parameters after local training."""
 
     sends: ClassVar[Literal["parameters"]] = "parameters"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}

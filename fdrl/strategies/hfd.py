@@ -8,7 +8,7 @@ FD in which a label's teacher has an input of its own, the same for everybody.
 From the abstract and the follow-up (2002.01337): the offline exchange of mean covariates and the
 exchange of average outputs. Recalled, not looked up: that outputs are taken at the mean samples.
 [choice]: agents weigh alike in a label's mean, whatever they own of it; a teacher is distilled in
-gradient steps between two stretches of local learning, not as a term of the local loss; a label
+gradient steps between two local trainings, not as a term of the local loss; a label
 that nobody reported has the mean of the others' samples.
 """
 

@@ -19,8 +19,6 @@ from fdrl.proxies.settings import Grid
 from fdrl.strategies.base import Client as BaseClient
 from fdrl.strategies.distillation.answers import VisitCounts, visited
 
-# ---- `local`: no exchange. Its halves are the bases of all others: each does nothing by default
-
 
 class Local(Exchange, tag="local", tag_field="type", frozen=True, kw_only=True):
     """Every agent learns alone; `every` sets only how often a record is written."""

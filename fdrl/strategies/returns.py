@@ -59,7 +59,7 @@ class ReturnGate:
     """Follows K agents' recent returns between the worst and the best that each has had.
 
     An agent whose environment is unlike the others' may be taught a policy that fails there, and be
-    taught it again after every stretch of local learning. Its own return is the evidence, so the
+    taught it again after every local training. Its own return is the evidence, so the
     rule needs no message: below `share` of the way from its worst to its best recent return an
     agent has fallen. It does not answer (it has nothing to teach: others would fall with it), and
     if listening does not help, it stops listening until it has recovered. A fall that could be

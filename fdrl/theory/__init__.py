@@ -7,10 +7,9 @@ a flow with learning rate eta obeys df/dt = -eta K dL/df. The setting is that of
 "Federated Knowledge Distillation" (arXiv 2011.02367); the formulas are derived here, and
 `fdrl.theory.check` compares each with an integration of its differential equation.
 
-    kd, cd, periodic, labels    closed forms, their limits, and the largest stable learning rate
-    kernels                     the two-layer ReLU kernel; the empirical kernel of a torch network
-    networks                    finite two-layer networks, trained by gradient descent
-    energies                    consensus, disagreement, and what gradient flow lowers
+    problem                     what is learned; the two-layer ReLU kernel, that of a torch network
+    closed_forms, labels        solutions, their limits, stable learning rates, and energies
+    networks, label_networks    finite two-layer networks, trained by gradient descent
 
-Everything but `kernels.empirical_ntk` needs NumPy alone.
+Everything but `problem.empirical_ntk` needs NumPy alone.
 """

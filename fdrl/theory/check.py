@@ -15,7 +15,7 @@ from fdrl.core.seeding import Purpose, generator
 from fdrl.theory import networks
 from fdrl.theory.closed_forms import cd, cd_largest_step, kd, others_mean, periodic
 from fdrl.theory.labels import MISSING, Missing, fd, fd_largest_step
-from fdrl.theory.networks import label_pull, output_gradient
+from fdrl.theory.networks import label_gradient, output_gradient
 from fdrl.theory.problem import LabelProblem, Problem, Theory
 
 # ---- A plain integrator, to check closed forms against the equations they claim to solve ----
@@ -99,8 +99,8 @@ def _slope(
     kernels: Doubles, p: Problem, weight: float, teacher: Callable[[Doubles], Doubles]
 ) -> Callable[[Doubles], Doubles]:
     def slope(f: Doubles) -> Doubles:
-        pulls = output_gradient(f, p.target, teacher(f), weight)
-        return np.asarray(-p.eta * (kernels @ pulls[..., None])[..., 0])
+        gradients = output_gradient(f, p.target, teacher(f), weight)
+        return np.asarray(-p.eta * (kernels @ gradients[..., None])[..., 0])
 
     return slope
 
@@ -136,5 +136,5 @@ def _label_differences(s: Theory, p: Problem, q: LabelProblem) -> Iterator[Diffe
 
 
 def _label_slope(s: Theory, p: Problem, q: LabelProblem, missing: Missing, f: Doubles) -> Doubles:
-    pulls = label_pull(f, q.target, q.worker, q.label, s.weight, missing)
-    return np.asarray(-p.eta * (q.kernel @ pulls))
+    gradients = label_gradient(f, q.target, q.worker, q.label, s.weight, missing)
+    return np.asarray(-p.eta * (q.kernel @ gradients))

@@ -3,7 +3,7 @@
 Every worker has a two-layer network (`networks`) for each output, on its own samples only; outputs
 share no weights, so each has the kernel of `kernels.relu_kernel` at infinite width. Devices
 average what they answer by label before every step, and the server hands out the others' averages
-(`pulls.label_pull`), as in FD.
+(`networks.label_gradient`), as in FD.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fdrl.core.arrays import Doubles
 from fdrl.core.seeding import Purpose, generator
 from fdrl.theory import networks
 from fdrl.theory.labels import MISSING, Missing, fd, fd_largest_step
-from fdrl.theory.networks import Networks, gap, label_pull
+from fdrl.theory.networks import Networks, gap, label_gradient
 from fdrl.theory.problem import LabelProblem, Problem, Theory
 
 
@@ -64,19 +64,19 @@ def train(
     for _ in range(steps):
         now = answers(moved, q)
         out.append(now)
-        pulls = label_pull(now, q.target, q.worker, q.label, weight, missing)
+        gradients = label_gradient(now, q.target, q.worker, q.label, weight, missing)
         for i, own in enumerate(moved):
             mine = q.worker == i
-            _descend(own, q.inputs[mine], pulls[mine], eta)
+            _descend(own, q.inputs[mine], gradients[mine], eta)
     out.append(answers(moved, q))
     return np.stack(out)
 
 
-def _descend(nets: Networks, inputs: Doubles, pulls: Doubles, eta: float) -> None:
-    """Move one worker's networks against their pulls [N, C], in place."""
+def _descend(nets: Networks, inputs: Doubles, gradients: Doubles, eta: float) -> None:
+    """Move one worker's networks against the gradients [N, C] of their outputs, in place."""
     x = np.ascontiguousarray(inputs, dtype=np.float32)
     scale = np.float32(eta / nets.width**0.5)
-    for w, a, g in zip(nets.hidden, nets.signs, pulls.T.astype(np.float32), strict=True):
+    for w, a, g in zip(nets.hidden, nets.signs, gradients.T.astype(np.float32), strict=True):
         active = (x @ w > 0).astype(np.float32)
         w -= scale * a * ((x.T * g) @ active)
 

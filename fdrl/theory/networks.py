@@ -1,4 +1,4 @@
-"""Finite two-layer ReLU networks: training, the pull of each loss, and the gap to the theory."""
+"""Finite two-layer ReLU networks: training, output gradients, and the gap to the theory."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def train(
     for step in range(steps):
         now = _forward(moved, x, active, space)
         out.append(now)
-        pulls = output_gradient(now, target, teacher(step, now), weight).astype(np.float32)
-        for w, scale, on, g in zip(hidden, scales, active, pulls, strict=True):
+        gradients = output_gradient(now, target, teacher(step, now), weight).astype(np.float32)
+        for w, scale, on, g in zip(hidden, scales, active, gradients, strict=True):
             np.matmul(x.T * g, on, out=turn)
             turn *= scale
             w -= turn
@@ -111,7 +111,7 @@ def _forward(networks: Networks, x: Floats, active: Floats, space: Floats) -> Do
     return np.asarray(np.stack(outs) / networks.width**0.5, dtype=np.float64)
 
 
-# ---- What pulls on an output: the gradient of each loss by the outputs, straight from its
+# ---- The gradient of each loss by the outputs, straight from its
 # definition
 #
 # Finite networks train on these, and the check of the closed forms integrates them; no closed form
@@ -144,7 +144,7 @@ def stale_teacher(period: int) -> Teacher:
     return teacher
 
 
-def label_pull(
+def label_gradient(
     outputs: Doubles,
     target: Doubles,
     worker: NDArray[np.int64],
@@ -152,7 +152,7 @@ def label_pull(
     weight: float,
     missing: Missing,
 ) -> Doubles:
-    """Return FD's pull on stacked samples [S, C], computed as devices and server would.
+    """Return FD's output gradient on stacked samples [S, C], computed as devices and server would.
 
     Devices average their outputs by label, the server hands each label's row to the others:
     the mean over the other owners, or over all others with zeros for those who lack it.

@@ -87,7 +87,7 @@ class SharedEnvFactory:
         return sum(role.proxy_box_steps for role in self.roles)
 
     def training(self, role: int, copies: int) -> RoleEnv:
-        """Return a role's seats in the worlds that all roles train in."""
+        """Return a role's view of its agents in the worlds that all roles train in."""
         seeds = [
             leaf(self.seed, Purpose.ENV, t, e)
             for t in range(len(self.world_kwargs)) for e in range(copies)
@@ -95,7 +95,7 @@ class SharedEnvFactory:
         return self._seat(("train", copies), role, copies, seeds)
 
     def evaluation(self, role: int, episodes: int, seed: int, held_out: bool) -> RoleEnv:
-        """Return a role's seats in fresh worlds, one an episode; episode j has one seed."""
+        """Return a role's view of fresh worlds, one an episode; episode j has one seed."""
         branch = (Purpose.HELD_OUT, 0) if held_out else (Purpose.EVALUATION,)
         seeds = [leaf(seed, *branch, j) for _ in self.world_kwargs for j in range(episodes)]
         key = ("evaluate", episodes, seed, held_out)
@@ -110,7 +110,7 @@ class SharedEnvFactory:
         *,
         once: bool = False,
     ) -> RoleEnv:
-        """Take a role's seats; worlds are made by the first role that asks, and shared."""
+        """Take a role's view; worlds are made by the first role that asks, and shared."""
         if key not in self._open:
             env = self._worlds(copies, seeds, str(key[0]), once)
             joint = StepBarrier(env, self.team.roles, len(self.world_kwargs), copies)
@@ -150,13 +150,13 @@ class RoleEnvFactory(EnvFactory):
         return team.observation_spaces[self.member], team.action_spaces[self.member]
 
     def vector(self, copies: int) -> VectorEnv:
-        """Return this role's seats in the training worlds; of some of its agents, no world."""
+        """Return this role's view of the training worlds; of some of its agents, no world."""
         if self.agents != self.teams.agents_of(self.role):
             return UnsteppableEnv(len(self.agents) * copies, self.observation_shape)
         return self.teams.training(self.role, copies)
 
     def evaluation(self, episodes: int, seed: int, held_out: bool = False) -> VectorEnv:
-        """Return this role's seats in fresh worlds, one an episode."""
+        """Return this role's view of its agents in fresh worlds, one an episode."""
         return self.teams.evaluation(self.role, episodes, seed, held_out)
 
     def subset(self, rows: Sequence[int]) -> RoleEnvFactory:

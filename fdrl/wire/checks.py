@@ -1,4 +1,12 @@
-"""What a receiver checks: whether content is valid, and whether it is what was asked for."""
+"""What a receiver checks: whether a message is the one that was asked for.
+
+    data = encode(ProbTable(3, probs, "uint8", version="1a2b3c4d", parts=(Visits(counts),)))
+    expected = Expected(3, n_actions=2, version="1a2b3c4d", rows=256, parts=(Visits.asked(),))
+    table = check_table(decode(data), expected)
+
+`decode` (`fdrl.wire.codec`) accepts valid content only. All checks raise `BadMessage` with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +29,6 @@ from fdrl.core.message import (
     WithParts,
 )
 from fdrl.wire.content import Asked, CodedPart
-
-# ---- What travels between agents and server, its bytes, and the checks a receiver makes ----
-#
-#     data = encode(ProbTable(3, probs, "uint8", version="1a2b3c4d", parts=(Visits(counts),)))
-#     expected = Expected(3, n_actions=2, version="1a2b3c4d", rows=256, parts=(Visits.asked(),))
-#     table = check_table(decode(data), expected)
-#
-# `decode` accepts valid content only; whether a message is the one that was asked for is what the
-# `check_*` functions say. All of them raise `BadMessage` with the reason.
-
 
 LARGEST = 1e6
 """Beyond it a parameter is a fault of transmission, or meant to do harm."""

@@ -18,7 +18,7 @@ from fdrl.core.message import Coding
 
 
 LEVELS = 255
-"""A probability in uint8 is an integer out of this many."""
+"""A probability, or a step between two bounds, is in uint8 an integer out of this many."""
 OCTAVE = 12
 """Steps per factor of two in a one-byte visit count."""
 
@@ -185,9 +185,6 @@ def uncode_states(data: Array) -> NDArray[np.float32]:
 #
 #     codes     [n, D] means only, if all rows have the same standard deviations; else [n, 2D]
 #     ranges    [r, D] float32: what `codes` need to be read, see `code_moments`
-
-
-LEVELS = 255
 
 
 def code_moments(moments: Array, coding: Coding) -> tuple[Array, Array | None]:

@@ -123,7 +123,7 @@ def test_samples_have_the_policys_moments() -> None:
     outputs = np.zeros((1, 6, 30_000), F32)
     outputs[:, :3] = np.array([1.0, -2.0, 0.5])[:, None]
     outputs[:, 3:] = np.log([0.5, 1.0, 2.0])[:, None]
-    shape = gaussian.chance_shape(3, True)
+    shape = gaussian.draw_shape(3, True)
     assert shape == (4,)
     uniforms = np.random.default_rng(0).random((1, 30_000, *shape), F32)
     drawn = gaussian.sample(outputs, uniforms)[0]

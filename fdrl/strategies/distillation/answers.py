@@ -30,8 +30,7 @@ from fdrl.strategies.distillation.settings import Distillation
 from fdrl.wire.checks import Expected, check_table
 from fdrl.wire.parts import CellRows, NextSet, Seen, StateRows, Values, Visits
 
-# ---- What agents say about their policies: kinds of answer behind one interface (others:
-# `memories`)
+# ---- What agents say about their policies: kinds of answer behind one interface
 #
 # An answer object lives next to one cohort of K agents. It makes each agent's table, and finds the
 # states that a downloaded table's rows are about.
@@ -66,7 +65,7 @@ class AnswerKind(Protocol):
 
 
 def visited(experience: Experience, agent: int) -> Array:
-    """Return agent k's observations of the stretch, without padding."""
+    """Return agent k's observations of the round, without padding."""
     return experience.observations[agent, : int(experience.steps[agent])]
 
 
@@ -328,7 +327,7 @@ class VisitedStates(CellMeans):
 #
 # FD (Jeong et al. 2018, arXiv 1811.11479, algorithm 1): an agent uploads, for each label it owns,
 # the mean of what it answered to samples of that label during local training. What comes back
-# pulls the next stretch of local training, label by label; nothing is distilled in between.
+# guides the next local training, label by label; nothing is distilled in between.
 
 
 class LabelMeans:

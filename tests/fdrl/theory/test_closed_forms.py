@@ -176,8 +176,8 @@ def test_periodic_solves_its_equation(equal: bool) -> None:
         held = others_mean(now)
 
         def slope(x: Floats, held: Floats = held) -> Floats:
-            pulls = x - y + b * (x - held)
-            return np.asarray(-0.5 * np.einsum("iab,ib->ia", kernels, pulls))
+            gradients = x - y + b * (x - held)
+            return np.asarray(-0.5 * np.einsum("iab,ib->ia", kernels, gradients))
 
         inside = TIMES[(begin <= TIMES) & (begin + period > TIMES)] - begin
         both = solve(slope, now, np.append(inside, period))

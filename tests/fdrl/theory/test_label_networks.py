@@ -5,7 +5,7 @@ import pytest
 
 from fdrl.theory import label_networks, networks
 from fdrl.theory.labels import MISSING
-from fdrl.theory.networks import label_pull
+from fdrl.theory.networks import label_gradient
 from fdrl.theory.problem import Theory, make_label_problem, make_problem
 
 SMALL = Theory(widths=(32, 256), seeds=2, samples=8, inputs=6, steps=40)
@@ -16,13 +16,13 @@ def test_one_step_is_the_gradient_of_the_losses() -> None:
     q = make_label_problem(SMALL)
     nets = label_networks.start(SMALL, q, 16, 0)
     first = label_networks.answers(nets, q)
-    pulls = label_pull(first, q.target, q.worker, q.label, 1.0, "zero")
+    gradients = label_gradient(first, q.target, q.worker, q.label, 1.0, "zero")
     i, c, eta = 1, 2, 0.1
     mine = q.worker == i
     w = torch.tensor(nets[i].hidden[c], dtype=torch.float64, requires_grad=True)
     a, x = (torch.tensor(v, dtype=torch.float64) for v in (nets[i].signs[c], q.inputs[mine]))
     out = torch.relu(x @ w) @ a / 16**0.5
-    (out * torch.tensor(pulls[mine, c])).sum().backward()
+    (out * torch.tensor(gradients[mine, c])).sum().backward()
     out = label_networks.train(nets, q, 1.0, eta, 1, "zero")
     moved = networks.Networks(
         (w - eta * w.grad).detach().numpy()[None].astype(np.float32), nets[i].signs[c : c + 1]

@@ -19,7 +19,7 @@ from fdrl.theory.labels import (
     label_teacher,
     shrinkage,
 )
-from fdrl.theory.networks import label_pull
+from fdrl.theory.networks import label_gradient
 
 # worker 0 has labels a, a, b; worker 1 has a; worker 2 has c
 WORKER = np.array([0, 0, 0, 1, 2])
@@ -79,7 +79,7 @@ def test_the_matrix_says_what_devices_and_server_do(missing: Missing) -> None:
     draw = np.random.default_rng(3)
     f, y = draw.standard_normal((2, 5, 4))
     by_matrix = label_coupling(WORKER, LABEL, 0.7, missing) @ f - y
-    np.testing.assert_allclose(label_pull(f, y, WORKER, LABEL, 0.7, missing), by_matrix)
+    np.testing.assert_allclose(label_gradient(f, y, WORKER, LABEL, 0.7, missing), by_matrix)
 
 
 @pytest.mark.parametrize("missing", MISSING)
@@ -91,8 +91,8 @@ def test_fd_solves_its_equation(missing: Missing) -> None:
     times = np.linspace(0, 4, 5)
 
     def slope(_: float, x: np.ndarray) -> np.ndarray:
-        pulls = label_pull(x.reshape(12, 3), y, worker, label, 1.2, missing)
-        return np.asarray(-0.5 * kernel @ pulls).ravel()
+        gradients = label_gradient(x.reshape(12, 3), y, worker, label, 1.2, missing)
+        return np.asarray(-0.5 * kernel @ gradients).ravel()
 
     oracle = solve_ivp(slope, (0, 4), f.ravel(), t_eval=times, rtol=1e-10, atol=1e-12)
     made = fd(kernel, f, y, worker, label, 1.2, 0.5, times, missing)
