@@ -106,7 +106,7 @@ class Federation:
         opening = self.server.announce() if self.rounds_done == 0 else {}
         failures = self._deliver(0, opening) if opening else []
         number = self.rounds_done + 1
-        answers = self.transport.exchange(number, dict.fromkeys(self.ids, b""))
+        answers = self.transport.ask(number)
         learned = time.perf_counter()
         teachers = self.server.aggregate(number, self._collect(number, answers))
         failures += self.server.rejected + self._deliver(number, teachers)
@@ -142,7 +142,7 @@ class Federation:
             together.setdefault(messages[agent], []).append(delivery)
         self.clock.add("down", together.values())
         usable = {a: d.message for a, d in carried.items() if d.message}
-        replies = self.transport.exchange(number, usable)
+        replies = self.transport.tell(number, usable)
         lost = [
             (a, d.reason or "lost on the downlink") for a, d in carried.items() if d.message is None
         ]
