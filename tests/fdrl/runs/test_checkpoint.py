@@ -18,10 +18,10 @@ import pytest
 from fake_federation import STEPS, FakeFederation
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from messages import fails
+from messages import fails, says
 
 from fdrl.config.run import Run, make_run
-from fdrl.core.errors import FdrlError
+from fdrl.core.errors import FdrlError, Notice
 from fdrl.core.records import WALL_CLOCK, RoundRecord, Summary
 from fdrl.federation.loop import Federation
 from fdrl.runs import train as train_module
@@ -206,15 +206,46 @@ def test_an_environment_that_fails_names_the_last_checkpoint(tmp_path: Path) -> 
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
 
 
-def test_a_damaged_checkpoint_can_be_deleted(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
     damaged = tmp_path / "a" / "checkpoints" / "round-000006.safetensors"
     os.truncate(damaged, 100)
-    with fails(FdrlError, "round-000006.safetensors"):
+    with pytest.warns(Notice) as said:
         train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
-    damaged.unlink()
-    train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    says(said[0].message, damaged, "damaged", "round 3")
+    train(FAKE, out=tmp_path / "b", federation=FakeFederation)
+    assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_only_damaged_checkpoints_are_one_line_and_nothing_is_touched(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+    for name in ("round-000003", "round-000006"):
+        os.truncate(tmp_path / "a" / "checkpoints" / f"{name}.safetensors", 100)
+    before = {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    with fails(FdrlError, "round-000006.safetensors", "damaged", "config.toml"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    assert {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()} == before
+
+
+def test_a_log_that_was_changed_is_found_before_it_grows(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+    log = tmp_path / "a" / "metrics.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
+    with fails(FdrlError, log, "line endings", "CRLF"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    assert log.read_bytes().count(b"\r\n") == 7
+    log.write_bytes(lines[0].replace(b"1", b"2", 1) + b"".join(lines[1:]))
+    with fails(FdrlError, log, "changed", "round-000006.safetensors"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    # In a line that only the newer checkpoint rests on: the one before it does not mind.
+    log.write_bytes(b"".join([*lines[:4], lines[4].replace(b"5", b"6", 1), *lines[5:]]))
+    with pytest.warns(Notice) as said:
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    says(said[0].message, log, "changed", "round 3")
     train(FAKE, out=tmp_path / "b", federation=FakeFederation)
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
 
