@@ -97,8 +97,9 @@ def _evaluate(federation: Federation, round: int, folder: Path, asked: Eval) -> 
         _print(title, federation, returns, chosen, held_out)
     if asked.video is not None:
         order = sorted(chosen, key=lambda i: float(returns[i].mean()))
+        root = None if asked.video else folder
         target = Path(*asked.video) if asked.video else folder / "video"
-        _videos(federation, sorted({order[0], order[-1]}), target, greedy)
+        _videos(federation, sorted({order[0], order[-1]}), target, root, greedy)
 
 
 def agent_index(name: str, ids: Sequence[str], folder: Path) -> int:
@@ -191,8 +192,10 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
     return act
 
 
-def _videos(federation: Federation, agents: list[int], target: Path, greedy: bool) -> None:
-    from fdrl.core.files import file_errors
+def _videos(
+    federation: Federation, agents: list[int], target: Path, root: Path | None, greedy: bool
+) -> None:
+    from fdrl.core.files import make_folder
     from fdrl.core.seeding import Purpose, leaf
     from fdrl.runs.progress import human_return
     from fdrl.runs.video import record
@@ -200,12 +203,11 @@ def _videos(federation: Federation, agents: list[int], target: Path, greedy: boo
     from fdrl.vector.gym import render_env
 
     assert isinstance(federation.envs, EnvFactory)
-    root = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
-    seed = int(root.generate_state(1)[0])
+    branch = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
+    seed = int(branch.generate_state(1)[0])
     for index in agents:
         env = render_env(federation.envs.spec, federation.envs.kwargs[index])
-        with file_errors("write", target):
-            target.mkdir(parents=True, exist_ok=True)
+        make_folder(target, root)
         path = target / f"{federation.ids[index]}.gif"
-        total = record(env, policy(federation, index, greedy), seed, path)
+        total = record(env, policy(federation, index, greedy), seed, path, root)
         print(f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}")

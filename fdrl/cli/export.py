@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,7 +52,7 @@ def export(
     federation: object, folder: Path, agent: str | None, out: str | None
 ) -> tuple[Path, str]:
     """Write the agent; return where, and what its user must know of it."""
-    from fdrl.core.files import file_errors
+    from fdrl.core.files import make_folder, write_atomic
     from fdrl.federation import groups as groups_federation
     from fdrl.federation.loop import Federation
     from fdrl.vector.teams import factory_of
@@ -69,9 +70,11 @@ def export(
     convert = _converter(groups[number].name)
     model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
     path = Path(out) if out else folder / f"{ids[index]}.zip"
-    with file_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
+    root = None if out else folder
+    buffer = io.BytesIO()
+    model.save(buffer)
+    make_folder(path.parent, root)
+    write_atomic(path, buffer.getvalue(), root)
     return path, _shared(federation, index, envs)
 
 

@@ -16,6 +16,7 @@ from fdrl.config.run import Run, differences, validated
 from fdrl.core.abilities import alone, profile
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.threads import stop_signals
 from fdrl.federation import groups as groups_federation
 from fdrl.federation.build import make_cohort
 from fdrl.federation.loop import Federation
@@ -86,11 +87,11 @@ class _Stop:
 
 @contextmanager
 def _signals(stop: _Stop) -> Iterator[None]:
-    """Listen to Ctrl-C and SIGTERM (only the main thread may)."""
+    """Listen to what asks for a stop (only the main thread may)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {n: signal.signal(n, stop.handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, stop.handle) for n in stop_signals()}
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ from fdrl.core.records import WALL_CLOCK, RoundRecord, Summary
 from fdrl.federation.loop import Federation
 from fdrl.runs import train as train_module
 from fdrl.runs.folder import latest_checkpoint, read_summary
-from fdrl.runs.train import Stopped, train
+from fdrl.runs.train import StopFlag, Stopped, train
 
 ROUNDS = 7
 FAKE = make_run(agents=3, steps=ROUNDS * STEPS, checkpoint_every=3)
@@ -159,22 +159,24 @@ def test_no_folder_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         train(FAKE, resume=True, federation=FakeFederation)
 
 
-def interrupt(times: int) -> Callable[[], None]:
+def interrupt(times: int, number: int = signal.SIGINT) -> Callable[[], None]:
     def act() -> None:
         for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     return act
 
 
-def test_one_interrupt_saves_the_round_in_progress(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_saves_the_round_in_progress(number: int, tmp_path: Path) -> None:
+    before = signal.getsignal(number)
     with pytest.raises(Stopped) as stopped:
         train(
-            FAKE, out=tmp_path / "a", trackers=[After(4, interrupt(1))], federation=FakeFederation
-        )
+            FAKE, out=tmp_path / "a", trackers=[After(4, interrupt(1, number))],
+            federation=FakeFederation,
+        )  # fmt: skip
     assert (stopped.value.round, stopped.value.folder) == (4, tmp_path / "a")
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     newest = latest_checkpoint(tmp_path / "a")
     assert newest is not None
     assert newest.round == 4
@@ -192,6 +194,73 @@ def test_a_second_interrupt_goes_back_to_the_last_checkpoint(tmp_path: Path) -> 
     train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
     train(FAKE, out=tmp_path / "b", federation=FakeFederation)
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        hang_up = After(4, interrupt(2, signal.SIGHUP))
+        assert train(FAKE, trackers=[hang_up], federation=FakeFederation).rounds == ROUNDS
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Impatient(FakeFederation):
+    """Rounds that take a while, and a user who does not wait for the end of one."""
+
+    delay = 0.03
+
+    def round(self) -> RoundRecord:
+        if self.rounds_done == 4:
+            interrupt(2)()
+        return super().round()
+
+
+def test_a_second_interrupt_saves_the_round_before_from_memory(tmp_path: Path) -> None:
+    run = msgspec.structs.replace(FAKE, checkpoint_every=0)
+    with pytest.raises(Stopped) as stopped:
+        train(run, out=tmp_path / "a", federation=Impatient)
+    assert stopped.value.round == 4
+    train(run, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    train(run, out=tmp_path / "b", federation=FakeFederation)
+    assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_what_fails_after_a_line_of_the_log_does_not_log_it_twice(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise FdrlError("the tracker is gone")
+
+    with fails(FdrlError, "the tracker is gone"):
+        train(FAKE, out=tmp_path / "a", trackers=[After(5, fail)], federation=Foreign)
+    newest = latest_checkpoint(tmp_path / "a")
+    assert newest is not None
+    assert newest.round == 4
+    train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    train(FAKE, out=tmp_path / "b", federation=FakeFederation)
+    assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+class Foreign(FakeFederation):
+    foreign = True
+
+
+def test_a_third_interrupt_ends_the_process_as_if_nobody_listened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[int, object]] = []
+    monkeypatch.setattr(os, "kill", lambda p, n: sent.append((n, signal.getsignal(n))))
+    flag = StopFlag()
+    flag.handle(signal.SIGTERM, None)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flag.handle(signal.SIGTERM, None)
+        assert (flag.set, sent) == (True, [])
+        with pytest.raises(KeyboardInterrupt):
+            flag.handle(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sent == [(signal.SIGTERM, signal.SIG_DFL)]
 
 
 class Failing(FakeFederation):
