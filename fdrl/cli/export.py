@@ -16,7 +16,7 @@ from fdrl.cli.options import argument, flag
 from fdrl.core.errors import FdrlError
 
 if TYPE_CHECKING:
-    from fdrl.federation.loop import Federation
+    from fdrl.federation.loop import Agents
     from fdrl.vector.factory import EnvFactory
 
 
@@ -54,10 +54,10 @@ def export(
     """Write the agent; return where, and what its user must know of it."""
     from fdrl.core.files import make_folder, write_atomic
     from fdrl.federation import groups as groups_federation
-    from fdrl.federation.loop import Federation
+    from fdrl.federation.loop import Agents
     from fdrl.vector.teams import factory_of
 
-    assert isinstance(federation, Federation)
+    assert isinstance(federation, Agents)
     ids = federation.ids
     if agent is not None:
         index = agent_index(agent, ids, folder)
@@ -65,7 +65,7 @@ def export(
         index = int(federation.evaluate(federation.run.evaluation.episodes).mean(1).argmax())
     groups = groups_federation.groups(federation.run)
     number = next(i for i, group in enumerate(groups) if index in group.agents)
-    row = federation.clients[number].cohort.parameters("all")[groups[number].agents.index(index)]
+    row = federation.cohorts[number].parameters("all")[groups[number].agents.index(index)]
     envs = factory_of(federation.envs, index)
     convert = _converter(groups[number].name)
     model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
@@ -90,7 +90,7 @@ def _converter(name: str) -> Any:
     )
 
 
-def _shared(federation: Federation, index: int, envs: EnvFactory) -> str:
+def _shared(federation: Agents, index: int, envs: EnvFactory) -> str:
     """Say whose policy it is in a shared world: `PPO.load` knows of one agent only."""
     if federation.together is None:
         return ""

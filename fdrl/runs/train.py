@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Protocol
 
 from fdrl.config.run import Run
-from fdrl.core.arrays import Array
+from fdrl.core.arrays import Array, subtree
 from fdrl.core.errors import FdrlError, OtherConfig
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import stop_signals
@@ -61,10 +61,15 @@ class Trainable(Protocol):
         """Free environments and processes."""
 
 
-def _federation(run: Run) -> Trainable:
+Builder = Callable[..., Trainable]
+"""Builds what is trained, from ``(run)``; or from ``(run, known=...)``, the arrays that a
+checkpoint has below ``measured.``, if it has any."""
+
+
+def _federation(run: Run, known: Mapping[str, Array] | None = None) -> Trainable:
     from fdrl.federation.loop import Federation
 
-    return Federation(run)
+    return Federation(run, known=known)
 
 
 @dataclass
@@ -218,7 +223,7 @@ class _Training:
 
 
 def _open(
-    run: Run, path: Path | None, resume: bool, build: Callable[[Run], Trainable]
+    run: Run, path: Path | None, resume: bool, build: Builder
 ) -> tuple[Trainable, RunFolder | None, Checkpoint | None]:
     """Build the federation and its run folder; a config that fails leaves no folder behind."""
     if path is None:
@@ -233,7 +238,8 @@ def _open(
             raise
     folder, checkpoint = RunFolder.resume(path, run)
     try:
-        federation = build(run)
+        known = subtree(checkpoint.state, "measured.") if checkpoint else {}
+        federation = build(run, known=known) if known else build(run)
     except BaseException:
         folder.close()
         raise
@@ -256,7 +262,7 @@ def train(
     resume: bool = False,
     trackers: Sequence[Tracker] = (),
     curves: bool = True,
-    federation: Callable[[Run], Trainable] = _federation,
+    federation: Builder = _federation,
     stop: StopFlag | None = None,
 ) -> Summary:
     """Train a federation and return its summary.

@@ -19,10 +19,11 @@ from fake_federation import STEPS, FakeFederation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import fails, says
+from run_folders import what_it_says
 
 from fdrl.config.run import Run, make_run
 from fdrl.core.errors import FdrlError, Notice
-from fdrl.core.records import WALL_CLOCK, RoundRecord, Summary
+from fdrl.core.records import RoundRecord, Summary
 from fdrl.federation.loop import Federation
 from fdrl.runs import train as train_module
 from fdrl.runs.folder import latest_checkpoint, read_summary
@@ -74,19 +75,6 @@ def crash() -> None:
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_module, "_draw", lambda folder: None)
-
-
-def what_it_says(folder: Path) -> tuple[Any, ...]:
-    """Return everything a finished run left, but for the wall clock."""
-    lines = [msgspec.json.decode(x) for x in (folder / "metrics.jsonl").read_bytes().splitlines()]
-    summary = msgspec.json.decode((folder / "summary.json").read_bytes())
-    for table in (*lines, summary):
-        for name in WALL_CLOCK:
-            table.pop(name, None)
-    newest = latest_checkpoint(folder)
-    assert newest is not None
-    arrays = {k: v.tobytes() for k, v in newest.state.items() if k != "tally.seconds"}
-    return lines, summary, arrays, (folder / "config.toml").read_bytes()
 
 
 def crashed(run: Run, folder: Path, build: Any, rounds: list[int]) -> None:
@@ -360,6 +348,7 @@ def _lines(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fdrl", "train"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
