@@ -265,17 +265,18 @@ class EnvFactory:
         )
         draw = generator(self.seed, Purpose.PROXY, branch, 1)
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
-        start, moves = env.state(), []
+        start, moves = None if self.spec.vector else env.state(), []
         seen[0] = env.reset()[0]
         for t in range(1, steps + 1):
             moves.append(self.random_actions(draw, 1))
             seen[t] = env.step(moves[-1]).next_observations[0]
-        env.load_state(start)
-        again = [env.reset()[0].copy()]
-        again += [env.step(m).next_observations[0].copy() for m in moves[:REPEATED]]
+        if start is not None:
+            env.load_state(start)
+            again = [env.reset()[0].copy()]
+            again += [env.step(m).next_observations[0].copy() for m in moves[:REPEATED]]
+            if not np.array_equal(seen[: len(again)], again):
+                warn_once(unrepeatable(self.spec.name))
         env.close()
-        if not np.array_equal(seen[: len(again)], again):
-            warn_once(unrepeatable(self.spec.name))
         return seen
 
 

@@ -181,10 +181,9 @@ class RoleEnvFactory(EnvFactory):
         """
         team = self.teams.team
         where = (self.seed, Purpose.PROXY, branch)
-        worlds = make_worlds(
-            team, [self.teams.world_kwargs[0]], [leaf(*where, 0)], ["public world"]
-        )
-        draw, start = generator(*where, 1), worlds.state()
+        public = [self.teams.world_kwargs[0]], [leaf(*where, 0)], ["public world"]
+        worlds = make_worlds(team, *public)
+        draw = generator(*where, 1)
         names = [team.agents[i] for i in team.roles[self.role]]
         moves = dict(zip(team.agents, team.action_spaces, strict=True))
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
@@ -194,11 +193,12 @@ class RoleEnvFactory(EnvFactory):
             moved = worlds.step(random_moves(moves, draw))
             there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
             seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
-        worlds.load_state(start)
-        again = worlds.reset()
+        worlds.close()
+        twin = make_worlds(team, *public)
+        again = twin.reset()
         if not all(np.array_equal(first[a], again[a]) for a in first):
             warn_once(unrepeatable(team.name))
-        worlds.close()
+        twin.close()
         return seen
 
 
