@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
 def load(folder: Path) -> tuple[Agents, int]:
     """Build a run's agents as its last checkpoint left them; also return the round."""
     from fdrl.federation.loop import Agents
+    from fdrl.runs.checkpoint import checkpoint_path, continue_from
     from fdrl.runs.folder import own_checkpoint, read_run
 
     run = read_run(folder)
@@ -66,7 +67,7 @@ def load(folder: Path) -> tuple[Agents, int]:
         )
     federation = Agents(msgspec.structs.replace(run, threads=1))
     try:
-        federation.load_state(checkpoint.state)
+        continue_from(checkpoint, checkpoint_path(folder, checkpoint.round), federation)
     except BaseException:
         federation.close()
         raise
@@ -203,8 +204,8 @@ def _videos(federation: Agents, agents: list[int], target: Path, greedy: bool) -
     branch = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
     seed = int(branch.generate_state(1)[0])
     for index in agents:
-        make_folder(target, root)
         env = render_env(federation.envs.spec, federation.envs.kwargs[index])
+        make_folder(target, root)
         path = target / f"{federation.ids[index]}.gif"
         total = record(env, policy(federation, index, greedy), seed, path, root)
         print(f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}")

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -131,6 +132,28 @@ def decoded(data: bytes, path: Path) -> Checkpoint:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DamagedCheckpoint(f"checkpoint {path} is damaged ({reason})") from error
+
+
+class Stateful(Protocol):
+    """What a checkpoint can be loaded into."""
+
+    def load_state(self, state: Mapping[str, Array], /) -> None:
+        """Continue from a state."""
+
+
+def continue_from(checkpoint: Checkpoint, path: Path, learner: Stateful) -> None:
+    """Load a checkpoint that is whole; `FdrlError` if what it holds is not what is asked for.
+
+    That is so where somebody's learner, strategy or environment was changed since.
+    """
+    try:
+        learner.load_state(checkpoint.state)
+    except (KeyError, ValueError, IndexError) as error:
+        missing = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise FdrlError(
+            f"checkpoint {path} does not fit this run's agents ({' '.join(missing.split())}): was "
+            "the code of the learner, the strategy or the environment changed since?"
+        ) from error
 
 
 class _OtherFormat(Exception):

@@ -20,7 +20,7 @@ from fdrl.core.arrays import Array, subtree
 from fdrl.core.errors import FdrlError, OtherConfig
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import stop_signals
-from fdrl.runs.checkpoint import Checkpoint, checkpoint_files
+from fdrl.runs.checkpoint import Checkpoint, checkpoint_files, checkpoint_path, continue_from
 from fdrl.runs.folder import Mark, RunFolder, check_free, check_same, read_summary
 from fdrl.runs.tracking import TensorBoard, Tracker
 
@@ -121,8 +121,9 @@ class _Training:
 
     def start(self, run: Run, checkpoint: Checkpoint | None) -> None:
         """Go back to the checkpoint, and tell the trackers."""
-        if checkpoint is not None:
-            self.federation.load_state(checkpoint.state)
+        if checkpoint is not None and self.folder is not None:
+            path = checkpoint_path(self.folder.path, checkpoint.round)
+            continue_from(checkpoint, path, self.federation)
             self.wall_seconds = checkpoint.wall_seconds
             self.saved = checkpoint.round
         for tracker in self.trackers:

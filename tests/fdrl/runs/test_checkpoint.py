@@ -73,8 +73,10 @@ def crash() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pictures, and no waiting for the disk: test_kill_points.py counts on what is synced."""
     monkeypatch.setattr(train_module, "_draw", lambda folder: None)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def crashed(run: Run, folder: Path, build: Any, rounds: list[int]) -> None:
@@ -305,6 +307,19 @@ def test_a_log_that_was_changed_is_found_before_it_grows(tmp_path: Path) -> None
     says(said[0].message, log, "changed", "round 3")
     train(FAKE, out=tmp_path / "b", federation=FakeFederation)
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_a_checkpoint_of_other_code_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(FAKE, out=tmp_path / "a", trackers=[After(4, crash)], federation=FakeFederation)
+
+    class Changed(FakeFederation):
+        def load_state(self, state: Any) -> None:
+            super().load_state(state)
+            assert state["a new array"] is None
+
+    with fails(FdrlError, "round-000003.safetensors", "a new array"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=Changed)
 
 
 class Unbuildable(FakeFederation):

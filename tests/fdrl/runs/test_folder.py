@@ -45,6 +45,12 @@ ARRAYS = hnp.arrays(
 )
 
 
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 def record(number: int, **fields: Any) -> RoundRecord:
     return RoundRecord(
         round=number, env_steps=[4, 4], episodes=[1, 0], returns=[1.5, None], return_mean=1.5,
