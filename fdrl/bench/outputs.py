@@ -17,7 +17,7 @@ import msgspec
 from fdrl.bench.grid import Absent, Cell
 from fdrl.bench.suite import Suite, complain
 from fdrl.core.errors import FdrlError
-from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.files import make_folder, open_file, remove, write_atomic
 from fdrl.runs.folder import CONFIG, SUMMARY, check_same
 
 try:
@@ -45,16 +45,13 @@ def failure_path(out: Path, cell: Cell) -> Path:
 def write_failure(out: Path, cell: Cell, failure: Failure) -> None:
     """Keep the reason; it goes when the cell is tried again."""
     path = failure_path(out, cell)
-    with file_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(failure), indent=2) + b"\n")
+    make_folder(path.parent, out)
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(failure), indent=2) + b"\n", out)
 
 
 def clear_failure(out: Path, cell: Cell) -> None:
     """Forget an earlier failure."""
-    path = failure_path(out, cell)
-    with file_errors("delete", path):
-        path.unlink(missing_ok=True)
+    remove(failure_path(out, cell), out)
 
 
 def read_failure(out: Path, cell: Cell) -> Failure | None:
@@ -111,15 +108,14 @@ def write_manifest(
         ],
     }
     data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    write_atomic(out / MANIFEST, data + b"\n")
+    write_atomic(out / MANIFEST, data + b"\n", out)
 
 
 @contextmanager
 def locked(out: Path, patience: float = PATIENCE) -> Iterator[int | None]:
     """Hold OUT for this bench; yields the lock, which workers inherit and so prolong."""
-    with file_errors("write to", out):
-        out.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(out / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    make_folder(out)
+    descriptor = open_file(out / LOCK, os.O_RDWR | os.O_CREAT, out)
     try:
         yield descriptor if _lock(descriptor, out, patience) else None
     finally:

@@ -16,6 +16,7 @@ from fdrl.bench.forecast import Forecast
 from fdrl.bench.grid import Cell
 from fdrl.bench.outputs import Failure, clear_failure, write_failure
 from fdrl.bench.worker import Event, Events, WorkerProcess
+from fdrl.core.threads import stop_signals
 
 TICK = 0.25
 
@@ -41,12 +42,12 @@ class _Stop:
 
 @contextmanager
 def _signals() -> Iterator[_Stop]:
-    """Count Ctrl-C and SIGTERM (only the main thread may listen)."""
+    """Count Ctrl-C, SIGTERM and SIGHUP (only the main thread may listen)."""
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {n: signal.signal(n, stop.handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, stop.handle) for n in stop_signals()}
     try:
         yield stop
     finally:

@@ -14,7 +14,7 @@ import tomli_w
 
 from fdrl.config.errors import config_error
 from fdrl.core.errors import FdrlError, nearest
-from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.files import file_errors, make_folder, write_atomic
 from fdrl.core.records import Summary
 from fdrl.core.settings import NonNegativeInt, PositiveInt
 
@@ -375,8 +375,7 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 def write_tuned(path: Path, tuned: Tuned) -> None:
     """Write the file, whole or not at all."""
-    with file_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, tomli_w.dumps(msgspec.to_builtins(tuned)).encode())
 
 

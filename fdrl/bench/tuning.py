@@ -33,7 +33,9 @@ def tuning_folder(out: Path) -> Path:
 def mark(folder: Path, suite: Suite) -> None:
     """Say in a folder that its runs are tuning runs, whatever it is called later."""
     told = {"suite": suite.name, "seeds": listed(suite.tuning_seeds)}
-    write_atomic(folder / MARK, msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")
+    write_atomic(
+        folder / MARK, msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n", folder
+    )
 
 
 def is_tuning(folder: Path) -> bool:

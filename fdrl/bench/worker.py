@@ -24,7 +24,7 @@ from fdrl.bench.grid import Cell
 from fdrl.config.run import Run, parse, to_tables
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import RoundRecord, Summary
-from fdrl.core.threads import THREAD_VARIABLES
+from fdrl.core.threads import THREAD_VARIABLES, stop_signals
 from fdrl.packs.train import Order, Outcome, train_orders
 from fdrl.runs.progress import spent
 
@@ -216,7 +216,9 @@ def main() -> int:
     reports = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in stop_signals():
+        if number != signal.SIGTERM:  # with which the bench asks for a stop
+            signal.signal(number, signal.SIG_IGN)
     sys.path.append(os.getcwd())
 
     def say(event: str, **facts: Any) -> None:

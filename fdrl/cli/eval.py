@@ -15,7 +15,7 @@ from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
-    from fdrl.federation.loop import Federation
+    from fdrl.federation.loop import Agents
 
 
 class Eval(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +53,10 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def load(folder: Path) -> tuple[Federation, int]:
-    """Build a run's federation as its last checkpoint left it; also return the round."""
-    from fdrl.federation.loop import Federation
+def load(folder: Path) -> tuple[Agents, int]:
+    """Build a run's agents as its last checkpoint left them; also return the round."""
+    from fdrl.federation.loop import Agents
+    from fdrl.runs.checkpoint import checkpoint_path, continue_from
     from fdrl.runs.folder import own_checkpoint, read_run
 
     run = read_run(folder)
@@ -64,16 +65,16 @@ def load(folder: Path) -> tuple[Federation, int]:
         raise FdrlError(
             f"{folder} has no checkpoint yet; run it on with: fdrl train --resume {folder}"
         )
-    federation = Federation(msgspec.structs.replace(run, threads=1))
+    federation = Agents(msgspec.structs.replace(run, threads=1))
     try:
-        federation.load_state(checkpoint.state)
+        continue_from(checkpoint, checkpoint_path(folder, checkpoint.round), federation)
     except BaseException:
         federation.close()
         raise
     return federation, checkpoint.round
 
 
-def _evaluate(federation: Federation, round: int, folder: Path, asked: Eval) -> None:
+def _evaluate(federation: Agents, round: int, folder: Path, asked: Eval) -> None:
     from fdrl.runs.metric_names import wording
 
     run, ids = federation.run, federation.ids
@@ -118,7 +119,7 @@ def _numbers(returns: Any) -> tuple[str, str, str, str]:
     return mean, std, low, high
 
 
-def _print_accuracies(title: str, federation: Federation, returns: Any, chosen: list[int]) -> None:
+def _print_accuracies(title: str, federation: Agents, returns: Any, chosen: list[int]) -> None:
     """Print each agent's accuracy: its episodes are parts of the test examples."""
     from fdrl.cli.listing import print_table
 
@@ -128,9 +129,7 @@ def _print_accuracies(title: str, federation: Federation, returns: Any, chosen: 
     print(f"\naccuracy: mean {mean} · worst {worst} · spread {spread}")
 
 
-def _print(
-    title: str, federation: Federation, returns: Any, chosen: list[int], held_out: bool
-) -> None:
+def _print(title: str, federation: Agents, returns: Any, chosen: list[int], held_out: bool) -> None:
     """Print each agent's returns; held out, also each environment's, as agents know none."""
     from fdrl.cli.listing import console_width, print_table
 
@@ -162,7 +161,7 @@ def _said(kwargs: Mapping[str, Any]) -> str:
     return " ".join(words) or "the same environment, other seeds"
 
 
-def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], Any]:
+def policy(federation: Agents, agent: int, greedy: bool) -> Callable[[Any], Any]:
     """Return one agent's way to act on a single observation: a number, or an array [D]."""
     import numpy as np
 
@@ -171,15 +170,15 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
 
     envs = factory_of(federation.envs, agent)
     name = federation.ids[agent]
-    client = next(c for c in federation.clients if name in c.cohort.ids)
-    row = client.cohort.ids.index(name)
+    cohort = next(c for c in federation.cohorts if name in c.ids)
+    row = cohort.ids.index(name)
     draw = generator(federation.run.evaluation.seed, Purpose.EVALUATION, agent, 0)
     space: Any = envs.action_space
     first = int(getattr(space, "start", 0))
 
     def act(observation: Any) -> Any:
         states = np.asarray(observation, dtype=np.float32)[None]
-        probs = client.cohort.probs(states)[row, 0]
+        probs = cohort.probs(states)[row, 0]
         if envs.gaussian:
             mean, std = np.split(probs, 2)
             drawn = mean if greedy else mean + std * draw.standard_normal(len(std))
@@ -191,21 +190,22 @@ def policy(federation: Federation, agent: int, greedy: bool) -> Callable[[Any], 
     return act
 
 
-def _videos(federation: Federation, agents: list[int], target: Path, greedy: bool) -> None:
-    from fdrl.core.files import file_errors
+def _videos(federation: Agents, agents: list[int], target: Path, greedy: bool) -> None:
+    from fdrl.core.files import make_folder
     from fdrl.core.seeding import Purpose, leaf
+    from fdrl.runs.folder import CONFIG
     from fdrl.runs.progress import human_return
     from fdrl.runs.video import record
     from fdrl.vector.factory import EnvFactory
     from fdrl.vector.gym import render_env
 
     assert isinstance(federation.envs, EnvFactory)
-    root = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
-    seed = int(root.generate_state(1)[0])
+    root = target.parent if (target.parent / CONFIG).is_file() else None
+    branch = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
+    seed = int(branch.generate_state(1)[0])
     for index in agents:
         env = render_env(federation.envs.spec, federation.envs.kwargs[index])
-        with file_errors("write", target):
-            target.mkdir(parents=True, exist_ok=True)
+        make_folder(target, root)
         path = target / f"{federation.ids[index]}.gif"
-        total = record(env, policy(federation, index, greedy), seed, path)
+        total = record(env, policy(federation, index, greedy), seed, path, root)
         print(f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}")

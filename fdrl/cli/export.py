@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from fdrl.cli.options import argument, flag
 from fdrl.core.errors import FdrlError
 
 if TYPE_CHECKING:
-    from fdrl.federation.loop import Federation
+    from fdrl.federation.loop import Agents
     from fdrl.vector.factory import EnvFactory
 
 
@@ -51,12 +52,12 @@ def export(
     federation: object, folder: Path, agent: str | None, out: str | None
 ) -> tuple[Path, str]:
     """Write the agent; return where, and what its user must know of it."""
-    from fdrl.core.files import file_errors
+    from fdrl.core.files import make_folder, write_atomic
     from fdrl.federation import groups as groups_federation
-    from fdrl.federation.loop import Federation
+    from fdrl.federation.loop import Agents
     from fdrl.vector.teams import factory_of
 
-    assert isinstance(federation, Federation)
+    assert isinstance(federation, Agents)
     ids = federation.ids
     if agent is not None:
         index = agent_index(agent, ids, folder)
@@ -64,14 +65,16 @@ def export(
         index = int(federation.evaluate(federation.run.evaluation.episodes).mean(1).argmax())
     groups = groups_federation.groups(federation.run)
     number = next(i for i, group in enumerate(groups) if index in group.agents)
-    row = federation.clients[number].cohort.parameters("all")[groups[number].agents.index(index)]
+    row = federation.cohorts[number].parameters("all")[groups[number].agents.index(index)]
     envs = factory_of(federation.envs, index)
     convert = _converter(groups[number].name)
     model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
     path = Path(out) if out else folder / f"{ids[index]}.zip"
-    with file_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
+    root = None if out else folder
+    buffer = io.BytesIO()
+    model.save(buffer)
+    make_folder(path.parent, root)
+    write_atomic(path, buffer.getvalue(), root)
     return path, _shared(federation, index, envs)
 
 
@@ -87,7 +90,7 @@ def _converter(name: str) -> Any:
     )
 
 
-def _shared(federation: Federation, index: int, envs: EnvFactory) -> str:
+def _shared(federation: Agents, index: int, envs: EnvFactory) -> str:
     """Say whose policy it is in a shared world: `PPO.load` knows of one agent only."""
     if federation.together is None:
         return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -19,6 +19,7 @@ from fdrl.federation.client import steps_per_round
 from fdrl.runs.folder import new_path, read_config, read_summary
 
 if TYPE_CHECKING:
+    from fdrl.core.arrays import Array
     from fdrl.core.records import Summary
     from fdrl.federation.loop import Federation
     from fdrl.runs.tracking import Tracker
@@ -139,8 +140,8 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
     from fdrl.federation.loop import Federation
     from fdrl.runs.train import Stopped, train
 
-    def build(run: Run) -> Federation:
-        federation = Federation(run)
+    def build(run: Run, known: Mapping[str, Array] | None = None) -> Federation:
+        federation = Federation(run, known=known)
         if trackers:
             _notes(federation)
         return federation

@@ -1,10 +1,12 @@
-"""Threads: what sets how many of them NumPy starts, and threads that run one at a time.
+"""Threads: what sets how many of them NumPy starts, and threads that run one at a time; and the
+signals that ask a process to stop.
 
 Imports nothing but the standard library, because it is read before NumPy is.
 """
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,18 @@ THREAD_VARIABLES = (
 """The environment variables that thread pools read when NumPy is imported."""
 
 _PRESENT = threading.local()
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that ask for a stop: Ctrl-C, SIGTERM, and SIGHUP of a closed terminal.
+
+    A SIGHUP that is ignored, as below ``nohup``, stays ignored.
+    """
+    asked = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # which Windows does not have
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        asked.append(hangup)
+    return tuple(asked)
 
 
 class Coroutine:

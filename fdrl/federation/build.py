@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.channels.settings import FadingChannel, MacAnalog, MacDigital
 from fdrl.config.run import Run
+from fdrl.core.arrays import Array, subtree
 from fdrl.core.cohort import Cohort, CohortContext, Part
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, STRATEGIES, load_object
@@ -62,6 +63,21 @@ def environments(run: Run) -> EnvFactory | SharedEnvFactory:
     return make_factory(run.env, run.agents, run.hetero, run.seed, run.env_kwargs, run.agent_kwargs)
 
 
+def measured(envs: EnvFactory | SharedEnvFactory) -> dict[str, Array]:
+    """Return what was found out by stepping public copies, of each role's if there are several."""
+    return {f"{i}.{k}": v for i, own in enumerate(_own(envs)) for k, v in own.measured().items()}
+
+
+def recall(envs: EnvFactory | SharedEnvFactory, known: Mapping[str, Array]) -> None:
+    """Let factories take over what others `measured`, instead of measuring it again."""
+    for i, own in enumerate(_own(envs)):
+        own.recall(subtree(known, f"{i}."))
+
+
+def _own(envs: EnvFactory | SharedEnvFactory) -> Sequence[EnvFactory]:
+    return envs.roles if isinstance(envs, SharedEnvFactory) else (envs,)
+
+
 def factories(envs: EnvFactory | SharedEnvFactory, count: int) -> Sequence[EnvFactory]:
     """Return the factory that knows the environments of each of `count` groups."""
     return envs.roles if isinstance(envs, SharedEnvFactory) else [envs] * count
@@ -100,6 +116,19 @@ def client_context(run: Run, group: Group, envs: EnvFactory) -> ClientContext:
     ids, box = agent_ids(run.agents), envs.proxy_box()
     own = tuple(ids[a] for a in group.agents)
     return ClientContext(run, own, group.agents, *box, envs.n_actions, envs.gaussian)
+
+
+def make_cohorts(run: Run, envs: EnvFactory | SharedEnvFactory) -> list[Cohort]:
+    """Build the learners of all groups alone, for agents that only act."""
+    cohorts: list[Cohort] = []
+    try:
+        for group in groups(run):
+            cohorts.append(make_cohort(run, group, envs))
+    except BaseException:
+        for cohort in cohorts:
+            cohort.close()
+        raise
+    return cohorts
 
 
 def make_clients(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdrl.config.run import Run, validated
 from fdrl.core.arrays import Array, subtree
-from fdrl.core.cohort import Labeled, Part
+from fdrl.core.cohort import Cohort, Labeled, Part
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.transport import (
     Channel,
@@ -30,7 +31,10 @@ from fdrl.federation.build import (
     environments,
     make_channel,
     make_clients,
+    make_cohorts,
     make_server,
+    measured,
+    recall,
 )
 from fdrl.federation.client import CohortClient, Embedded
 from fdrl.federation.compatibility import adapt_proxies, check_analog, check_labels
@@ -38,8 +42,87 @@ from fdrl.vector.factory import EnvFactory
 from fdrl.vector.teams import together
 
 
-class Federation:
+class Agents:
+    """The K agents of a run and their environments, to act and not to learn.
+
+    For evaluation, films and export: without strategy, server and proxy states, nothing is
+    measured, and no training copy of an environment is made.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run = validated(run)
+        self.ids = groups.agent_ids(run.agents)
+        self.envs = replace(environments(run), resting=True)
+        self.together = together(self.envs)
+        self._cohorts = make_cohorts(run, self.envs)
+
+    @property
+    def cohorts(self) -> Sequence[Cohort]:
+        """The learners, one a group."""
+        return self._cohorts
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Take the agents out of what `Federation.state` returned."""
+        for index, cohort in enumerate(self.cohorts):
+            cohort.load_state(subtree(state, f"client.{index}.cohort."))
+
+    def evaluate(
+        self, episodes: int, *, held_out: bool = False, greedy: bool = True
+    ) -> NDArray[np.float64]:
+        """Return undiscounted returns [K, episodes] of every agent, in the order of `ids`."""
+        rows: dict[str, Array] = {}
+        seed = self.run.evaluation.seed
+        jobs = [
+            partial(cohort.evaluate, episodes, seed, held_out=held_out, greedy=greedy)
+            for cohort in self.cohorts
+        ]
+        played = self.together.run(jobs) if self.together else [job() for job in jobs]
+        for cohort, returns in zip(self.cohorts, played, strict=True):
+            rows |= dict(zip(cohort.ids, returns, strict=True))
+        return np.stack([rows[name] for name in self.ids])
+
+    @property
+    def labels(self) -> list[str]:
+        """Return what is particular about each agent, in a few words."""
+        networks = {
+            agent: g.settings.architecture for g in groups.groups(self.run) for agent in g.agents
+        }
+        several = len({*networks.values()}) > 1
+        owned = self._owned()
+        return [
+            " ".join(
+                [
+                    f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in kwargs.items()
+                ]
+                + ([networks[k]] if several else [])
+                + ([owned[self.ids[k]]] if self.ids[k] in owned else [])
+            )
+            for k, kwargs in enumerate(self.envs.kwargs)
+        ]
+
+    def _owned(self) -> dict[str, str]:
+        """Return the samples of each label that agents own, for those that own any."""
+        return {
+            name: "samples " + " ".join(map(str, row))
+            for cohort in self.cohorts
+            if isinstance(cohort, Labeled)
+            for name, row in zip(cohort.ids, cohort.histogram().tolist(), strict=True)
+        }
+
+    def close(self) -> None:
+        """Free environments and worker processes."""
+        for cohort in self.cohorts:
+            cohort.close()
+        if self.together is not None:
+            self.together.close()
+
+
+class Federation(Agents):
     """K agents, a server, and the channel between them.
+
+    `known` is what another federation of this run has measured (in its `state`, below
+    ``measured.``), and so is not measured again.
 
     >>> from fdrl import Federation, make_run
     >>> federation = Federation(make_run(agents=2, steps=512))
@@ -48,11 +131,17 @@ class Federation:
     >>> federation.close()
     """
 
-    def __init__(self, run: Run, channel: Channel | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        channel: Channel | None = None,
+        known: Mapping[str, Array] | None = None,
+    ) -> None:
         self.run = run = validated(run)
         self.ids = groups.agent_ids(run.agents)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = environments(run)
+        recall(self.envs, known or {})
         check_analog(run, self.envs)
         self.together = together(self.envs)
         if isinstance(self.envs, EnvFactory):
@@ -78,6 +167,11 @@ class Federation:
         self.transport = Embedded(self.clients, self.ids, self.together)
         self.tally, self.clock = RunTotals(self.ids, run.goal), SimulatedClock(run.channel)
         self.rounds_done = 0
+
+    @property
+    def cohorts(self) -> Sequence[Cohort]:
+        """The learners, one a client."""
+        return [client.cohort for client in self.clients]
 
     def _agree(self) -> None:
         """Tell a channel that sends changes what they are relative to, where all start alike."""
@@ -186,21 +280,6 @@ class Federation:
             "eval/worst_reward": float(returns.min()),
         }
 
-    def evaluate(
-        self, episodes: int, *, held_out: bool = False, greedy: bool = True
-    ) -> NDArray[np.float64]:
-        """Return undiscounted returns [K, episodes] of every agent, in the order of `ids`."""
-        rows: dict[str, Array] = {}
-        seed = self.run.evaluation.seed
-        jobs = [
-            partial(client.cohort.evaluate, episodes, seed, held_out=held_out, greedy=greedy)
-            for client in self.clients
-        ]
-        played = self.together.run(jobs) if self.together else [job() for job in jobs]
-        for client, returns in zip(self.clients, played, strict=True):
-            rows |= dict(zip(client.cohort.ids, returns, strict=True))
-        return np.stack([rows[name] for name in self.ids])
-
     def summary(self) -> Summary:
         """Evaluate every agent on fixed seeds and add up the run."""
         episodes = self.run.evaluation.episodes
@@ -217,6 +296,7 @@ class Federation:
     def state(self) -> dict[str, Array]:
         """Return everything needed to continue to the bit, as flat names and arrays."""
         state = {"rounds": np.array(self.rounds_done)}
+        state |= {f"measured.{k}": v for k, v in measured(self.envs).items()}
         for index, client in enumerate(self.clients):
             state |= {f"client.{index}.{k}": v for k, v in client.state().items()}
         state |= {f"server.{k}": v for k, v in self.server.state().items()}
@@ -235,39 +315,3 @@ class Federation:
         if isinstance(self.channel, StatefulChannel):
             self.channel.load_state(subtree(state, "channel."))
         self.tally.load_state(subtree(state, "tally."))
-
-    @property
-    def labels(self) -> list[str]:
-        """Return what is particular about each agent, in a few words."""
-        networks = {
-            agent: g.settings.architecture for g in groups.groups(self.run) for agent in g.agents
-        }
-        several = len({*networks.values()}) > 1
-        owned = self._owned()
-        return [
-            " ".join(
-                [
-                    f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-                    for key, value in kwargs.items()
-                ]
-                + ([networks[k]] if several else [])
-                + ([owned[self.ids[k]]] if self.ids[k] in owned else [])
-            )
-            for k, kwargs in enumerate(self.envs.kwargs)
-        ]
-
-    def _owned(self) -> dict[str, str]:
-        """Return the samples of each label that agents own, for those that own any."""
-        return {
-            name: "samples " + " ".join(map(str, row))
-            for client in self.clients
-            if isinstance(client.cohort, Labeled)
-            for name, row in zip(client.cohort.ids, client.cohort.histogram().tolist(), strict=True)
-        }
-
-    def close(self) -> None:
-        """Free environments and worker processes."""
-        for client in self.clients:
-            client.cohort.close()
-        if self.together is not None:
-            self.together.close()

@@ -20,12 +20,10 @@ from typing import Any
 from fdrl.core.abilities import Profile, profile
 from fdrl.core.cohort import Cohort
 from fdrl.core.errors import FdrlError
-from fdrl.core.threads import THREAD_VARIABLES
+from fdrl.core.threads import THREAD_VARIABLES, stop_signals
 
 PATIENCE = 5.0
 """Seconds that a worker gets to finish when it is closed."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Signals that reach a whole process group: the parent alone decides when to stop."""
 
 
 class Remote:
@@ -135,7 +133,7 @@ def _signals_held() -> Iterator[None]:
         return
     # The first worker starts the resource tracker, which would let the signals through again.
     resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
         yield
     finally:
@@ -143,11 +141,15 @@ def _signals_held() -> Iterator[None]:
 
 
 def _ignore_signals() -> None:
-    """Ignore what the parent decides about, also what arrived while this process started."""
-    for number in SIGNALS:
+    """Ignore what the parent decides about, also what arrived while this process started.
+
+    These signals reach a whole process group, and the parent alone decides when to stop.
+    """
+    numbers = stop_signals()
+    for number in numbers:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def _work(pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,8 +14,10 @@ from types import FrameType
 
 from fdrl.config.run import Run, differences, validated
 from fdrl.core.abilities import alone, profile
+from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.threads import stop_signals
 from fdrl.federation import groups as groups_federation
 from fdrl.federation.build import make_cohort
 from fdrl.federation.loop import Federation
@@ -86,11 +88,11 @@ class _Stop:
 
 @contextmanager
 def _signals(stop: _Stop) -> Iterator[None]:
-    """Listen to Ctrl-C and SIGTERM (only the main thread may)."""
+    """Listen to what asks for a stop (only the main thread may)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {n: signal.signal(n, stop.handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, stop.handle) for n in stop_signals()}
     try:
         yield
     finally:
@@ -218,8 +220,8 @@ class _Pack:
         self.orders = dict(zip(self.members, orders, strict=True))
 
     def _work(self, order: Order, curves: bool, member: Member) -> Summary:
-        def federation(run: Run) -> Packed:
-            return Packed(run, member)
+        def federation(run: Run, known: Mapping[str, Array] | None = None) -> Packed:
+            return Packed(run, member, known)
 
         return order.train(curves, federation=federation, stop=self.stop.flag())
 
@@ -292,8 +294,8 @@ no more each than ten do; a thousand of 24 units. Not tuned any further."""
 class Packed(Federation):
     """A federation whose agents live in a pack's stacks; its seconds are a share of all."""
 
-    def __init__(self, run: Run, member: Member) -> None:
-        super().__init__(run)
+    def __init__(self, run: Run, member: Member, known: Mapping[str, Array] | None = None) -> None:
+        super().__init__(run, known=known)
         if isinstance(self.envs, SharedEnvFactory):
             self.close()
             raise PackBroken("agents that share a world cannot be packed", alone=True)

@@ -8,6 +8,7 @@ of all of that, is in every message, so that nobody averages answers to differen
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,10 +250,14 @@ def _load(path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if not Path(path).is_file():
         raise FdrlError(f"proxy file: no such file: {path}")
     try:
-        states = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with open(path, "rb") as file:  # which `np.load` leaves open if it gives up half-way
+            states = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FdrlError(f"proxy file: {path} is not a plain .npy array: {error}") from None
-    if not isinstance(states, np.ndarray) or states.dtype.kind not in "fiu":
+    if not isinstance(states, np.ndarray):
+        states.close()
+        raise FdrlError(f"proxy file: {path} is an .npz, but must hold one array (np.save)")
+    if states.dtype.kind not in "fiu":
         raise FdrlError(f"proxy file: {path} must hold one array of numbers (np.save)")
     if states.shape[1:] != shape or len(states) == 0:
         expected = ", ".join(["N", *map(str, shape)])

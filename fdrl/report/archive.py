@@ -13,7 +13,7 @@ import msgspec
 from fdrl.bench.suite import TUNED
 from fdrl.bench.tuning import is_tuning
 from fdrl.core.errors import FdrlError
-from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.files import read_file, write_atomic
 from fdrl.report.collect import MANIFEST, find, read
 from fdrl.runs.folder import CONFIG, METRICS, SUMMARY
 
@@ -94,8 +94,7 @@ def _packed(files: dict[str, Path]) -> bytes:
 
 def _content(path: Path) -> bytes:
     """Return what an archive holds of a file; numbers keep all their digits."""
-    with file_errors("read", path):
-        data = path.read_bytes()
+    data = read_file(path)
     if path.name != METRICS:
         return data
     lines = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fdrl.config.run import to_toml
 from fdrl.core.errors import FdrlError, nearest
-from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.files import make_folder, write_atomic
 from fdrl.report import collect, completion, figures, results, series, tables, theme
 from fdrl.report.collect import tuning_runs
 from fdrl.report.groups import Groups, Setting, group, order
@@ -73,8 +73,7 @@ def _part(setting: Setting, styles: dict[str, theme.Style], out: Path, reference
 
 
 def _write(path: Path, data: bytes) -> None:
-    with file_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, data)
 
 

@@ -251,8 +251,11 @@ def figure(curves: Sequence[Curve]) -> Figure:
     return picture
 
 
-def draw(folders: Sequence[str | Path], target: str | Path) -> list[Path]:
-    """Draw run folders of one environment to ``TARGET.png`` and ``TARGET.svg``."""
+def draw(folders: Sequence[str | Path], target: str | Path, root: Path | None = None) -> list[Path]:
+    """Draw run folders of one environment to ``TARGET.png`` and ``TARGET.svg``.
+
+    `root` is the run folder that they are in, if any: no link is followed there.
+    """
     curves = [read_curve(f) for f in folders]
     others = sorted({c.env for c in curves} - {curves[0].env})
     if others:
@@ -263,6 +266,6 @@ def draw(folders: Sequence[str | Path], target: str | Path) -> list[Path]:
         path = Path(f"{target}.{kind}")
         buffer = io.BytesIO()
         picture.savefig(buffer, format=kind, dpi=150)
-        write_atomic(path, buffer.getvalue())
+        write_atomic(path, buffer.getvalue(), root)
         written.append(path)
     return written

@@ -4,13 +4,19 @@
 two states · ``summary.json`` written last, so its presence says that the run is finished ·
 ``curves.png``, ``curves.svg``. A process that dies at any moment leaves a folder that resumes: the
 log is cut back to where the last checkpoint was written, and grows again from there to the bit.
+
+A checkpoint is used if it and the log that belongs to it are what was written; else the one before
+it is, and a line says so. A folder is data that may come from anywhere: see `fdrl.core.files`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, get_type_hints
@@ -19,11 +25,23 @@ import msgspec
 
 from fdrl.config.run import Run, differences, digest, parse, read_tables, to_toml
 from fdrl.core.arrays import Array
-from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig
-from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, warn_once
+from fdrl.core.files import (
+    check_no_links,
+    file_errors,
+    make_folder,
+    open_file,
+    put_aside,
+    read_file,
+    remove,
+    sweep,
+    write_all,
+    write_atomic,
+)
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.runs.checkpoint import (
     Checkpoint,
+    DamagedCheckpoint,
     checkpoint_files,
     checkpoint_path,
     load_checkpoint,
@@ -37,6 +55,10 @@ except ImportError:  # not a POSIX system: two writers are then the user's own c
 
 KEEP = 2
 CONFIG, METRICS, SUMMARY, LOCK = "config.toml", "metrics.jsonl", "summary.json", ".lock"
+_WRITTEN = (
+    CONFIG, METRICS, SUMMARY, "checkpoints", "tensorboard", "curves.png", "curves.svg",
+)  # fmt: skip
+"""What a run writes into its folder, where no link may be."""
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -71,8 +93,7 @@ def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:
 def read_records(folder: str | Path) -> list[RoundRecord]:
     """Read ``metrics.jsonl``; a last line cut off by a crash is left out."""
     path = Path(folder) / METRICS
-    with file_errors("read", path):
-        lines = path.read_bytes().split(b"\n")[:-1]
+    lines = read_file(path).split(b"\n")[:-1]
     records = []
     for number, line in enumerate(lines, 1):
         try:
@@ -87,8 +108,7 @@ def read_summary(folder: str | Path) -> Summary | None:
     path = Path(folder) / SUMMARY
     if not path.is_file():
         return None
-    with file_errors("read", path):
-        data = path.read_bytes()
+    data = read_file(path)
     try:
         summary: Summary = _revive(msgspec.json.decode(data), Summary)
     except (msgspec.DecodeError, AttributeError) as error:
@@ -96,19 +116,70 @@ def read_summary(folder: str | Path) -> Summary | None:
     return summary
 
 
+@dataclass(frozen=True)
+class Found:
+    """The newest checkpoint that can be used, and what is wrong with those after it, by file."""
+
+    checkpoint: Checkpoint | None
+    unusable: Mapping[Path, str]
+
+    def said(self) -> str:
+        """Return in one line what was wrong, and which round is gone back to."""
+        reasons = "; ".join(self.unusable.values())
+        assert self.checkpoint is not None
+        return f"{reasons}: went back to the checkpoint of round {self.checkpoint.round}"
+
+
+Check = Callable[[Checkpoint, Path], None]
+"""Raises `DamagedCheckpoint` for a checkpoint that cannot be used."""
+
+
+def find_checkpoint(folder: Path, check: Check = lambda made, path: None) -> Found:
+    """Look for the newest checkpoint that is whole and passes `check`.
+
+    Raises `FdrlError` if there are some, and none can be used.
+    """
+    unusable: dict[Path, str] = {}
+    for path in reversed(checkpoint_files(folder)):
+        try:
+            checkpoint = load_checkpoint(path)
+            check(checkpoint, path)
+            return Found(checkpoint, unusable)
+        except DamagedCheckpoint as error:
+            unusable[path] = str(error)
+    if unusable:
+        newest, *older = unusable.values()
+        others = f"nor can {len(older)} before it" if older else "and there is none before it"
+        raise FdrlError(
+            f"{newest}; {others}: the run can only be trained again from the start, "
+            f"with {folder / CONFIG} and another out"
+        )
+    return Found(None, {})
+
+
 def latest_checkpoint(folder: str | Path) -> Checkpoint | None:
-    """Load the newest checkpoint; None if there is none yet."""
-    files = checkpoint_files(Path(folder))
-    return load_checkpoint(files[-1]) if files else None
+    """Load the newest checkpoint; None if there is none yet.
+
+    A damaged one is passed over for the one before it, which a notice says.
+    """
+    found = find_checkpoint(Path(folder))
+    if found.unusable:
+        warn_once(found.said())
+    return found.checkpoint
 
 
 def own_checkpoint(folder: str | Path, run: Run) -> Checkpoint | None:
     """Load the newest checkpoint; raise if it was written by another config than `run`."""
     checkpoint = latest_checkpoint(folder)
-    if checkpoint is not None and checkpoint.config != digest(run):
-        newest = checkpoint_files(Path(folder))[-1]
-        raise FdrlError(f"checkpoint {newest} belongs to another config than {CONFIG}")
+    if checkpoint is not None:
+        _check_config(Path(folder), checkpoint, digest(run))
     return checkpoint
+
+
+def _check_config(folder: Path, checkpoint: Checkpoint, config: str) -> None:
+    if checkpoint.config != config:
+        path = checkpoint_path(folder, checkpoint.round)
+        raise FdrlError(f"checkpoint {path} belongs to another config than {CONFIG}")
 
 
 def check_free(path: str | Path) -> None:
@@ -157,6 +228,46 @@ def new_path(run: Run, parent: str | Path = "runs") -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Mark:
+    """How long the log was at some moment, and the digest of what it held."""
+
+    length: int
+    sha256: str
+
+
+def check_log(path: Path, checkpoint: Checkpoint, saved: Path) -> None:
+    """Raise `DamagedCheckpoint` unless a log begins as it was when the checkpoint was saved."""
+    length, digest = checkpoint.metrics_bytes, checkpoint.metrics_sha256
+    data = read_file(path) if path.exists() else b""
+    kept = data[:length]
+    if digest and hashlib.sha256(kept).hexdigest() == digest:
+        return
+    windows = b"\r\n"
+    if not digest and len(kept) == length and windows not in data and kept[-1:] in (b"", b"\n"):
+        return  # all that is known of a log beside a checkpoint of format 1
+    before = data.replace(windows, b"\n")[:length]
+    if windows in data and digest in ("", hashlib.sha256(before).hexdigest()):
+        raise FdrlError(
+            f"{path}: its line endings were changed from LF to CRLF, by an editor or by a copy in "
+            "text mode; change them back, and the run goes on exactly from its last checkpoint"
+        )
+    how = f"was changed in its first {length} bytes since"
+    if len(kept) < length:
+        how = f"has {len(kept)} bytes, but had {length} at"
+    raise DamagedCheckpoint(f"{path} {how} checkpoint {saved}, so nothing can be appended to it")
+
+
+def _start_of(log: int, length: int) -> bytes:
+    """Read the first bytes of an open file."""
+    os.lseek(log, 0, os.SEEK_SET)
+    parts, left = [], length
+    while left and (part := os.read(log, left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
 class RunFolder:
     """A run folder that this process is writing. One process at a time: the others get an error."""
 
@@ -165,10 +276,9 @@ class RunFolder:
         self.run = run
         self._digest = digest(run)
         self._log: int | None = None
-        self._length = 0
-        with file_errors("write to", self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        self._length, self._hash = 0, hashlib.sha256()
+        make_folder(self.path)
+        self._lock = open_file(self.path / LOCK, os.O_RDWR | os.O_CREAT, self.path)
         self._take_lock()
 
     @classmethod
@@ -178,9 +288,10 @@ class RunFolder:
         folder = cls(path, run)
         try:
             check_free(path)
+            folder._tidy()
             # A config that names its own folder could not be used to start the run again.
             kept = msgspec.structs.replace(run, out="")
-            write_atomic(folder.path / CONFIG, to_toml(kept).encode())
+            write_atomic(folder.path / CONFIG, to_toml(kept).encode(), folder.path)
             folder._open_log(0)
         except BaseException:
             folder.close()
@@ -193,17 +304,28 @@ class RunFolder:
     ) -> tuple[RunFolder, Checkpoint | None]:
         """Go back to the last checkpoint (None: to the start), cutting the log back to it.
 
-        Raises `FdrlError` if the folder is no run, is being written, belongs to another config
-        than `run`, or its last checkpoint is damaged; the folder is then left as it was.
+        A checkpoint that is damaged, or whose part of the log was changed, is put aside with a
+        notice, and the one before it is used. Raises `FdrlError` if the folder is no run, is being
+        written, belongs to another config than `run`, or if none of its checkpoints can be used;
+        the folder is then left as it was.
         """
         kept = check_same(path, run)
         folder = cls(path, run or kept)
         try:
-            checkpoint = own_checkpoint(folder.path, folder.run)
+            check_no_links(folder.path, *_WRITTEN)
+            found = find_checkpoint(folder.path, partial(check_log, folder.path / METRICS))
+            checkpoint = found.checkpoint
+            if checkpoint is not None:
+                _check_config(folder.path, checkpoint, folder._digest)
+            folder._tidy()
+            for damaged in found.unusable:
+                put_aside(damaged, f"{damaged.name}.damaged", folder.path)
             folder._open_log(checkpoint.metrics_bytes if checkpoint else 0)
         except BaseException:
             folder.close()
             raise
+        if found.unusable:
+            warn_once(found.said())
         return folder, checkpoint
 
     def _take_lock(self) -> None:
@@ -218,19 +340,25 @@ class RunFolder:
             # Some network file systems have no locks; a run there is better than none.
             return
 
+    def _tidy(self) -> None:
+        """Delete what a killed process had not finished to write."""
+        sweep(self.path, self.path)
+        sweep(self.path / "checkpoints", self.path)
+
     def _open_log(self, length: int) -> None:
+        """Open the log and cut it to so many bytes, which `check_log` has found to be ours."""
         path = self.path / METRICS
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        log = self._log = open_file(path, flags, self.path)
         with file_errors("write", path):
-            log = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self._log = log
-            found = os.fstat(log).st_size
-            if found < length:
-                raise FdrlError(
-                    f"{path} has {found} bytes, but had {length} at the last checkpoint: "
-                    "it was changed, so the run cannot continue exactly"
-                )
+            kept = _start_of(log, length)
+            if os.fstat(log).st_nlink > 1:
+                # Another name of the same file, as `cp -al` makes, must not lose its end.
+                write_atomic(path, kept, self.path)
+                os.close(log)
+                log = self._log = open_file(path, flags, self.path)
             os.ftruncate(log, length)
-        self._length = length
+        self._length, self._hash = length, hashlib.sha256(kept)
 
     def log(self, record: RoundRecord) -> None:
         """Append one round; if the disk refuses it, the file ends with the round before."""
@@ -238,31 +366,45 @@ class RunFolder:
         line = msgspec.json.encode(record) + b"\n"
         with file_errors("write", self.path / METRICS):
             try:
-                rest = memoryview(line)
-                while rest:
-                    rest = rest[os.write(self._log, rest) :]
+                write_all(self._log, line)
             except OSError:
                 os.ftruncate(self._log, self._length)
                 raise
         self._length += len(line)
+        self._hash.update(line)
 
-    def checkpoint(self, round: int, state: Mapping[str, Array], wall_seconds: float) -> Path:
-        """Save the state after `round` rounds; the last two checkpoints are kept."""
+    def mark(self) -> Mark:
+        """Return what the log is now, for a checkpoint of this moment that is saved later."""
+        return Mark(self._length, self._hash.hexdigest())
+
+    def checkpoint(
+        self,
+        round: int,
+        state: Mapping[str, Array],
+        wall_seconds: float,
+        mark: Mark | None = None,
+    ) -> Path:
+        """Save the state after `round` rounds; the last two checkpoints are kept.
+
+        `mark` is what the log was then, if it has grown since.
+        """
         assert self._log is not None
         with file_errors("write", self.path / METRICS):
             os.fsync(self._log)
+        at = mark or self.mark()
         path = checkpoint_path(self.path, round)
-        saved = Checkpoint(round, dict(state), self._digest, self._length, wall_seconds)
-        save_checkpoint(path, saved)
+        saved = Checkpoint(
+            round, dict(state), self._digest, at.length, wall_seconds, metrics_sha256=at.sha256
+        )
+        save_checkpoint(path, saved, self.path)
         for old in checkpoint_files(self.path)[:-KEEP]:
-            with file_errors("delete", old):
-                old.unlink()
+            remove(old, self.path)
         return path
 
     def finish(self, summary: Summary) -> None:
         """Write ``summary.json``, which ends the run."""
         data = msgspec.json.format(msgspec.json.encode(summary), indent=2)
-        write_atomic(self.path / SUMMARY, data + b"\n")
+        write_atomic(self.path / SUMMARY, data + b"\n", self.path)
 
     def close(self) -> None:
         """Let go of the folder; another process may then resume it."""

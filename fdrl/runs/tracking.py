@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import secrets
 import socket
 import struct
 import time
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from fdrl.config.run import Run
 from fdrl.core.errors import FdrlError
-from fdrl.core.files import file_errors
+from fdrl.core.files import file_errors, make_folder, open_file
 from fdrl.core.records import RoundRecord, Summary
 
 
@@ -92,10 +93,11 @@ class TensorBoard:
         if name not in self._writers:
             folder = self.folder / name
             stamp = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-            with file_errors("write", folder):
-                folder.mkdir(parents=True, exist_ok=True)
-                file = (folder / stamp).open("wb")
-            self._writers[name] = self._records.RecordWriter(file)
+            stamp += f".{secrets.token_hex(4)}"
+            make_folder(folder, self.folder.parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            file = open_file(folder / stamp, flags, self.folder.parent)
+            self._writers[name] = self._records.RecordWriter(os.fdopen(file, "wb"))
             self._put(name, wall_time=time.time(), file_version="brain.Event:2")
             start = {"status": self._event.SessionLog.START}
             self._put(name, wall_time=time.time(), step=step, session_log=start)

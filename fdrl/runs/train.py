@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,15 +16,19 @@ from types import FrameType
 from typing import Protocol
 
 from fdrl.config.run import Run
-from fdrl.core.arrays import Array
+from fdrl.core.arrays import Array, subtree
 from fdrl.core.errors import FdrlError, OtherConfig
 from fdrl.core.records import RoundRecord, Summary
-from fdrl.runs.checkpoint import Checkpoint, checkpoint_files
-from fdrl.runs.folder import RunFolder, check_free, check_same, read_summary
+from fdrl.core.threads import stop_signals
+from fdrl.runs.checkpoint import Checkpoint, checkpoint_files, checkpoint_path, continue_from
+from fdrl.runs.folder import Mark, RunFolder, check_free, check_same, read_summary
 from fdrl.runs.tracking import TensorBoard, Tracker
 
 SPARE_BYTES = 2**26
 """The largest state that is kept beside the last checkpoint, in case an environment fails."""
+SPARE_SHARE = 0.004
+"""The largest share of a round's time that keeping it may take where no failure is likely: enough
+for every run with rounds so long that somebody loses patience within one."""
 
 
 class Trainable(Protocol):
@@ -55,10 +61,25 @@ class Trainable(Protocol):
         """Free environments and processes."""
 
 
-def _federation(run: Run) -> Trainable:
+Builder = Callable[..., Trainable]
+"""Builds what is trained, from ``(run)``; or from ``(run, known=...)``, the arrays that a
+checkpoint has below ``measured.``, if it has any."""
+
+
+def _federation(run: Run, known: Mapping[str, Array] | None = None) -> Trainable:
     from fdrl.federation.loop import Federation
 
-    return Federation(run)
+    return Federation(run, known=known)
+
+
+@dataclass
+class Spare:
+    """What a checkpoint of the last finished round needs, kept in memory until the next one is."""
+
+    round: int
+    state: dict[str, Array]
+    wall_seconds: float
+    mark: Mark
 
 
 @dataclass
@@ -73,8 +94,9 @@ class _Training:
     wall_seconds: float = 0.0
     saved: int = -1
     fragile: bool = False
-    spare: tuple[int, dict[str, Array]] | None = None
-    """The state after the last round, where somebody else's environment may fail at any step."""
+    """Whether somebody else's environment may fail at any step."""
+    sparing: bool = True
+    spare: Spare | None = None
 
     def run(self, run: Run, checkpoint: Checkpoint | None, stop: StopFlag) -> Summary:
         """Start, run all rounds, and end, whatever happens in between."""
@@ -86,6 +108,7 @@ class _Training:
         except Stopped:
             raise
         except KeyboardInterrupt:
+            self.rescue()
             raise self.stopped() from None
         except FdrlError as error:
             self.rescue()
@@ -98,8 +121,9 @@ class _Training:
 
     def start(self, run: Run, checkpoint: Checkpoint | None) -> None:
         """Go back to the checkpoint, and tell the trackers."""
-        if checkpoint is not None:
-            self.federation.load_state(checkpoint.state)
+        if checkpoint is not None and self.folder is not None:
+            path = checkpoint_path(self.folder.path, checkpoint.round)
+            continue_from(checkpoint, path, self.federation)
             self.wall_seconds = checkpoint.wall_seconds
             self.saved = checkpoint.round
         for tracker in self.trackers:
@@ -113,6 +137,7 @@ class _Training:
 
     def step(self) -> None:
         """Run one round, and write down what happened."""
+        start = time.perf_counter()
         record = self.federation.round()
         self.wall_seconds = record.wall_seconds
         if self.folder is not None:
@@ -121,25 +146,32 @@ class _Training:
             tracker.round(record)
         if self.every and self.federation.rounds_done % self.every == 0:
             self.save()
-        self.keep()
+        self.keep(time.perf_counter() - start)
 
-    def keep(self) -> None:
-        """Remember the state between two rounds: in the middle of one there is none to save."""
+    def keep(self, seconds: float) -> None:
+        """Remember the state between two rounds: in the middle of one there is none to save.
+
+        `seconds` is what the round took, against which the time of keeping is measured.
+        """
         done = self.federation.rounds_done
         self.spare = None
-        if self.folder is None or done == self.saved or not self.fragile:
+        if self.folder is None or done == self.saved or not (self.fragile or self.sparing):
             return
+        start = time.perf_counter()
         state = self.federation.state()
-        self.fragile = sum(a.nbytes for a in state.values()) <= SPARE_BYTES
-        self.spare = (done, state)
+        small = sum(a.nbytes for a in state.values()) <= SPARE_BYTES
+        self.fragile = self.fragile and small
+        self.sparing = small and time.perf_counter() - start <= SPARE_SHARE * seconds
+        self.spare = Spare(done, state, self.wall_seconds, self.folder.mark())
 
     def rescue(self) -> None:
         """After a failure, write down the last finished round, if it is not saved already."""
-        if self.folder is None or self.spare is None or self.spare[0] <= self.saved:
+        spare = self.spare
+        if self.folder is None or spare is None or spare.round <= self.saved:
             return
         with suppress(FdrlError):  # a full disk must not hide what went wrong first
-            self.folder.checkpoint(*self.spare, self.wall_seconds)
-            self.saved = self.spare[0]
+            self.folder.checkpoint(spare.round, spare.state, spare.wall_seconds, spare.mark)
+            self.saved = spare.round
 
     def rounds(self, stop: StopFlag) -> None:
         """Run rounds until the budget is used up; raises `Stopped` between two of them."""
@@ -192,7 +224,7 @@ class _Training:
 
 
 def _open(
-    run: Run, path: Path | None, resume: bool, build: Callable[[Run], Trainable]
+    run: Run, path: Path | None, resume: bool, build: Builder
 ) -> tuple[Trainable, RunFolder | None, Checkpoint | None]:
     """Build the federation and its run folder; a config that fails leaves no folder behind."""
     if path is None:
@@ -207,7 +239,8 @@ def _open(
             raise
     folder, checkpoint = RunFolder.resume(path, run)
     try:
-        federation = build(run)
+        known = subtree(checkpoint.state, "measured.") if checkpoint else {}
+        federation = build(run, known=known) if known else build(run)
     except BaseException:
         folder.close()
         raise
@@ -230,17 +263,18 @@ def train(
     resume: bool = False,
     trackers: Sequence[Tracker] = (),
     curves: bool = True,
-    federation: Callable[[Run], Trainable] = _federation,
+    federation: Builder = _federation,
     stop: StopFlag | None = None,
 ) -> Summary:
     """Train a federation and return its summary.
 
     `out` is the run folder (default: `run.out`; if that is empty too, nothing is written). With
     `resume` the folder's run continues to the bit where its last checkpoint left it; a finished
-    one only returns its summary. Ctrl-C or SIGTERM stop after the round in progress, with a
-    checkpoint, and raise `Stopped`; a second one stops at once. `curves` draws learning curves
-    into the run folder. `federation` builds what is trained. With a `stop` flag of the caller's,
-    that one is heeded instead of signals. Raises `FdrlError` for what the user can mend.
+    one only returns its summary. Ctrl-C, SIGTERM or SIGHUP (a closed terminal) stop after the round
+    in progress, with a checkpoint, and raise `Stopped`; a second one stops at once, with a
+    checkpoint of the round before if it is in memory; a third one kills. `curves` draws learning
+    curves into the run folder. `federation` builds what is trained. With a `stop` flag of the
+    caller's, that one is heeded instead of signals. Raises `FdrlError` for what the user can mend.
     """
     path = Path(out or run.out) if out or run.out else None
     if resume and path is None:
@@ -260,8 +294,10 @@ def train(
         learner, folder, checkpoint = _open(run, path, resume, federation)
         fragile = bool(getattr(learner, "foreign", False))
         training = _Training(
-            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile
-        )
+            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile,
+            # In a pack the state is not this run's alone to take, nor to time.
+            sparing=stop is None,
+        )  # fmt: skip
         return training.run(run, checkpoint, asked)
 
 
@@ -270,7 +306,7 @@ def _draw(folder: Path) -> None:
     try:
         from fdrl.runs.curves import draw
 
-        draw([folder], folder / "curves")
+        draw([folder], folder / "curves", folder)
     except Exception as error:
         warnings.warn(f"no learning curves in {folder}: {error}", stacklevel=2)
 
@@ -279,7 +315,7 @@ def _draw(folder: Path) -> None:
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C or SIGTERM and resumes from round `round`."""
+    """A run was stopped by a signal and resumes from round `round`."""
 
     def __init__(self, round: int, folder: Path | None) -> None:
         super().__init__(f"stopped after round {round}")
@@ -289,13 +325,22 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class StopFlag:
-    """Set by the first signal; the second one, or one while `at_once`, interrupts right there."""
+    """Set by the first signal; the second one, or one while `at_once`, interrupts right there.
+
+    What is being saved then must not be interrupted: the next signal ends the process as if
+    nobody had listened, which leaves the checkpoints that there are.
+    """
 
     set: bool = False
     at_once: bool = False
+    interrupted: bool = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.interrupted:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         if self.set or self.at_once:
+            self.interrupted = True
             raise KeyboardInterrupt
         self.set = True
         # A signal may arrive inside another print to the same stream, which Python refuses.
@@ -305,7 +350,8 @@ class StopFlag:
 
 @contextmanager
 def heeded(given: StopFlag | None = None) -> Iterator[StopFlag]:
-    """Let Ctrl-C and SIGTERM ask for a stop between rounds (only the main thread may listen).
+    """Let Ctrl-C, SIGTERM and SIGHUP ask for a stop between rounds (only the main thread may
+    listen).
 
     A `given` flag is set by its owner instead.
     """
@@ -313,8 +359,7 @@ def heeded(given: StopFlag | None = None) -> Iterator[StopFlag]:
     if given is not None or threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, flag.handle) for n in numbers}
+    before = {n: signal.signal(n, flag.handle) for n in stop_signals()}
     try:
         yield flag
     finally:

@@ -62,8 +62,8 @@ def episode_frames(
     return frames, total
 
 
-def save_gif(path: Path, frames: list[Array]) -> None:
-    """Write frames as an animated GIF, at most `WIDTH` pixels wide."""
+def save_gif(path: Path, frames: list[Array], root: Path | None = None) -> None:
+    """Write frames as an animated GIF, at most `WIDTH` pixels wide (`root`: see `write_atomic`)."""
     from PIL import Image
 
     pictures = [Image.fromarray(f) for f in frames]
@@ -79,16 +79,18 @@ def save_gif(path: Path, frames: list[Array]) -> None:
         buffer, format="GIF", save_all=True, append_images=pictures[1:],
         duration=MILLISECONDS, loop=0, optimize=True,
     )  # fmt: skip
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), root)
 
 
-def record(env: Any, act: Callable[[Array], Any], seed: int, path: Path) -> float:
-    """Record one episode to a GIF; return its return."""
+def record(
+    env: Any, act: Callable[[Array], Any], seed: int, path: Path, root: Path | None = None
+) -> float:
+    """Record one episode to a GIF; return its return. `root` is the run folder that it is in."""
     if not can_render():
         raise FdrlError('videos are drawn with pygame: pip install "fdrl[video]"')
     try:
         frames, total = episode_frames(env, act, seed)
     finally:
         env.close()
-    save_gif(path, frames)
+    save_gif(path, frames, root)
     return total

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from fdrl.core.arrays import Doubles
-from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.files import make_folder, write_atomic
 from fdrl.report.tables import to_csv
 from fdrl.report.theme import render, style_context
 from fdrl.theory.experiment import METHODS, Results
@@ -22,8 +22,7 @@ JSON = "results.json"
 
 def prepare(folder: Path) -> None:
     """Make the folder now: an hour of work should not end at a name that cannot be written."""
-    with file_errors("write", folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
 
 def write(r: Results, folder: Path) -> list[str]:

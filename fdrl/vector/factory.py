@@ -9,12 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from fdrl.core.arrays import Array, subtree
 from fdrl.core.env import VectorEnv
 from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import EnvSpec, load_object
@@ -33,6 +34,7 @@ from fdrl.vector.gym import (
 )
 from fdrl.vector.gym_loop import GymLoop
 from fdrl.vector.heterogeneity import Heterogeneity, Nothing, agent_kwargs, held_out_kwargs
+from fdrl.vector.shared import UnsteppableEnv
 
 Kwargs = Mapping[str, Any]
 Box = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -41,6 +43,8 @@ UNBOUNDED = 1e6
 """A bound at least this large says nothing about where states are."""
 _MEASURE = 0xB0C5  # the branch of Purpose.PROXY that measures boxes
 _VISIT = 0x0517  # the one that visits proxy states
+REPEATED = 16
+"""Steps of a measurement that are taken twice, to see whether the environment heeds its seed."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,11 @@ class EnvFactory:
     agents: tuple[int, ...]
     seed: int
     public: Kwargs = field(default_factory=dict)
+    resting: bool = False
+    """Whether agents only act, in `evaluation`: there are no training copies then."""
+    _visited: dict[int, NDArray[np.float32]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def _spaces(self) -> tuple[spaces.Box, spaces.Discrete | spaces.Box]:
@@ -111,6 +120,8 @@ class EnvFactory:
 
     def vector(self, copies: int) -> VectorEnv:
         """Return K*E training copies, agent-major: copy e of agent k is number k*E + e."""
+        if self.resting:
+            return UnsteppableEnv(len(self.agents) * copies, self.observation_shape)
         where = [(k, e) for k in range(len(self.agents)) for e in range(copies)]
         return self._build(
             [self.kwargs[k] for k, _ in where],
@@ -219,7 +230,30 @@ class EnvFactory:
 
     def visit(self, steps: int) -> NDArray[np.float32]:
         """Return the first states [steps, *O] that a random policy sees in a public copy."""
-        return self._wander(_VISIT, steps)[:-1]
+        if steps not in self._visited:
+            self._visited[steps] = self._wander(_VISIT, steps)[:-1]
+        return self._visited[steps].copy()
+
+    def measured(self) -> dict[str, Array]:
+        """Return what was found out by stepping a public copy, by name; nothing if nothing was.
+
+        A run keeps it: an environment that ignores its seed would give something else next time,
+        and proxy states and cells would no longer be those that agents were asked about.
+        """
+        out: dict[str, Array] = {f"visited.{n}": states for n, states in self._visited.items()}
+        if "_box" in vars(self) and self._box[2]:
+            low, high, steps = self._box
+            out |= {"low": low, "high": high, "steps": np.array(steps)}
+        return out
+
+    def recall(self, measured: Mapping[str, Array]) -> Self:
+        """Take over what another factory of the same environments has `measured`."""
+        if "low" in measured:
+            box = np.array(measured["low"]), np.array(measured["high"]), int(measured["steps"])
+            vars(self)["_box"] = box
+        for name, states in subtree(measured, "visited.").items():
+            self._visited[int(name)] = np.array(states)
+        return self
 
     def _wander(self, branch: int, steps: int) -> NDArray[np.float32]:
         """Let a random policy take steps; return every observation [steps + 1, *O].
@@ -231,11 +265,28 @@ class EnvFactory:
         )
         draw = generator(self.seed, Purpose.PROXY, branch, 1)
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
+        start, moves = None if self.spec.vector else env.state(), []
         seen[0] = env.reset()[0]
         for t in range(1, steps + 1):
-            seen[t] = env.step(self.random_actions(draw, 1)).next_observations[0]
+            moves.append(self.random_actions(draw, 1))
+            seen[t] = env.step(moves[-1]).next_observations[0]
+        if start is not None:
+            env.load_state(start)
+            again = [env.reset()[0].copy()]
+            again += [env.step(m).next_observations[0].copy() for m in moves[:REPEATED]]
+            if not np.array_equal(seen[: len(again)], again):
+                warn_once(unrepeatable(self.spec.name))
         env.close()
         return seen
+
+
+def unrepeatable(name: str) -> str:
+    """Return what a user must know of an environment that does not do the same again."""
+    return (
+        f"environment {name!r} does not repeat what it did with the same seed, so this run cannot "
+        "be repeated to the bit; it can be stopped, resumed, evaluated and exported all the same "
+        "(the remedy: let reset(seed=...) fix all of its randomness)"
+    )
 
 
 def make_factory(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fdrl.core.arrays import Array
 from fdrl.core.env import Step
-from fdrl.core.errors import FdrlError, short
+from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.registry import EnvSpec
 from fdrl.core.seeding import pack_generators, unpack_generators
 from fdrl.vector.gym import GymEnv, open_env
@@ -37,6 +38,28 @@ def _one_number(reward: Any) -> float:
             "return a weighted sum (mo_gymnasium.wrappers.LinearReward makes one)"
         )
     return float(array.reshape(()))
+
+
+def seen_now(observations: Array) -> Array:
+    """Return a checksum of each copy's observation [n]."""
+    return np.array([zlib.crc32(row.tobytes()) for row in observations], np.int64)
+
+
+def check_seen(name: str, now: Array, state: Mapping[str, Array]) -> None:
+    """Say so if copies that have played their episodes again see something else than before."""
+    begun = state["seeds"] >= 0
+    before = state.get("seen")  # which older checkpoints do not have
+    if before is not None and (now != before)[begun].any():
+        warn_once(replayed(name))
+
+
+def replayed(name: str) -> str:
+    """Return what a user must know whose environment did not play its episodes again."""
+    return (
+        f"environment {name!r}: its episodes went differently when they were played again to "
+        "resume, so this run goes on, but not to the bit; reset(seed=...) must fix all of its "
+        "randomness"
+    )
 
 
 _LISTS = ("_labels", "_generators", "_envs", "_step_calls", "_seeds", "_played")
@@ -226,6 +249,7 @@ class GymLoop:
             "seeds": np.array(self._seeds, np.int64),
             "actions": actions,
             "counts": counts,
+            "seen": seen_now(self._observations),
         }
 
     def load_state(self, state: dict[str, Array]) -> None:
@@ -242,6 +266,7 @@ class GymLoop:
                 moves = state["actions"][i, : state["counts"][i]]
                 box = isinstance(self._actions, spaces.Box)
                 self._replay(i, seed, self._moves(moves) if box else moves.tolist())
+        check_seen(self._name, seen_now(self._observations), state)
 
     def _replay(self, i: int, seed: int, moves: list[Any]) -> None:
         self._restart(i, seed)
@@ -253,11 +278,10 @@ class GymLoop:
             self._show(i, seen)
             self._played[i].append(move)
             if terminated or truncated:
-                raise EnvFault(
-                    "resume",
-                    f"{self._where(i)}: the episode ended here when it was played again to "
-                    "resume, but had not before; reset(seed=...) must fix all of its randomness",
-                )
+                # A run is worth more than this episode: another one begins in its place.
+                warn_once(replayed(self._name))
+                self._begin(i)
+                return
 
     def close(self) -> None:
         """Close every environment."""

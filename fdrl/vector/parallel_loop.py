@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fdrl.core.arrays import Array
 from fdrl.core.env import MultiStep, MultiVectorEnv
-from fdrl.core.errors import FdrlError, short
+from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.seeding import pack_generators, unpack_generators
-from fdrl.vector.gym_loop import EnvFault
+from fdrl.vector.gym_loop import EnvFault, check_seen, replayed, seen_now
 from fdrl.vector.parallel import TeamSpec, open_world
 
 
@@ -222,7 +222,12 @@ class ParallelLoop:
             "seeds": np.array(self._seeds, np.int64),
             "actions": moves,
             "counts": counts,
+            "seen": self._seen_now(),
         }
+
+    def _seen_now(self) -> Array:
+        rows = [o.reshape(self.worlds, -1) for o in self._observations]
+        return seen_now(np.concatenate(rows, 1))
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Continue from what `state` returned, by playing each world's episode again."""
@@ -239,13 +244,12 @@ class ParallelLoop:
             for moves in state["actions"][w, : state["counts"][w]].tolist():
                 self._advance(w, moves)
                 if not self._present[:, w].any():
-                    raise EnvFault(
-                        "resume",
-                        f"{self._where(w)}: the episode ended here when it was played again to "
-                        "resume; reset(seed=...) must fix all of its randomness",
-                    )
+                    warn_once(replayed(self.team.name))
+                    self._begin(w)
+                    break
                 for shown, after in zip(self._observations, self._next, strict=True):
                     shown[w] = after[w]
+        check_seen(self.team.name, self._seen_now(), state)
 
     @property
     def observation_spaces(self) -> Mapping[str, spaces.Space[Any]]:

@@ -19,7 +19,7 @@ from fdrl.core.env import MultiVectorEnv, VectorEnv
 from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import EnvSpec
 from fdrl.core.seeding import Purpose, generator, leaf
-from fdrl.vector.factory import EnvFactory
+from fdrl.vector.factory import EnvFactory, unrepeatable
 from fdrl.vector.heterogeneity import Heterogeneity, Nothing, agent_kwargs
 from fdrl.vector.parallel import TeamSpec, random_moves, said_of_team, team_spec
 from fdrl.vector.parallel_loop import make_worlds
@@ -42,6 +42,8 @@ class SharedEnvFactory:
     joints: list[StepBarrier] = field(default_factory=list)
     held_out: tuple[Mapping[str, Any], ...] = ({},)
     """Worlds that no agent trains in: the same world, other seeds."""
+    resting: bool = False
+    """Whether agents only act, in `evaluation`: there are no training worlds then."""
 
     @cached_property
     def roles(self) -> tuple[RoleEnvFactory, ...]:
@@ -59,6 +61,7 @@ class SharedEnvFactory:
                     teams=self,
                     role=number,
                     member=members[0],
+                    resting=self.resting,
                 )
             )
         return tuple(made)
@@ -151,7 +154,7 @@ class RoleEnvFactory(EnvFactory):
 
     def vector(self, copies: int) -> VectorEnv:
         """Return this role's view of the training worlds; of some of its agents, no world."""
-        if self.agents != self.teams.agents_of(self.role):
+        if self.resting or self.agents != self.teams.agents_of(self.role):
             return UnsteppableEnv(len(self.agents) * copies, self.observation_shape)
         return self.teams.training(self.role, copies)
 
@@ -178,19 +181,24 @@ class RoleEnvFactory(EnvFactory):
         """
         team = self.teams.team
         where = (self.seed, Purpose.PROXY, branch)
-        worlds = make_worlds(
-            team, [self.teams.world_kwargs[0]], [leaf(*where, 0)], ["public world"]
-        )
+        public = [self.teams.world_kwargs[0]], [leaf(*where, 0)], ["public world"]
+        worlds = make_worlds(team, *public)
         draw = generator(*where, 1)
         names = [team.agents[i] for i in team.roles[self.role]]
         moves = dict(zip(team.agents, team.action_spaces, strict=True))
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
-        seen[0] = worlds.reset()[names[0]][0]
+        first = {a: o.copy() for a, o in worlds.reset().items()}
+        seen[0] = first[names[0]][0]
         for t in range(1, steps + 1):
             moved = worlds.step(random_moves(moves, draw))
             there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
             seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
         worlds.close()
+        twin = make_worlds(team, *public)
+        again = twin.reset()
+        if not all(np.array_equal(first[a], again[a]) for a in first):
+            warn_once(unrepeatable(team.name))
+        twin.close()
         return seen
 
 

@@ -1,4 +1,4 @@
-"""Run folders written by hand: what a report reads, without any training."""
+"""Run folders: written by hand, as a report reads them, and what one says that was trained."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import msgspec
 
 import fdrl
 from fdrl.config.run import to_toml
+from fdrl.core.records import WALL_CLOCK
+from fdrl.runs.folder import latest_checkpoint
 
 ROUNDS = 20
 
@@ -110,3 +112,16 @@ def write_many(folder: Path, finals: dict[str, Any], **fields: Any) -> Path:
         for seed, final in enumerate(values):
             write_run(folder / f"{strategy}-{seed}", strategy, seed, final, **fields)
     return folder
+
+
+def what_it_says(folder: Path) -> tuple[Any, ...]:
+    """Return everything a finished run left, but for the wall clock."""
+    lines = [msgspec.json.decode(x) for x in (folder / "metrics.jsonl").read_bytes().splitlines()]
+    summary = msgspec.json.decode((folder / "summary.json").read_bytes())
+    for table in (*lines, summary):
+        for name in WALL_CLOCK:
+            table.pop(name, None)
+    newest = latest_checkpoint(folder)
+    assert newest is not None
+    arrays = {k: v.tobytes() for k, v in newest.state.items() if k != "tally.seconds"}
+    return lines, summary, arrays, (folder / "config.toml").read_bytes()

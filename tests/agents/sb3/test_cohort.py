@@ -158,7 +158,7 @@ def test_an_exported_agent_acts_as_ours_does(agent, tmp_path, capsys):
     cls = stable_baselines3.PPO if agent in ("ppo", "sb3") else stable_baselines3.A2C
     model = cls.load(path, device="cpu")
     federation, _ = load(tmp_path / "run")
-    ours = federation.clients[0].cohort.probs(STATES)[1]
+    ours = federation.cohorts[0].probs(STATES)[1]
     with torch.no_grad():
         theirs = model.policy.get_distribution(torch.from_numpy(STATES)).distribution.probs
     np.testing.assert_allclose(theirs.numpy(), ours, atol=1e-5)

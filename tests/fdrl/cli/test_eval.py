@@ -127,7 +127,7 @@ def test_a_run_folder_after_video_is_the_run(
 def test_a_policy_is_the_agents_own(folder: Path) -> None:
     federation, round = load(folder)
     assert round == 2
-    cohort = federation.clients[0].cohort
+    cohort = federation.cohorts[0]
     states = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
     probs = cohort.probs(states)
     for agent in range(2):

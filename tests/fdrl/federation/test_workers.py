@@ -19,7 +19,7 @@ from fdrl.core.errors import FdrlError
 from fdrl.federation.shards import Local
 from fdrl.federation.workers import Remote
 
-HELD = {signal.SIGINT, signal.SIGTERM}
+HELD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 class Seen(moody.Moody):

@@ -201,10 +201,22 @@ def test_unusable_files(tmp_path: Path, content: Any, reason: str) -> None:
         build(File(str(path)), LOW, HIGH, 0)
 
 
-def test_an_archive_is_not_an_array(tmp_path: Path) -> None:
+def test_an_archive_is_not_an_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "states.npz", a=np.ones((3, 2)))
+    opened: list[Any] = []
+    real = np.load
+
+    def load(*args: Any, **options: Any) -> Any:
+        opened.append(real(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(np, "load", load)
     with fails(FdrlError, tmp_path / "states.npz", "np.save"):
         build(File(str(tmp_path / "states.npz")), LOW, HIGH, 0)
+    assert opened[0].zip is None  # closed
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 no zip")
+    with fails(FdrlError, tmp_path / "broken.npz", "plain"):
+        build(File(str(tmp_path / "broken.npz")), LOW, HIGH, 0)
 
 
 @pytest.mark.parametrize("settings", KINDS)

@@ -18,15 +18,16 @@ import pytest
 from fake_federation import STEPS, FakeFederation
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from messages import fails
+from messages import fails, says
+from run_folders import what_it_says
 
 from fdrl.config.run import Run, make_run
-from fdrl.core.errors import FdrlError
-from fdrl.core.records import WALL_CLOCK, RoundRecord, Summary
+from fdrl.core.errors import FdrlError, Notice
+from fdrl.core.records import RoundRecord, Summary
 from fdrl.federation.loop import Federation
 from fdrl.runs import train as train_module
 from fdrl.runs.folder import latest_checkpoint, read_summary
-from fdrl.runs.train import Stopped, train
+from fdrl.runs.train import StopFlag, Stopped, train
 
 ROUNDS = 7
 FAKE = make_run(agents=3, steps=ROUNDS * STEPS, checkpoint_every=3)
@@ -72,21 +73,10 @@ def crash() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pictures, and no waiting for the disk: test_kill_points.py counts on what is synced."""
     monkeypatch.setattr(train_module, "_draw", lambda folder: None)
-
-
-def what_it_says(folder: Path) -> tuple[Any, ...]:
-    """Return everything a finished run left, but for the wall clock."""
-    lines = [msgspec.json.decode(x) for x in (folder / "metrics.jsonl").read_bytes().splitlines()]
-    summary = msgspec.json.decode((folder / "summary.json").read_bytes())
-    for table in (*lines, summary):
-        for name in WALL_CLOCK:
-            table.pop(name, None)
-    newest = latest_checkpoint(folder)
-    assert newest is not None
-    arrays = {k: v.tobytes() for k, v in newest.state.items() if k != "tally.seconds"}
-    return lines, summary, arrays, (folder / "config.toml").read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def crashed(run: Run, folder: Path, build: Any, rounds: list[int]) -> None:
@@ -159,22 +149,24 @@ def test_no_folder_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         train(FAKE, resume=True, federation=FakeFederation)
 
 
-def interrupt(times: int) -> Callable[[], None]:
+def interrupt(times: int, number: int = signal.SIGINT) -> Callable[[], None]:
     def act() -> None:
         for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     return act
 
 
-def test_one_interrupt_saves_the_round_in_progress(tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_one_signal_saves_the_round_in_progress(number: int, tmp_path: Path) -> None:
+    before = signal.getsignal(number)
     with pytest.raises(Stopped) as stopped:
         train(
-            FAKE, out=tmp_path / "a", trackers=[After(4, interrupt(1))], federation=FakeFederation
-        )
+            FAKE, out=tmp_path / "a", trackers=[After(4, interrupt(1, number))],
+            federation=FakeFederation,
+        )  # fmt: skip
     assert (stopped.value.round, stopped.value.folder) == (4, tmp_path / "a")
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     newest = latest_checkpoint(tmp_path / "a")
     assert newest is not None
     assert newest.round == 4
@@ -194,6 +186,73 @@ def test_a_second_interrupt_goes_back_to_the_last_checkpoint(tmp_path: Path) -> 
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
 
 
+def test_a_hangup_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        hang_up = After(4, interrupt(2, signal.SIGHUP))
+        assert train(FAKE, trackers=[hang_up], federation=FakeFederation).rounds == ROUNDS
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+class Impatient(FakeFederation):
+    """Rounds that take a while, and a user who does not wait for the end of one."""
+
+    delay = 0.03
+
+    def round(self) -> RoundRecord:
+        if self.rounds_done == 4:
+            interrupt(2)()
+        return super().round()
+
+
+def test_a_second_interrupt_saves_the_round_before_from_memory(tmp_path: Path) -> None:
+    run = msgspec.structs.replace(FAKE, checkpoint_every=0)
+    with pytest.raises(Stopped) as stopped:
+        train(run, out=tmp_path / "a", federation=Impatient)
+    assert stopped.value.round == 4
+    train(run, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    train(run, out=tmp_path / "b", federation=FakeFederation)
+    assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_what_fails_after_a_line_of_the_log_does_not_log_it_twice(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise FdrlError("the tracker is gone")
+
+    with fails(FdrlError, "the tracker is gone"):
+        train(FAKE, out=tmp_path / "a", trackers=[After(5, fail)], federation=Foreign)
+    newest = latest_checkpoint(tmp_path / "a")
+    assert newest is not None
+    assert newest.round == 4
+    train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    train(FAKE, out=tmp_path / "b", federation=FakeFederation)
+    assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+class Foreign(FakeFederation):
+    foreign = True
+
+
+def test_a_third_interrupt_ends_the_process_as_if_nobody_listened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[tuple[int, object]] = []
+    monkeypatch.setattr(os, "kill", lambda p, n: sent.append((n, signal.getsignal(n))))
+    flag = StopFlag()
+    flag.handle(signal.SIGTERM, None)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            flag.handle(signal.SIGTERM, None)
+        assert (flag.set, sent) == (True, [])
+        with pytest.raises(KeyboardInterrupt):
+            flag.handle(signal.SIGTERM, None)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sent == [(signal.SIGTERM, signal.SIG_DFL)]
+
+
 class Failing(FakeFederation):
     fail_at = 5
 
@@ -206,17 +265,61 @@ def test_an_environment_that_fails_names_the_last_checkpoint(tmp_path: Path) -> 
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
 
 
-def test_a_damaged_checkpoint_can_be_deleted(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
     damaged = tmp_path / "a" / "checkpoints" / "round-000006.safetensors"
     os.truncate(damaged, 100)
-    with fails(FdrlError, "round-000006.safetensors"):
+    with pytest.warns(Notice) as said:
         train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
-    damaged.unlink()
-    train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    says(said[0].message, damaged, "damaged", "round 3")
     train(FAKE, out=tmp_path / "b", federation=FakeFederation)
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_only_damaged_checkpoints_are_one_line_and_nothing_is_touched(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+    for name in ("round-000003", "round-000006"):
+        os.truncate(tmp_path / "a" / "checkpoints" / f"{name}.safetensors", 100)
+    before = {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    with fails(FdrlError, "round-000006.safetensors", "damaged", "config.toml"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    assert {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()} == before
+
+
+def test_a_log_that_was_changed_is_found_before_it_grows(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+    log = tmp_path / "a" / "metrics.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
+    with fails(FdrlError, log, "line endings", "CRLF"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    assert log.read_bytes().count(b"\r\n") == 7
+    log.write_bytes(lines[0].replace(b"1", b"2", 1) + b"".join(lines[1:]))
+    with fails(FdrlError, log, "changed", "round-000006.safetensors"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    # In a line that only the newer checkpoint rests on: the one before it does not mind.
+    log.write_bytes(b"".join([*lines[:4], lines[4].replace(b"5", b"6", 1), *lines[5:]]))
+    with pytest.warns(Notice) as said:
+        train(FAKE, out=tmp_path / "a", resume=True, federation=FakeFederation)
+    says(said[0].message, log, "changed", "round 3")
+    train(FAKE, out=tmp_path / "b", federation=FakeFederation)
+    assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
+
+
+def test_a_checkpoint_of_other_code_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        train(FAKE, out=tmp_path / "a", trackers=[After(4, crash)], federation=FakeFederation)
+
+    class Changed(FakeFederation):
+        def load_state(self, state: Any) -> None:
+            super().load_state(state)
+            assert state["a new array"] is None
+
+    with fails(FdrlError, "round-000003.safetensors", "a new array"):
+        train(FAKE, out=tmp_path / "a", resume=True, federation=Changed)
 
 
 class Unbuildable(FakeFederation):
@@ -260,6 +363,7 @@ def _lines(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fdrl", "train"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -16,12 +16,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from messages import fails
 
-from fdrl.config.run import Run, make_run
+from fdrl.config.run import Run, digest, make_run
 from fdrl.core import files
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import RoundRecord
 from fdrl.runs import checkpoint as checkpoint_module
-from fdrl.runs.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
+from fdrl.runs.checkpoint import (
+    Checkpoint,
+    DamagedCheckpoint,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fdrl.runs.folder import (
     RunFolder,
     check_free,
@@ -37,6 +43,12 @@ ARRAYS = hnp.arrays(
     dtype=st.sampled_from(["<f4", "<f8", "<i8", "<u8", "|b1", "|u1", "<f2"]),
     shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
 )
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def record(number: int, **fields: Any) -> RoundRecord:
@@ -62,31 +74,74 @@ def test_checkpoint_keeps_every_bit(
         assert back.state[name].tobytes() == value.tobytes()
 
 
+def some_checkpoint(folder: Path, **fields: Any) -> Path:
+    path = checkpoint_path(folder, 1)
+    save_checkpoint(path, Checkpoint(1, {"x": np.arange(9.0)}, "abc", 0, 0.0, **fields), folder)
+    return path
+
+
 @pytest.mark.parametrize("size", [0, 4, 60, -1])
-def test_truncated_checkpoint_says_what_to_do(tmp_path: Path, size: int) -> None:
-    path = tmp_path / "round-000001.safetensors"
-    save_checkpoint(path, Checkpoint(1, {"x": np.arange(9.0)}, "abc", 0, 0.0))
+def test_a_truncated_checkpoint_is_damaged(tmp_path: Path, size: int) -> None:
+    path = some_checkpoint(tmp_path)
     path.write_bytes(path.read_bytes()[:size])
-    with fails(FdrlError, "round-000001.safetensors", "damaged"):
+    with fails(DamagedCheckpoint, path):
         load_checkpoint(path)
 
 
-def test_one_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "round-000001.safetensors"
-    save_checkpoint(path, Checkpoint(1, {"x": np.arange(9.0)}, "abc", 0, 0.0))
+def test_every_flipped_bit_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = some_checkpoint(tmp_path, metrics_sha256="0" * 64)
+    data = path.read_bytes()
+    assert load_checkpoint(path).metrics_sha256 == "0" * 64
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(DamagedCheckpoint):
+            checkpoint_module.decoded(bytes(flipped), path)
+
+
+def format_1(folder: Path, **fields: str) -> Path:
+    """Write a checkpoint as fdrl 0.1 did."""
+    from safetensors.numpy import save
+
+    state = {"x": np.arange(9.0)}
+    metadata = {
+        "format": "1", "round": "1", "config": digest(RUN), "metrics_bytes": "0",
+        "wall_seconds": "0.5", "sha256": checkpoint_module.state_hash(state),
+    }  # fmt: skip
+    path = checkpoint_path(folder, 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(save(state, metadata | fields))
+    return path
+
+
+def test_checkpoints_of_format_1_are_read_as_before(tmp_path: Path) -> None:
+    back = load_checkpoint(path := format_1(tmp_path))
+    assert (back.round, back.config, back.metrics_bytes) == (1, digest(RUN), 0)
+    assert (back.wall_seconds, back.metrics_sha256) == (0.5, "")
+    assert back.state["x"].tolist() == list(range(9))
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    with fails(FdrlError, path, "checksum"):
+    with fails(DamagedCheckpoint, path, "checksum"):
         load_checkpoint(path)
 
 
-def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "round-000001.safetensors"
-    monkeypatch.setattr(checkpoint_module, "FORMAT", "2")
-    save_checkpoint(path, Checkpoint(1, {"x": np.arange(9.0)}, "abc", 0, 0.0))
+def test_another_format_names_who_made_it_and_who_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_module, "FORMAT", "3")
+    monkeypatch.setattr(checkpoint_module, "_version", lambda: "9.9")
+    path = some_checkpoint(tmp_path)
     monkeypatch.undo()
-    with fails(FdrlError, "format '2'", "'1'"):
+    with fails(FdrlError, path, "format 3", "fdrl 9.9", "formats 1 and 2") as caught:
+        load_checkpoint(path)
+    assert not isinstance(caught.value, DamagedCheckpoint)
+    assert "delete" not in str(caught.value)
+    # Whoever changed the number by hand is told the same, if with less certainty.
+    path.write_bytes(
+        some_checkpoint(tmp_path).read_bytes().replace(b'"format":"2"', b'"format":"7"')
+    )
+    with fails(DamagedCheckpoint, path, "format 7", "checksum"):
         load_checkpoint(path)
 
 

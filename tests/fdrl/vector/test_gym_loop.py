@@ -10,6 +10,7 @@ from gymnasium import spaces
 from messages import fails
 
 from fdrl import Federation, make_run
+from fdrl.core.errors import Notice
 from fdrl.core.registry import EnvSpec
 from fdrl.vector.factory import make_factory
 from fdrl.vector.gym_loop import EnvFault, GymLoop
@@ -288,14 +289,29 @@ def test_a_state_from_before_the_first_reset_can_be_loaded() -> None:
     np.testing.assert_array_equal(env.reset(), again.reset())
 
 
-def test_an_episode_that_cannot_be_replayed_is_an_error() -> None:
+def test_an_episode_that_cannot_be_replayed_makes_room_for_another() -> None:
     env = loop(Forgetful, copies=1, noise=20.0)
     env.reset()
     saved = env.state()
     saved["actions"] = np.full((1, 50), 4)
     saved["counts"] = np.array([50])
-    with fails(EnvFault, "reset(seed=...)"):
+    with pytest.warns(Notice, match=r"my-Forgetful.*reset\(seed=...\)"):
         env.load_state(saved)
+    assert env.state()["counts"].tolist() == [0]  # it ended, and a new one has begun
+    env.step(np.zeros(1, np.int64))
+
+
+def test_an_episode_that_goes_differently_is_said() -> None:
+    env = loop(Restless, copies=1, noise=1.0)
+    env.reset()
+    saved = env.state()
+    with pytest.warns(Notice, match="my-Restless"):
+        env.load_state(saved)
+    env.load_state({k: v for k, v in saved.items() if k != "seen"})  # as older checkpoints are
+
+
+class Restless(Forgetful):
+    """Another name of it: everything is said once."""
 
 
 def test_a_state_of_another_count_is_an_error() -> None:
