@@ -15,7 +15,7 @@ import numpy as np
 
 from fdrl.core.arrays import Array, subtree
 from fdrl.core.cohort import Cohort, Experience, Labeled
-from fdrl.core.errors import BadMessage, FdrlError
+from fdrl.core.errors import FdrlError
 from fdrl.core.message import Message, Parameters, ProbTable, parts_of
 from fdrl.core.seeding import Purpose, generator
 from fdrl.core.strategy import ClientContext, Messages, ServerContext
@@ -219,17 +219,17 @@ class Server(BaseServer):
         given = usable.samples, targets[None], ones, self.settings.convert
         trainer = self.trainers[g]
         fresh, distill = partial(self.context.trainer, g), partial(trainer.distill, *given)
-        try:
-            return learned(trainer, fresh, distill)
-        except BadMessage:
-            if any(np.abs(x).max(initial=0.0) > 1 for x, _ in self.uploads.values()):
-                raise  # these are no pixels, so the settings need not be to blame
-            largest = float(np.abs(usable.samples).max())
-            raise FdrlError(
-                f"strategy {self.context.run.strategy_name!r}: the server's training on seeds of "
-                f"size {largest:.3g} diverged: move lam away from an even mixture (at "
-                "strategy.seeds.lam), or lower agent.learning_rate"
-            ) from None
+        if any(np.abs(x).max(initial=0.0) > 1 for x, _ in self.uploads.values()):
+            return learned(trainer, fresh, distill)  # no pixels: the settings need not be to blame
+        report = distill()
+        if np.isfinite(trainer.parameters("policy")).all():
+            return report
+        largest = float(np.abs(usable.samples).max())
+        raise FdrlError(
+            f"strategy {self.context.run.strategy_name!r}: the server's training on seeds of size "
+            f"{largest:.3g} diverged: move lam away from an even mixture (at strategy.seeds.lam), "
+            "or lower agent.learning_rate"
+        )
 
     def metrics(self) -> dict[str, float]:
         """Return how the last conversion went."""
