@@ -198,9 +198,9 @@ class NetworkCohort:
             return np.hstack([moments, self.learner.count[:, None].astype(np.float32)])
         return params[:, : self.layout.policy_size].copy() if part == "policy" else params.copy()
 
-    def keep_finite(self, who: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Say who of `who` [K] has finite parameters [K]; see `fdrl.core.cohort.Watched`."""
-        finite, self._kept = kept_finite(self, who, self._kept)
+    def keep_finite(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say who of `rows` [K] has finite parameters [K]; see `fdrl.core.cohort.Watched`."""
+        finite, self._kept = kept_finite(self, rows, self._kept)
         return finite
 
     @property

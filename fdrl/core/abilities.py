@@ -347,7 +347,7 @@ ABILITIES: dict[str, Ability] = {
             ),
         },
     ),
-    "watched": Ability(Watched, {"keep_finite": Method({"who": ROWS}, TABLE)}),
+    "watched": Ability(Watched, {"keep_finite": Method({"rows": ROWS}, TABLE)}),
     "valued": Ability(
         Valued,
         {

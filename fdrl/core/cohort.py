@@ -189,10 +189,10 @@ class Poolable(Protocol):
 class Watched(Protocol):
     """A cohort that looks after its own parameters: others' are copied to be looked at."""
 
-    def keep_finite(self, who: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Say of agents `who` [K] whether all their parameters are finite [K]; True of the others.
+    def keep_finite(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say of the agents that `rows` [K] marks whether their parameters are all finite [K].
 
-        Those that are not go back to what they were at the last call, with an optimizer that
+        It says yes of the others. Those that are not go back to what they were at the last call, with an optimizer that
         has forgotten everything; the others are remembered.
         """
 
