@@ -192,8 +192,8 @@ class Watched(Protocol):
     def keep_finite(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Say of the agents that `rows` [K] marks whether their parameters are all finite [K].
 
-        It says yes of the others. Those that are not go back to what they were at the last call, with an optimizer that
-        has forgotten everything; the others are remembered.
+        It says yes of the others. Those that are not go back to what they were at the last call,
+        with an optimizer that has forgotten everything; those that are, are remembered.
         """
 
 
