@@ -141,7 +141,8 @@ def make_server(
         )
         for group, fact, role in zip(found, facts, envs.roles, strict=True)
     }
-    server = Server(PerRoleServer({own: made.half for own, made in servers.items()}), ids)
+    key = run.channel.key()
+    server = Server(PerRoleServer({own: made.half for own, made in servers.items()}), ids, key)
     server.env_steps = sum(made.env_steps for made in servers.values())
     return server
 
@@ -174,7 +175,7 @@ def _make_server(
         gaussian=envs.gaussian,
     )
     half = load_object(STRATEGIES.spec(run.strategy_name).server)
-    server = Server(half(context), own)
+    server = Server(half(context), own, run.channel.key())
     server.env_steps = visited
     return server
 

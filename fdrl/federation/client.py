@@ -18,7 +18,10 @@ from fdrl.core.settings import Exchange
 from fdrl.core.strategy import ClientStrategy
 from fdrl.core.transport import Failure, Reply
 from fdrl.vector.shared import RoleThreads
-from fdrl.wire.codec import decode, encode
+from fdrl.wire.codec import decode, encode, opened, sealed
+
+SERVER = "server"
+"""What the checksum of a message to all agents names as its sender."""
 
 
 @dataclass
@@ -58,6 +61,7 @@ class CohortClient:
         self.episodes = np.zeros(len(cohort.ids), dtype=np.int64)
         self.report = LocalReport([], [], np.zeros(len(cohort.ids), np.int64))
         self.health = Health(len(cohort.ids))
+        self.key = run.channel.key()
 
     def left(self) -> NDArray[np.int64]:
         """Return the steps that each agent may still take.
@@ -98,7 +102,7 @@ class CohortClient:
             if self.health.stopped[self.cohort.ids.index(name)]:
                 continue
             try:
-                replies[name] = encode(message)
+                replies[name] = sealed(encode(message), self.key, name)
             except BadMessage as error:
                 replies[name] = Failure(f"cannot be sent: {error}")
         return replies | {self.cohort.ids[k]: Failure(f"{STOPPED}: {why}") for k, why in fresh}
@@ -123,7 +127,7 @@ class CohortClient:
         for name, data in messages.items():
             try:
                 if data not in known:
-                    known[data] = decode(data)
+                    known[data] = decode(opened(data, self.key, SERVER))
                 self.half.check(self.cohort, known[data], name, round)
                 usable[name], replies[name] = known[data], b""
             except BadMessage as error:

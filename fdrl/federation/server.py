@@ -11,7 +11,8 @@ from fdrl.core.errors import BadMessage
 from fdrl.core.message import Message
 from fdrl.core.strategy import BoundsMessages, ServerStrategy
 from fdrl.core.transport import Failure, Reply
-from fdrl.wire.codec import decode, encode
+from fdrl.federation.client import SERVER
+from fdrl.wire.codec import decode, encode, opened, sealed
 from fdrl.wire.safetensors import LIMIT
 
 # ---- What a federation of several roles in shared worlds needs besides: one server half per
@@ -80,8 +81,8 @@ class PerRoleServer:
 class Server:
     """Wraps a strategy's server half with decoding, checking and encoding."""
 
-    def __init__(self, half: ServerStrategy, ids: tuple[str, ...]) -> None:
-        self.half, self.ids = half, ids
+    def __init__(self, half: ServerStrategy, ids: tuple[str, ...], key: bytes = b"") -> None:
+        self.half, self.ids, self.key = half, ids, key
         self.rejected: list[tuple[str, str]] = []
         self.env_steps = 0
         """Environment steps that building the half took: states it visited itself."""
@@ -116,7 +117,8 @@ class Server:
 
     def _accept(self, round: int, agent: str, data: bytes, accepted: dict[str, Message]) -> None:
         try:
-            message = decode(data, most_bytes(self.half, agent, round))
+            own = opened(data, self.key, agent)
+            message = decode(own, most_bytes(self.half, agent, round))
             self.half.check(message, agent, round)
         except BadMessage as error:
             self.rejected.append((agent, str(error)))
@@ -130,7 +132,7 @@ class Server:
         for name, message in messages.items():
             if id(message) not in done:
                 try:
-                    done[id(message)] = encode(message)
+                    done[id(message)] = sealed(encode(message), self.key, SERVER)
                 except BadMessage as error:
                     done[id(message)] = f"the server's answer cannot be sent: {error}"
             data = done[id(message)]

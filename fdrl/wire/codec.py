@@ -18,6 +18,7 @@ Where answers and visit counts (n) are both of bytes they share a tensor, pv or 
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable
 
@@ -120,6 +121,34 @@ def decode(data: bytes, limit: int = LIMIT) -> Message:
         raise BadMessage(f"unknown field {left[:40]!r}")
     validate(message)
     return message
+
+
+CHECKSUM = 16
+"""Bytes by which a message is known, where sender and receiver share a key."""
+
+
+def sealed(data: bytes, key: bytes, about: str) -> bytes:
+    """Return a message with its checksum, HMAC-SHA256 cut to 16 bytes; as it is, without a key.
+
+    `about` joins in: what the receiver knows of it anyhow, as who sent it.
+    """
+    return data + _checksum(data, key, about) if key else data
+
+
+def opened(data: bytes, key: bytes, about: str) -> bytes:
+    """Return what was `sealed`, or raise `BadMessage`: it may be anybody's."""
+    if not key:
+        return data
+    if len(data) <= CHECKSUM:
+        raise BadMessage("a message without a checksum")
+    message, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
+    if not hmac.compare_digest(checksum, _checksum(message, key, about)):
+        raise BadMessage("its checksum is wrong: damaged, or not made with the shared key")
+    return message
+
+
+def _checksum(data: bytes, key: bytes, about: str) -> bytes:
+    return hmac.digest(key, about.encode() + b"\0" + data, "sha256")[:CHECKSUM]
 
 
 def _encode_table(table: AnyTable) -> bytes:
