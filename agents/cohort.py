@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.core.arrays import Array, Floats, Metrics
-from fdrl.core.cohort import CohortContext, Part
+from fdrl.core.cohort import CohortContext, Part, kept_finite
 from fdrl.core.env import VectorEnv
 from fdrl.core.errors import FdrlError
 from fdrl.core.seeding import Purpose, generator, pack_generators, unpack_generators
@@ -97,6 +97,9 @@ class NetworkSettings(Protocol):
 
 class NetworkCohort:
     """K agents' networks, optimizers, random streams and environments; subclasses learn."""
+
+    _kept: Floats | None = None
+    """Parameters [K, P] that were finite, to which an agent whose are not can go back."""
 
     def __init__(
         self, settings: NetworkSettings, context: CohortContext, optimizer: train_state.Kind
@@ -194,6 +197,17 @@ class NetworkCohort:
             moments = self.learner.moments.reshape(len(params), -1)
             return np.hstack([moments, self.learner.count[:, None].astype(np.float32)])
         return params[:, : self.layout.policy_size].copy() if part == "policy" else params.copy()
+
+    def keep_finite(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say who of `rows` [K] has finite parameters [K]; see `fdrl.core.cohort.Watched`."""
+        finite, self._kept = kept_finite(self, rows, self._kept)
+        return finite
+
+    @property
+    def optimizer_squares(self) -> tuple[int, int]:
+        """Where (first, end) the optimizer's parameters are means of squared gradients."""
+        slots, size = self.learner.moments.shape[1:]
+        return max(0, slots - 1) * size, slots * size
 
     def load_parameters(self, rows: Array, part: Part = "all") -> None:
         """Overwrite a part with `rows` [K, P]; the other parts stay."""

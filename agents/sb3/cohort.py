@@ -131,7 +131,12 @@ class SB3Cohort(NetworkCohort):
         note: dict[str, float] = {}
         while steps > 0 and len(driven.copies.world.tally.returns[0]) < limit:
             n = min(steps, driven.rollout)
-            driven.collect(n)
+            try:
+                driven.collect(n)
+            except ValueError:  # torch cannot draw from a policy that is no numbers any more
+                if np.isfinite(self.learner.network.params[k]).all():
+                    raise
+                break
             rows = driven.copies.take_seen()
             seen.append(rows)
             probs.append(self._answers(k, rows))  # as acted, before the update

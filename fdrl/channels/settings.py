@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,10 +12,36 @@ from fdrl.core.errors import FdrlError
 Amount = Annotated[float, msgspec.Meta(gt=0.0, le=1e15)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]
 Slots = Annotated[int, msgspec.Meta(ge=0)]
+KEY = 16
+"""Bytes of the shortest key."""
 
 
-class _Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+class _Kind(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type"
+):
     """The members of the tagged union say which they are in the field ``type``."""
+
+    key_file: str | None = None
+    """A file of 16 bytes or more that the agents and the server share: every message then ends with
+    16 bytes by which its receiver knows it as theirs (HMAC-SHA256), and counts as that much longer.
+    Unset: none."""
+
+    def key(self) -> bytes:
+        """Return the shared key, empty if there is none; `FdrlError` if the file has no such."""
+        if self.key_file is None:
+            return b""
+        try:
+            found = Path(self.key_file).read_bytes()
+        except OSError as error:
+            raise FdrlError(
+                f"config: no key in {self.key_file}: {error.strerror} (at channel.key_file)"
+            ) from None
+        if len(found) < KEY:
+            raise FdrlError(
+                f"config: {self.key_file} has {len(found)} bytes, a key needs {KEY} (at "
+                "channel.key_file)"
+            )
+        return found
 
 
 class IdealChannel(_Kind, tag="ideal", frozen=True):
@@ -89,6 +116,13 @@ class _Mac(_Timed, frozen=True, kw_only=True):
     """A constant gain of 1 (the Gaussian channel), or one drawn anew per agent and round."""
     outage: Share = 0.1
     """With fading: an agent whose gain (mean 1) is lower stays silent in that round."""
+
+    def __post_init__(self) -> None:
+        if self.key_file is not None:
+            raise FdrlError(
+                "config: a shared uplink changes what it carries, so no message would be known as "
+                "its sender's: leave out the key (at channel.key_file)"
+            )
 
 
 class MacDigital(_Mac, tag="mac-digital", frozen=True, kw_only=True):

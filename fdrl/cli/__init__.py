@@ -56,7 +56,11 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 2 for a mistake of the user's, 130 when stopped."""
+    """Run one command; return its exit code.
+
+    2 for a mistake of the user's, 130 when stopped, 3 when a run is finished whose agents' numbers
+    died on the way.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     # Pools of spinning threads slow small matrices down; numpy reads these when it is imported.
     for name in THREAD_VARIABLES:

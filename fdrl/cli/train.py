@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fdrl.runs.tracking import Tracker
 
 DEFAULT_PRESET = "quickstart"
+DIED = 3
+"""The exit code of a finished run of which agents stopped because their numbers died."""
 
 
 class Train(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +104,10 @@ def read_command(argv: list[str]) -> Command:
 
 
 def main(argv: list[str]) -> int:
-    """Train; return 0 when the run is finished, 130 when it was stopped."""
+    """Train; return 0 when the run is finished, 130 when it was stopped.
+
+    `DIED` if it is finished, but agents have stopped on the way because their numbers died.
+    """
     try:
         return _main(argv)
     except UnknownEnvironment as error:
@@ -132,7 +137,7 @@ def _main(argv: list[str]) -> int:
     else:
         console.print()
         console.print(closing(summary, run, folder))
-    return 0
+    return DIED if summary.stopped else 0
 
 
 def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:

@@ -28,8 +28,10 @@ from fdrl.core.cohort import (
     LabelTable,
     Poolable,
     Valued,
+    Watched,
     is_gaussian,
     late_state,
+    optimizer_squares,
 )
 from fdrl.core.errors import FdrlError
 
@@ -51,13 +53,16 @@ class Profile:
     """Arrays of its state that are only there after first use; until then they count as zeros."""
     abilities: tuple[str, ...] = ()
     """The names of its abilities, beside being a `Cohort`."""
+    optimizer_squares: tuple[int, int] = (0, 0)
+    """Where its optimizer's state has means of squares."""
 
 
 def profile(cohort: Cohort) -> Profile:
     """Ask a cohort about itself."""
     able = tuple(name for name, a in ABILITIES.items() if isinstance(cohort, a.protocol))
     return Profile(cohort.ids, cohort.observation_shape, cohort.n_actions, cohort.iteration_steps,
-                   is_gaussian(cohort), late_state(cohort), able)  # fmt: skip
+                   is_gaussian(cohort), late_state(cohort), able,
+                   optimizer_squares(cohort))  # fmt: skip
 
 
 def joined_profile(parts: Sequence[Profile]) -> Profile:
@@ -66,7 +71,7 @@ def joined_profile(parts: Sequence[Profile]) -> Profile:
     able = tuple(a for a in first.abilities if all(a in p.abilities for p in parts))
     ids = tuple(i for p in parts for i in p.ids)
     return Profile(ids, first.observation_shape, first.n_actions, first.iteration_steps,
-                   first.gaussian, first.late_state, able)  # fmt: skip
+                   first.gaussian, first.late_state, able, first.optimizer_squares)  # fmt: skip
 
 
 class Argument:
@@ -342,6 +347,7 @@ ABILITIES: dict[str, Ability] = {
             ),
         },
     ),
+    "watched": Ability(Watched, {"keep_finite": Method({"rows": ROWS}, TABLE)}),
     "valued": Ability(
         Valued,
         {

@@ -41,6 +41,16 @@ def late_state(cohort: Cohort) -> tuple[str, ...]:
     return tuple(getattr(cohort, "late_state", ()))
 
 
+def optimizer_squares(cohort: Cohort) -> tuple[int, int]:
+    """Return where (first, end) an agent's optimizer keeps means of squared gradients.
+
+    Before them stand as many means of the gradients, or nothing. Learners say so in an attribute
+    ``optimizer_squares``; of others nobody can tell what their optimizer's state may be.
+    """
+    first, end = getattr(cohort, "optimizer_squares", (0, 0))
+    return int(first), int(end)
+
+
 @dataclass
 class LabelTable:
     """What classifiers answered while they trained, by the label of the sample.
@@ -173,6 +183,50 @@ class Poolable(Protocol):
 
     def update(self, transitions: Mapping[str, Array]) -> dict[str, NDArray[np.float64]]:
         """Learn from transitions [1, T, E', ...] with a cohort of one agent; return metrics [1]."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A cohort that looks after its own parameters: others' are copied to be looked at."""
+
+    def keep_finite(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say of the agents that `rows` [K] marks whether their parameters are all finite [K].
+
+        It says yes of the others. Those that are not go back to what they were at the last call,
+        with an optimizer that has forgotten everything; those that are, are remembered.
+        """
+
+
+class Weighted(Protocol):
+    """What has parameters to read and to overwrite, as every `Cohort`."""
+
+    def parameters(self, part: Part = "all") -> NDArray[np.float32]:
+        """Return [K, P], a copy."""
+
+    def load_parameters(self, rows: Array, part: Part = "all") -> None:
+        """Overwrite a part."""
+
+
+def kept_finite(
+    cohort: Weighted, who: NDArray[np.bool_], last: NDArray[np.float32] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Do what `Watched.keep_finite` does for a cohort; `last` is what was returned before.
+
+    Returns who is finite, and the parameters [K, P] to remember.
+    """
+    rows = cohort.parameters("all")
+    finite = np.isfinite(rows).all(1) | ~who
+    if last is None:
+        last = np.where(np.isfinite(rows), rows, np.float32(0))
+    lost = ~finite
+    kept = np.where((who & finite)[:, None], rows, last)
+    if lost.any():
+        rows[lost] = last[lost]
+        cohort.load_parameters(rows, "all")
+        moments = cohort.parameters("optimizer")
+        moments[lost] = 0.0
+        cohort.load_parameters(moments, "optimizer")
+    return finite, kept
 
 
 @runtime_checkable

@@ -113,3 +113,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Episodes until the last agent completed the goal; None if one never did."""
     all_steps: int | None = None
     """Environment steps until the last agent did."""
+    stopped: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Agents that stopped because their parameters, answers or losses were not finite any more;
+    there only if there are any."""

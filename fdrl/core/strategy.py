@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,6 +27,10 @@ class CohortFacts:
     """Environment steps of one local iteration; 0 if an iteration is one episode."""
     copies: int = 1
     """Environment copies that an agent steps together."""
+    optimizer_squares: tuple[int, int] = (0, 0)
+    """Where (first, end) its optimizer's state has means of squared gradients, if that is known."""
+    samples: int | None = None
+    """Labeled samples that one of its agents was dealt, at the most; None: it owns none."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,18 @@ class ServerContext:
     """What is known of each group's learner."""
     round_steps: int = 2**62
     """Environment steps that an agent can take between two exchanges, at the most."""
+    own_steps: Mapping[str, int] = field(default_factory=dict)
+    """The same of each agent by itself, where they differ."""
     visit: Callable[[int], NDArray[np.float32]] | None = None
     """Returns so many states that a random policy visits in a public copy of the environment."""
     trainer: Callable[[int], Cohort] | None = None
     """Builds a learner of one agent like those of a group, for a server that learns itself."""
     gaussian: bool = False
     """Whether policies are Gaussians over `n_actions` continuous dimensions."""
+
+    def steps_of(self, agent: str) -> int:
+        """Return the environment steps that an agent can take between two exchanges."""
+        return min(self.round_steps, self.own_steps.get(agent, self.round_steps))
 
 
 class ClientStrategy(Protocol):
@@ -94,6 +104,17 @@ class ChecksCohort(Protocol):
 
     def check_cohort(self, cohort: Cohort) -> None:
         """Raise `FdrlError`, before the run starts, for a cohort that lacks what it takes."""
+
+
+@runtime_checkable
+class BoundsMessages(Protocol):
+    """A half, of either side, that knows how long what it is sent can be."""
+
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the longest message from, or for, an agent in a round.
+
+        What is longer is refused unread, so that reading takes no more memory than that allows.
+        """
 
 
 class ServerStrategy(Protocol):

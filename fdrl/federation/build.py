@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fdrl.channels.settings import FadingChannel, MacAnalog, MacDigital
 from fdrl.config.run import Run
 from fdrl.core.arrays import Array, subtree
-from fdrl.core.cohort import Cohort, CohortContext, Part
+from fdrl.core.cohort import Cohort, CohortContext, Labeled, Part, optimizer_squares
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, STRATEGIES, load_object
 from fdrl.core.settings import LearnerSettings
@@ -170,7 +170,8 @@ def make_server(
         )
         for group, fact, role in zip(found, facts, envs.roles, strict=True)
     }
-    server = Server(PerRoleServer({own: made.half for own, made in servers.items()}), ids)
+    key = run.channel.key()
+    server = Server(PerRoleServer({own: made.half for own, made in servers.items()}), ids, key)
     server.env_steps = sum(made.env_steps for made in servers.values())
     return server
 
@@ -187,6 +188,7 @@ def _make_server(
         visited += steps
         return envs.visit(steps)
 
+    most = [min(run.steps, steps_per_round(run, f.iteration_steps)) for f in facts]
     context = ServerContext(
         run=run,
         ids=own,
@@ -195,13 +197,14 @@ def _make_server(
         n_actions=envs.n_actions,
         groups=tuple(tuple(ids[a] for a in g.agents) for g in found),
         facts=tuple(facts),
-        round_steps=max(steps_per_round(run, f.iteration_steps) for f in facts),
+        round_steps=max(most),
+        own_steps={ids[a]: n for g, n in zip(found, most, strict=True) for a in g.agents},
         visit=visit,
         trainer=_trainer(run, found, envs),
         gaussian=envs.gaussian,
     )
     half = load_object(STRATEGIES.spec(run.strategy_name).server)
-    server = Server(half(context), own)
+    server = Server(half(context), own, run.channel.key())
     server.env_steps = visited
     return server
 
@@ -221,4 +224,7 @@ def _trainer(run: Run, found: list[Group], envs: EnvFactory) -> Callable[[int], 
 def cohort_facts(cohort: Cohort, settings: LearnerSettings) -> CohortFacts:
     """Return what a server may know of a cohort."""
     sizes: dict[str, int] = {part: int(cohort.parameters(part).shape[1]) for part in PARTS}
-    return CohortFacts(sizes, cohort.iteration_steps, settings.copies)
+    owned = int(cohort.histogram().sum(1).max()) if isinstance(cohort, Labeled) else None
+    return CohortFacts(
+        sizes, cohort.iteration_steps, settings.copies, optimizer_squares(cohort), owned
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from fdrl.channels.settings import MacAnalog
 from fdrl.config.run import Run
 from fdrl.core.cohort import Labeled
-from fdrl.core.errors import FdrlError, warn_once
+from fdrl.core.errors import FdrlError, Notice, warn_once
 from fdrl.core.registry import AGENTS, STRATEGIES, labeled_example, load_object
 from fdrl.federation.client import CohortClient
 from fdrl.federation.groups import Group, groups
@@ -22,6 +23,37 @@ from fdrl.vector.teams import SharedEnvFactory
 
 if TYPE_CHECKING:
     from fdrl.core.settings import Exchange
+
+
+ABSURD_REWARD = 1e6
+"""Training returns beyond it, in either direction, are worth a warning."""
+ABSURD_RATE = 100.0
+"""Learning rates beyond it are: weights are about 1."""
+REMEDY = "lower agent.learning_rate, or scale rewards in a wrapper around the environment"
+
+
+def warn_of_rates(run: Run) -> None:
+    """Warn of the first learning rate with which no network's numbers stay finite."""
+    for where, value in _rates(msgspec.to_builtins(run), ""):
+        if value > ABSURD_RATE:
+            warnings.warn(
+                f"{where} = {value:g} moves weights farther than float32 bears: lower it (3e-4 is "
+                "usual)",
+                Notice,
+                stacklevel=3,
+            )
+            return
+
+
+def _rates(table: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    """Yield the dotted names and values of all learning rates in a config."""
+    listed = dict(enumerate(table)) if isinstance(table, list | tuple) else {}
+    for key, value in (table if isinstance(table, Mapping) else listed).items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, int | float) and (key == "lr" or str(key).endswith("learning_rate")):
+            yield name, float(value)
+        else:
+            yield from _rates(value, name)
 
 
 def check_strategy(run: Run) -> None:

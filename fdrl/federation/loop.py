@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fdrl.config.run import Run, validated
 from fdrl.core.arrays import Array, subtree
 from fdrl.core.cohort import Cohort, Labeled, Part
+from fdrl.core.errors import Notice
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.transport import (
     Channel,
@@ -36,8 +38,15 @@ from fdrl.federation.build import (
     measured,
     recall,
 )
-from fdrl.federation.client import CohortClient, Embedded
-from fdrl.federation.compatibility import adapt_proxies, check_analog, check_labels
+from fdrl.federation.client import STOPPED, CohortClient, Embedded
+from fdrl.federation.compatibility import (
+    ABSURD_REWARD,
+    REMEDY,
+    adapt_proxies,
+    check_analog,
+    check_labels,
+    warn_of_rates,
+)
 from fdrl.vector.factory import EnvFactory
 from fdrl.vector.teams import together
 
@@ -167,6 +176,8 @@ class Federation(Agents):
         self.transport = Embedded(self.clients, self.ids, self.together)
         self.tally, self.clock = RunTotals(self.ids, run.goal), SimulatedClock(run.channel)
         self.rounds_done = 0
+        self._rewards_seen = False
+        warn_of_rates(run)
 
     @property
     def cohorts(self) -> Sequence[Cohort]:
@@ -203,10 +214,40 @@ class Federation(Agents):
         answers = self.transport.ask(number)
         learned = time.perf_counter()
         teachers = self.server.aggregate(number, self._collect(number, answers))
+        stopped = self.stopped
+        teachers = {a: m for a, m in teachers.items() if a not in stopped}
         failures += self.server.rejected + self._deliver(number, teachers)
         self.rounds_done = number
+        self._say(number, failures)
         seconds = {"learn": learned - start, "exchange": time.perf_counter() - learned}
         return self._record(bool(teachers), failures, seconds)
+
+    @property
+    def stopped(self) -> list[str]:
+        """The agents that have stopped because their numbers died."""
+        return [n for client in self.clients for n in client.stopped()]
+
+    def _say(self, number: int, failures: list[tuple[str, str]]) -> None:
+        """Warn once of agents that have stopped in this round, and once of absurd rewards."""
+        fresh = [f"{a} {why}" for a, why in failures if why.startswith(STOPPED)]
+        if fresh:
+            shared = ", and with it all agents, who share worlds" if self.together else ""
+            for client in self.clients if self.together else ():
+                client.health.halted[:] = True
+            more = f" (and {len(fresh) - 1} more in this round)" if len(fresh) > 1 else ""
+            warnings.warn(f"round {number}: {fresh[0]}{more}{shared}; {REMEDY}", Notice, 2)
+        returns = (r for client in self.clients for r in client.report.returns)
+        if not self._rewards_seen and any(
+            len(r) and np.abs(r).max() > ABSURD_REWARD for r in returns
+        ):
+            self._rewards_seen = True
+            warnings.warn(
+                f"round {number}: rewards add up to more than {ABSURD_REWARD:,.0f} in an episode, "
+                "which learners do not bear: let the environment, or a wrapper around it "
+                "(gymnasium.wrappers.TransformReward), scale them",
+                Notice,
+                2,
+            )
 
     def _collect(self, number: int, answers: Mapping[str, Reply]) -> dict[str, Reply]:
         """Carry the agents' answers over the uplink."""
@@ -289,9 +330,11 @@ class Federation(Agents):
             held_out=self.evaluate(episodes, held_out=True),
         )
         sizes = [self.parameters[name] for name in self.ids]
-        return summarize(
+        made = summarize(
             self.run, self.tally, self.clock, self.rounds_done, returns, sizes, self.proxy_steps
         )
+        stopped = self.stopped
+        return msgspec.structs.replace(made, stopped=stopped) if stopped else made
 
     def state(self) -> dict[str, Array]:
         """Return everything needed to continue to the bit, as flat names and arrays."""

@@ -122,6 +122,7 @@ class Shards:
         self.ids, self.observation_shape = whole.ids, whole.observation_shape
         self.n_actions, self.gaussian = whole.n_actions, whole.gaussian
         self.iteration_steps, self.late_state = whole.iteration_steps, whole.late_state
+        self.optimizer_squares = whole.optimizer_squares
         self._sizes = [len(piece.profile.ids) for piece in pieces]
         edges = np.cumsum([0, *self._sizes]).tolist()
         self._rows = [slice(a, b) for a, b in pairwise(edges)]

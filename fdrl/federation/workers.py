@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import numpy as np
+
 from fdrl.core.abilities import Profile, profile
 from fdrl.core.cohort import Cohort
 from fdrl.core.errors import FdrlError
@@ -156,6 +158,7 @@ def _work(pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...])
     """Build a cohort and serve calls until the pipe closes or says None."""
     _ignore_signals()
     _die_with_parent()
+    np.seterr(over="ignore", invalid="ignore", divide="ignore")  # whose numbers die is looked at
     built: list[Cohort] = []
 
     def start() -> Profile:

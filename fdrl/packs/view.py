@@ -30,6 +30,7 @@ class StackView:
             said.ids, said.observation_shape, said.n_actions,
         )  # fmt: skip
         self.iteration_steps, self.gaussian = said.iteration_steps, said.gaussian
+        self.optimizer_squares = said.optimizer_squares
         self.shapes = {name: a.shape[1:] for name, a in own.state().items()}
         self.own: Cohort | None = own
         self.stack: Stack

@@ -253,6 +253,8 @@ def _completion(summary: Summary) -> str:
 def closing_line(summary: Summary, folder: Path | None) -> str:
     """Return the run in one line, for ``--quiet``."""
     where = f" in {folder}" if folder else ""
+    if summary.stopped:
+        where = f"; stopped: {_names(summary.stopped)}{where}"
     if summary.completed is not None:
         where = f"; goal completed {_completion(summary)}{where}"
     return (
@@ -262,6 +264,30 @@ def closing_line(summary: Summary, folder: Path | None) -> str:
         f"{human_return(summary.return_spread)}; up {human_bytes(summary.bytes_up)}, down "
         f"{human_bytes(summary.bytes_down)} per agent{where}"
     )
+
+
+NOT_REFUSED = ("stopped: ", "lost on ")
+"""How reasons begin of messages that nobody refused: there were none, or they were lost."""
+
+
+def _names(agents: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are."""
+    rest = len(agents) - most
+    return ", ".join(agents[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _refused(folder: Path | None) -> str:
+    """Say how many messages were refused, and the first reason; nothing if none was."""
+    found = [
+        (r.round, *one)
+        for r in _earlier(folder)
+        for one in r.rejected
+        if not one[1].startswith(NOT_REFUSED)
+    ]
+    if not found:
+        return ""
+    number, agent, reason = found[0]
+    return f"{len(found):,}; the first in round {number}: {agent} ({reason})"
 
 
 def _add_costs(table: Table, summary: Summary) -> None:
@@ -308,6 +334,10 @@ def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
         alike = isinstance(run.hetero, Nothing) and not run.agent_kwargs
         others = "other seeds" if alike else "unseen environments"
         table.add_row(others, human_return(summary.return_held_out))
+    if summary.stopped:
+        table.add_row("agents stopped", Text(_names(summary.stopped), style="bold red"))
+    if refused := _refused(folder):
+        table.add_row("messages rejected", Text(refused, style="yellow"))
     _add_costs(table, summary)
     if folder is not None:
         table.add_row("run folder", str(folder))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, dataclass_transform
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
 
 import msgspec
 import numpy as np
@@ -127,6 +127,34 @@ class StrategySettings(
     """The proxy table of a config that says none."""
     default_same_init: ClassVar[bool] = False
     """Whether agents start from the same weights in a config that does not say."""
+
+
+# ---- A server that learns itself: what agents send may not destroy its network ----
+
+
+T = TypeVar("T")
+
+
+def learned(trainer: Cohort, fresh: Callable[[], Cohort], learn: Callable[[], T]) -> T:
+    """Return what `learn` does, which lets the server's `trainer` learn from what agents sent.
+
+    If its parameters are not finite after that, they and the optimizer go back to what they were,
+    whatever else it keeps begins anew as in a `fresh` learner, and `BadMessage` is raised.
+    """
+    before, moments = trainer.parameters("all"), trainer.parameters("optimizer")
+    # What becomes of the numbers is looked at below.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        made = learn()
+    if np.isfinite(trainer.parameters("all")).all():
+        return made
+    clean = fresh()
+    try:
+        trainer.load_state(clean.state())
+    finally:
+        clean.close()
+    trainer.load_parameters(before, "all")
+    trainer.load_parameters(moments, "optimizer")
+    raise BadMessage("the server's network became infinite of them, so it stays as it was")
 
 
 # ---- Loading the weights that a server sends to the agents of a cohort ----

@@ -17,6 +17,7 @@ from fdrl.core.message import Message, Transitions
 from fdrl.core.registry import able
 from fdrl.core.seeding import Purpose, generator
 from fdrl.core.strategy import (
+    BoundsMessages,
     ClientContext,
     ClientStrategy,
     Messages,
@@ -30,7 +31,8 @@ from fdrl.strategies.distillation import client, server
 from fdrl.strategies.distillation.settings import OWN_SAMPLES, Distillation
 from fdrl.strategies.faug_generator import GeneratorLayout, GeneratorTraining
 from fdrl.strategies.fedavg import FL
-from fdrl.wire.safetensors import require
+from fdrl.wire.checks import most_bytes
+from fdrl.wire.safetensors import LIMIT, require
 
 # ---- Settings of `fd+faug` and `fl+faug`: fill up scarce labels first, then federate ----
 #
@@ -76,6 +78,8 @@ class FDFAug(Distillation, tag="fd+faug", tag_field="type", frozen=True, kw_only
 
 class FLFAug(FL, tag="fl+faug", tag_field="type", frozen=True, kw_only=True):
     """Federated averaging after filling up scarce labels."""
+
+    fills_up: ClassVar[bool] = True
 
     faug: FAug = FAug()
 
@@ -265,6 +269,13 @@ class Server(BaseServer):
         if np.bincount(labels).max() > self.faug.seeds:
             raise BadMessage(f"more than {self.faug.seeds} seeds of one label")
         return None
+
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the most seeds, or of what the inner method asks for."""
+        if round == FAUG_ROUND:
+            return most_bytes(self.faug.seeds * self.context.n_actions * (self.layout.pixels + 1))
+        inner = self.half
+        return inner.most_bytes(agent, round) if isinstance(inner, BoundsMessages) else LIMIT
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Send the generator to all who sent seeds, in agent-id order."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.core.arrays import Array
-from fdrl.core.cohort import Cohort, Episodes, Experience, Labeled
+from fdrl.core.cohort import Cohort, Episodes, Experience, Labeled, optimizer_squares
 from fdrl.core.errors import BadMessage, FdrlError
 from fdrl.core.message import Message, Parameters, parts_of
 from fdrl.core.settings import Exchange
@@ -20,7 +20,8 @@ from fdrl.strategies.base import Client as BaseClient
 from fdrl.strategies.base import Server as BaseServer
 from fdrl.strategies.distillation.teacher import scores_of
 from fdrl.strategies.returns import RecentReturns, known_scores
-from fdrl.wire.checks import check_parameters
+from fdrl.wire.checks import check_parameters, most_bytes
+from fdrl.wire.content import Asked
 from fdrl.wire.parts import OptimizerState, Score
 
 # ---- `fedavg`: average the agents' parameters (FedAvg, arXiv 1602.05629; FedProx, 1812.06127)
@@ -32,6 +33,8 @@ class FedAvg(Exchange, tag="fedavg", tag_field="type", frozen=True, kw_only=True
     sends: ClassVar[Literal["parameters"]] = "parameters"
     default_proxy: ClassVar[Mapping[str, Any]] = {"type": "sobol"}
     default_same_init: ClassVar[bool] = True
+    fills_up: ClassVar[bool] = False
+    """Whether agents are given samples beside those they own, of every label up to the same."""
 
     part: Literal["all", "policy"] = "all"
     """Average policy and value networks, or policies only."""
@@ -113,7 +116,8 @@ class Client(BaseClient):
         """Refuse parameters of another round, part or size."""
         part, asked = self.settings.part, []
         if self.settings.optimizer == "average":
-            asked.append(OptimizerState.asked(size=cohort.parameters("optimizer").shape[1]))
+            moments = cohort.parameters("optimizer").shape[1]
+            asked.append(OptimizerState.asked(size=moments, squares=optimizer_squares(cohort)))
         size = cohort.parameters(part).shape[1]
         check_parameters(message, round=round, part=part, size=size, parts=asked)
 
@@ -177,13 +181,30 @@ class Server(BaseServer):
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round, part or size."""
-        sizes = self.facts[agent].parameters
-        part, asked = self.settings.part, [Score.asked(optional=True)]
+        part, size = self.settings.part, self._size(agent)
+        parts = self._asked(agent)
+        checked = check_parameters(message, round=round, part=part, size=size, parts=parts)
+        owned = self.facts[agent].samples if self.settings.weights == "samples" else None
+        if owned is None:
+            if checked.steps > self.context.steps_of(agent):
+                raise BadMessage(f"claims {checked.steps} steps, more than a round has")
+        elif checked.steps > owned * (self.context.n_actions if self.settings.fills_up else 1):
+            raise BadMessage(f"claims {checked.steps} samples, more than an agent has")
+
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the longest upload."""
+        return most_bytes(4 * self._size(agent), self._asked(agent))
+
+    def _size(self, agent: str) -> int:
+        return self.facts[agent].parameters[self.settings.part]
+
+    def _asked(self, agent: str) -> list[Asked]:
+        """Return what comes along with an agent's parameters."""
+        facts, asked = self.facts[agent], [Score.asked(optional=True)]
         if self.settings.optimizer == "average":
-            asked.append(OptimizerState.asked(size=sizes["optimizer"]))
-        checked = check_parameters(message, round=round, part=part, size=sizes[part], parts=asked)
-        if self.settings.weights != "samples" and checked.steps > self.context.round_steps:
-            raise BadMessage(f"claims {checked.steps} steps, more than a round has")
+            size, squares = facts.parameters["optimizer"], facts.optimizer_squares
+            asked.append(OptimizerState.asked(size=size, squares=squares))
+        return asked
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Return each group's average to all its agents."""

@@ -30,6 +30,8 @@ from fdrl.proxies.sets import given
 from fdrl.proxies.settings import Rollout
 from fdrl.strategies.distillation import answers, client, server
 from fdrl.strategies.distillation.settings import Distillation, check_discrete
+from fdrl.wire.checks import most_bytes
+from fdrl.wire.content import check_near
 from fdrl.wire.safetensors import require
 
 
@@ -149,6 +151,13 @@ class Server(server.Server):
         require(cells[-1] < self.context.n_actions, "a mean sample of a label that is none")
         shape = self.context.low.shape
         require(states.shape[1:] == shape, f"mean samples of {states.shape[1:]}, not {shape}")
+        check_near("a mean sample", states)
+
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the longest table, or of a mean sample for each label."""
+        label = 9 + 4 * int(np.prod(self.context.low.shape))
+        samples = most_bytes(self.context.n_actions * label)
+        return samples if self.proxies is None else max(samples, super().most_bytes(agent, round))
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Average the mean samples and send them, or combine the answers about them."""

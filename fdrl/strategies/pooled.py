@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,8 @@ from fdrl.core.settings import Exchange
 from fdrl.core.strategy import ClientContext, Messages, ServerContext
 from fdrl.strategies.base import Client as BaseClient
 from fdrl.strategies.base import Server as BaseServer
-from fdrl.wire.checks import check_parameters, check_transitions
+from fdrl.strategies.base import learned
+from fdrl.wire.checks import check_parameters, check_transitions, most_transition_bytes
 
 
 class Pooled(Exchange, tag="pooled", tag_field="type", frozen=True, kw_only=True):
@@ -53,7 +55,9 @@ class Client(BaseClient):
                 f"agent {self.context.run.agent_name!r} cannot be pooled (it has no separate "
                 f"collect and update); use {able('pooling')}"
             )
-        experience, self._transitions = cohort.collect(steps)
+        # Who has stopped acts along with the others, unheard: all take the same steps.
+        together = np.full_like(steps, steps.max(initial=0))
+        experience, self._transitions = cohort.collect(together)
         return experience
 
     def upload(self, cohort: Cohort, experience: Experience, round: int) -> dict[str, Message]:
@@ -114,15 +118,22 @@ class Server(BaseServer):
             observation_shape=self.context.low.shape,
             n_actions=self.context.n_actions,
             copies=self.copies[agent],
-            most_steps=self.context.round_steps,
+            most_steps=self.context.steps_of(agent),
             gaussian=self.context.gaussian,
         )
+
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the most transitions."""
+        c = self.context
+        steps = c.steps_of(agent)
+        return most_transition_bytes(steps, c.low.shape, c.n_actions, c.gaussian)
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Learn from all transitions of each group and send the network back."""
         out: dict[str, Message] = {}
         metrics: dict[str, list[float]] = {}
-        for ids, trainer in zip(self.context.groups, self.trainers, strict=True):
+        assert self.context.trainer is not None
+        for g, (ids, trainer) in enumerate(zip(self.context.groups, self.trainers, strict=True)):
             group = _equally_long(
                 [_spread(m.arrays) for n in ids if isinstance(m := messages.get(n), Transitions)]
             )
@@ -136,7 +147,8 @@ class Server(BaseServer):
             if pooled["alive"].all():
                 del pooled["alive"]
             assert isinstance(trainer, Poolable)
-            for key, value in trainer.update(pooled).items():
+            fresh, update = partial(self.context.trainer, g), partial(trainer.update, pooled)
+            for key, value in learned(trainer, fresh, update).items():
                 metrics.setdefault(key, []).append(float(value[0]))
             values = trainer.parameters("all")[0]
             message = Parameters(round, values, "all")

@@ -10,6 +10,7 @@ reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ from fdrl.core.message import (
     Transitions,
     WithParts,
 )
-from fdrl.wire.content import Asked, CodedPart
+from fdrl.wire.content import Asked, CodedPart, check_near, farthest
+from fdrl.wire.safetensors import HEADER_LIMIT, LIMIT
 
 LARGEST = 1e6
 """Beyond it a parameter is a fault of transmission, or meant to do harm."""
@@ -53,6 +55,23 @@ class Expected:
     most_rows: int | None = None
     parts: tuple[Asked, ...] = ()
     """What must or may come along: ``(Visits.asked(), Score.asked(optional=True))``."""
+
+    def most_bytes(self) -> int:
+        """Return the bytes of the longest such table: what is longer need not be decoded."""
+        rows = self.rows if self.rows is not None else self.most_rows
+        if rows is None:
+            return LIMIT
+        ranges = 16 * self.n_actions if self.gaussian else 0
+        width = 2 * self.n_actions if self.gaussian else self.n_actions
+        return most_bytes(4 * rows * width + ranges, self.parts, rows)
+
+
+def most_bytes(body: int, parts: Sequence[Asked] = (), rows: int = 0) -> int:
+    """Return the bytes of a message of so many numbers and parts at the most, at most `LIMIT`."""
+    own = [part.most_bytes(rows) for part in parts]
+    if any(size is None for size in own):
+        return LIMIT
+    return min(LIMIT, 8 + HEADER_LIMIT + body + sum(size or 0 for size in own))
 
 
 def check_table(message: Message, expected: Expected) -> AnyTable:
@@ -84,7 +103,7 @@ def _check_moments(moments: Array, dimensions: int) -> None:
     d = moments.shape[1] // 2
     if d != dimensions:
         raise BadMessage(f"expected {dimensions} dimensions, got {d}")
-    far = float(np.abs(moments).max(initial=0.0))
+    far = farthest(moments)
     if far > LARGEST:
         raise BadMessage(f"a mean or standard deviation of {far:g}: no policy has that")
     least = float(moments[:, d:].min(initial=1.0))
@@ -117,7 +136,7 @@ def check_parameters(
     n = len(message.values)
     if size is not None and n != size:
         raise BadMessage(f"expected {size} parameters, got {n}")
-    largest = float(np.abs(message.values).max(initial=0.0))
+    largest = farthest(message.values)
     if largest > LARGEST:
         raise BadMessage(f"a parameter of {largest:g}: no network has that")
     check_parts(message, parts)
@@ -146,7 +165,8 @@ def check_transitions(
 ) -> Transitions:
     """Return the message as `Transitions` [T, E, ...] of E = `copies`, or raise `BadMessage`.
 
-    At most `most_steps` = T * E steps, with exactly the arrays `TRANSITION_NAMES`. With `gaussian`
+    At most `most_steps` = T * E steps, with exactly the arrays `TRANSITION_NAMES`, and no reward or
+    observation beyond `FARTHEST`. With `gaussian`
     actions are [T, E, n_actions] floats. Of agents that had left a shared world only the m steps
     that they took travel: one more array `alive` [T, E] says which, and the others are [m, ...].
     """
@@ -174,7 +194,18 @@ def check_transitions(
             raise BadMessage(f"{name} of type {array.dtype}")
     if not gaussian and (actions.min() < 0 or actions.max() >= n_actions):
         raise BadMessage(f"actions beyond 0..{n_actions - 1}")
+    check_near("a reward", arrays["rewards"])
+    for name in ("observations", "next_observations", *(["actions"] if gaussian else [])):
+        check_near(f"one of the {name}", arrays[name])
     return message
+
+
+def most_transition_bytes(
+    steps: int, observation_shape: tuple[int, ...], n_actions: int, gaussian: bool = False
+) -> int:
+    """Return the bytes of the longest message of `steps` transitions."""
+    step = 2 * 4 * math.prod(observation_shape) + (4 * n_actions if gaussian else 8) + 4 + 3
+    return most_bytes(steps * step)
 
 
 def _check_lead(array: Array, copies: int, most_steps: int) -> tuple[int, ...]:
@@ -214,7 +245,7 @@ def check_parts(message: WithParts, asked: Sequence[Asked]) -> None:
     for one in asked:
         part = own.pop(one.kind, None)
         if isinstance(part, CodedPart):
-            part.check(*one.bounds)
+            part.check(**one.bounds)
         elif not one.optional:
             raise BadMessage(f"{one.kind.name} are missing")
     for part in own.values():

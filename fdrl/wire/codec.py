@@ -18,6 +18,7 @@ Where answers and visit counts (n) are both of bytes they share a tensor, pv or 
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable
 
@@ -40,6 +41,7 @@ from fdrl.core.message import (
 )
 from fdrl.wire import safetensors
 from fdrl.wire.coding import (
+    blocks,
     code_cells,
     code_moments,
     code_probs,
@@ -48,14 +50,19 @@ from fdrl.wire.coding import (
     uncode_probs,
     uncode_states,
 )
-from fdrl.wire.content import VERSION, Fields, as_float32, check_cells, check_floats, check_states
-from fdrl.wire.parts import (
-    PARAMETERS_PARTS,
-    TABLE_PARTS,
+from fdrl.wire.content import (
+    VERSION,
+    Fields,
+    all_finite,
+    as_float32,
+    check_cells,
+    check_floats,
+    check_states,
     decode_parts,
     encode_parts,
     validate_parts,
 )
+from fdrl.wire.parts import PARAMETERS_PARTS, TABLE_PARTS
 from fdrl.wire.safetensors import LIMIT
 
 MAX_ROUND = 2**53
@@ -114,6 +121,34 @@ def decode(data: bytes, limit: int = LIMIT) -> Message:
         raise BadMessage(f"unknown field {left[:40]!r}")
     validate(message)
     return message
+
+
+CHECKSUM = 16
+"""Bytes by which a message is known, where sender and receiver share a key."""
+
+
+def sealed(data: bytes, key: bytes, about: str) -> bytes:
+    """Return a message with its checksum, HMAC-SHA256 cut to 16 bytes; as it is, without a key.
+
+    `about` joins in: what the receiver knows of it anyhow, as who sent it.
+    """
+    return data + _checksum(data, key, about) if key else data
+
+
+def opened(data: bytes, key: bytes, about: str) -> bytes:
+    """Return what was `sealed`, or raise `BadMessage`: it may be anybody's."""
+    if not key:
+        return data
+    if len(data) <= CHECKSUM:
+        raise BadMessage("a message without a checksum")
+    message, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
+    if not hmac.compare_digest(checksum, _checksum(message, key, about)):
+        raise BadMessage("its checksum is wrong: damaged, or not made with the shared key")
+    return message
+
+
+def _checksum(data: bytes, key: bytes, about: str) -> bytes:
+    return hmac.digest(key, about.encode() + b"\0" + data, "sha256")[:CHECKSUM]
 
 
 def _encode_table(table: AnyTable) -> bytes:
@@ -295,12 +330,14 @@ def check_simplex(probs: Array) -> None:
         raise BadMessage(f"probs need at least 2 actions, got {probs.shape[1]}")
     if probs.dtype.kind != "f":
         raise BadMessage(f"probs must be floats, got {probs.dtype}")
-    if not np.isfinite(probs).all():
+    if not all_finite(probs):
         raise BadMessage("probs contain NaN or infinity")
-    off = np.abs(probs.sum(1, dtype=np.float64) - 1) > SIMPLEX_TOLERANCE
-    off |= probs.min(1, initial=1.0) < 0
-    if off.any():
-        raise BadMessage(f"row {off.argmax()} of probs is off the simplex")
+    for part in blocks(*probs.shape):
+        rows = probs[part]
+        off = np.abs(rows.sum(1, dtype=np.float64) - 1) > SIMPLEX_TOLERANCE
+        off |= rows.min(1, initial=1.0) < 0
+        if off.any():
+            raise BadMessage(f"row {part.start + int(off.argmax())} of probs is off the simplex")
 
 
 def check_moments(moments: Array) -> None:
@@ -309,12 +346,13 @@ def check_moments(moments: Array) -> None:
         raise BadMessage(f"moments must be [n, 2D], got {list(moments.shape)}")
     if moments.dtype.kind != "f":
         raise BadMessage(f"moments must be floats, got {moments.dtype}")
-    if not np.isfinite(moments).all():
+    if not all_finite(moments):
         raise BadMessage("moments contain NaN or infinity")
-    low = moments[:, moments.shape[1] // 2 :].min(1, initial=np.inf) <= 0
-    if low.any():
-        row = int(low.argmax())
-        raise BadMessage(f"row {row} of moments has a standard deviation that is not positive")
+    for part in blocks(*moments.shape):
+        low = moments[part, moments.shape[1] // 2 :].min(1, initial=np.inf) <= 0
+        if low.any():
+            row = part.start + int(low.argmax())
+            raise BadMessage(f"row {row} of moments has a standard deviation that is not positive")
 
 
 def _check_version(version: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,17 @@ from fdrl.core.message import Coding
 #
 # Every decoder is the encoder's left inverse up to the stated error, and coding what was decoded
 # gives the same bytes again. Decoders trust nothing and raise `BadMessage`.
+
+
+BLOCK = 2**12
+"""Numbers that a decoder works on at a time: what it takes beside its result does not grow with
+the message."""
+
+
+def blocks(rows: int, width: int = 1) -> Iterator[slice]:
+    """Cut `rows` rows of `width` numbers into runs of about `BLOCK` numbers."""
+    size = max(1, BLOCK // max(1, width))
+    return (slice(start, start + size) for start in range(0, rows, size))
 
 
 LEVELS = 255
@@ -41,6 +53,15 @@ def uncode_probs(columns: Array) -> NDArray[np.float32]:
     """Decode [n, A-1] columns of any coding to rows on the simplex, float32 [n, A]."""
     if columns.ndim != 2 or columns.shape[1] < 1:
         raise BadMessage("a table must be [n, A-1]")
+    n, width = columns.shape
+    out = np.empty((n, width + 1), np.float32)
+    for part in blocks(n, width):
+        out[part] = _probs_of(columns[part])
+    return out
+
+
+def _probs_of(columns: Array) -> Array:
+    """Return some rows of the simplex [n, A] in double precision."""
     p = columns.astype(np.float64)
     if columns.dtype == np.uint8:
         rest = LEVELS - p.sum(1)
@@ -54,7 +75,7 @@ def uncode_probs(columns: Array) -> NDArray[np.float32]:
         rest = 1 - p.sum(1)
     if (rest < 0).any():
         raise BadMessage("probs sum to more than 1")
-    return np.concatenate([p, rest[:, None]], axis=1).astype(np.float32)
+    return np.concatenate([p, rest[:, None]], axis=1)
 
 
 def _largest_remainder(p: Array) -> Array:
@@ -96,7 +117,12 @@ def code_visits(visits: Array) -> NDArray[np.uint8]:
 
 def uncode_visits(codes: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Decode one-byte counts."""
-    return _VISITS[codes]
+    if codes.ndim != 1:
+        raise BadMessage("visit counts must be [n]")
+    out = np.empty(len(codes), np.float32)
+    for part in blocks(len(codes)):
+        out[part] = _VISITS[codes[part]]
+    return out
 
 
 _VISITS = np.exp2((np.arange(256) - 1) / OCTAVE - 1).astype(np.float32)
@@ -120,16 +146,50 @@ def code_cells(cells: Array) -> NDArray[np.uint8]:
     return np.asarray(((groups & 0x7F) | (more * 0x80))[used], dtype=np.uint8)
 
 
-def uncode_cells(data: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Decode what `code_cells` wrote; any other bytes raise `BadMessage`."""
+def uncode_cells(data: NDArray[np.uint8]) -> Array:
+    """Decode what `code_cells` wrote; any other bytes raise `BadMessage`.
+
+    Many cells have 32 bits if all of them fit in these: a byte of a message can be a whole cell,
+    which would take eight.
+    """
     if data.ndim != 1:
         raise BadMessage("cells must be a row of bytes")
-    if len(data) == 0:
-        return np.zeros(0, dtype=np.int64)
-    last = data < 0x80
-    if not last[-1]:
-        raise BadMessage("cells end in the middle of a number")
-    ends = np.flatnonzero(last)
+    total, count = 0, 0
+    for gaps in _gaps(data):
+        if float(gaps.max()) * len(gaps) < 2**62:
+            total += int(gaps.sum()) + len(gaps)
+        else:
+            total += sum(gaps.tolist()) + len(gaps)
+        count += len(gaps)
+        if total > 2**63:
+            raise BadMessage("a cell does not fit in 63 bits")
+    cells = np.empty(count, np.int32 if count > BLOCK and total <= 2**31 else np.int64)
+    last, at = -1, 0
+    for gaps in _gaps(data):
+        own = np.cumsum(gaps + 1) + last
+        cells[at : at + len(gaps)] = own
+        last, at = int(own[-1]), at + len(gaps)
+    return cells
+
+
+def _gaps(data: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
+    """Yield the gaps [m] between cells, a block of bytes after another."""
+    start = 0
+    while start < len(data):
+        stop = min(start + BLOCK, len(data))
+        ends = np.flatnonzero(data[start:stop] < 0x80)
+        if not len(ends):
+            what = "end in the middle of a number" if stop == len(data) else "do not fit in 63 bits"
+            raise BadMessage(f"cells {what}")
+        if stop == len(data) and ends[-1] != stop - start - 1:
+            raise BadMessage("cells end in the middle of a number")
+        stop = start + int(ends[-1]) + 1
+        yield _gaps_of(data[start:stop], ends)
+        start = stop
+
+
+def _gaps_of(data: NDArray[np.uint8], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the numbers whose last bytes are at `ends`."""
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if (lengths > 9).any():
@@ -137,12 +197,7 @@ def uncode_cells(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     if (data[ends[lengths > 1]] == 0).any():
         raise BadMessage("a cell is written with leading zeros")
     place = np.arange(len(data)) - np.repeat(starts, lengths)
-    gaps = np.add.reduceat((data & 0x7F).astype(np.int64) << (7 * place), starts)
-    cells = np.cumsum(gaps + 1) - 1
-    # A sum beyond 63 bits wraps around to a negative number, once at least.
-    if (cells < 0).any():
-        raise BadMessage("a cell does not fit in 63 bits")
-    return cells
+    return np.asarray(np.add.reduceat((data & 0x7F).astype(np.int64) << (7 * place), starts))
 
 
 def _are_pixels(states: Array) -> bool:
@@ -152,7 +207,8 @@ def _are_pixels(states: Array) -> bool:
     """
     if states.ndim < 3 or not states.size or not 1 < states.max() <= 255 or states.min() < 0:
         return False
-    return bool((states == np.floor(states)).all())
+    flat = np.ascontiguousarray(states).reshape(-1)
+    return all(bool((flat[part] == np.floor(flat[part])).all()) for part in blocks(flat.size))
 
 
 def code_states(states: NDArray[np.float32]) -> Array:
@@ -248,23 +304,24 @@ def uncode_moments(codes: Array, ranges: Array | None) -> NDArray[np.float32]:
     d = width if common else width // 2
     if ranges is not None and ranges.shape[1] != d:
         raise BadMessage("ranges do not fit the answers")
-    x = codes.astype(np.float64)
-    if not np.isfinite(x).all():
-        raise BadMessage("answers contain NaN or infinity")
-    if ranges is None:
-        return x.astype(np.float32)
-    spread = ranges.astype(np.float64)
-    if not np.isfinite(spread).all():
+    spread = None if ranges is None else ranges.astype(np.float64)
+    if spread is not None and not np.isfinite(spread).all():
         raise BadMessage("ranges contain NaN or infinity")
-    if one_byte:
-        x[:, :d] = _between(x[:, :d], spread[0], spread[1])
-    if common:
-        std = np.broadcast_to(spread[-1], x.shape)
-        return np.concatenate([x, std], axis=1).astype(np.float32)
-    if not (spread[2:] > 0).all():
+    if one_byte and spread is not None and not common and not (spread[2:] > 0).all():
         raise BadMessage("a standard deviation is not positive")
-    x[:, d:] = np.exp(_between(x[:, d:], *np.log(spread[2:])))
-    return x.astype(np.float32)
+    out = np.empty((len(codes), 2 * d), np.float32)
+    for part in blocks(len(codes), width):
+        x = codes[part].astype(np.float64)
+        if not np.isfinite(x).all():
+            raise BadMessage("answers contain NaN or infinity")
+        if one_byte and spread is not None:
+            x[:, :d] = _between(x[:, :d], spread[0], spread[1])
+            if not common:
+                x[:, d:] = np.exp(_between(x[:, d:], *np.log(spread[2:])))
+        out[part, :width] = x
+        if common and spread is not None:
+            out[part, d:] = spread[-1]
+    return out
 
 
 def _between(steps: Array, low: Array, high: Array) -> Array:
@@ -314,5 +371,9 @@ def uncode_values(codes: Array) -> NDArray[np.float32]:
     low, high = np.ascontiguousarray(codes[:ENDS]).view("<f4").astype(np.float64).tolist()
     if not np.isfinite([low, high]).all() or low > high:
         raise BadMessage("a range of values has no order")
-    share = codes[ENDS:] / LEVELS
-    return np.asarray((1 - share) * low + share * high, dtype=np.float32)
+    steps = codes[ENDS:]
+    out = np.empty(len(steps), np.float32)
+    for part in blocks(len(steps)):
+        share = steps[part] / LEVELS
+        out[part] = (1 - share) * low + share * high
+    return out

@@ -12,40 +12,50 @@ Shapes: n rows of a table, O observation shape, m grid cells, S samples, Q optim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fdrl.core.arrays import Array
 from fdrl.core.errors import BadMessage
-from fdrl.core.message import MessagePart, VisitCoding, WithParts
+from fdrl.core.message import VisitCoding
 from fdrl.wire.coding import (
+    ENDS,
     code_cells,
     code_states,
     code_values,
-    code_visits,
     uncode_states,
     uncode_values,
-    uncode_visits,
 )
 from fdrl.wire.content import (
     VERSION,
-    Asked,
     CodedPart,
     Fields,
+    all_finite,
     as_float32,
+    check_below,
     check_cells,
+    check_claims,
+    check_counts,
     check_floats,
+    check_near,
     check_states,
+    coded_counts,
+    read_counts,
 )
 
-FARTHEST = 1e9
-"""Beyond it the value of a state is a fault of transmission, or meant to do harm."""
-VISIT_SLACK = 1.05
-"""One-byte visit counts are rounded by up to 3%."""
+RICHEST = 1e15
+"""Beyond it a return is none: that of a million steps of the largest rewards."""
+BRIGHTEST = 1e3
+"""Beyond it a sample's number is none: samples are pixels, from 0 to 1."""
+NOISIEST = 1e18
+"""Beyond it a mean of squared gradients is a fault of transmission, or meant to do harm."""
+STEEPEST = 8.0
+"""A mean of gradients is never more than this many roots of the mean of their squares beside it: by
+Cauchy and Schwarz 2.3 with Adam's decays, 7.3 where both have their constant factors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,24 +71,24 @@ class Visits(CodedPart):
 
     def validate(self, rows: int) -> None:
         """Refuse what are no counts, one a row."""
-        _check_counts("visits", self.counts, rows, self.coding)
+        check_counts("visits", self.counts, rows, self.coding)
 
     def encode(self, fields: Fields) -> None:
         """Write n: a byte a row or four; the codec may put bytes beside those of the answers."""
-        fields.tensors["n"] = _coded_counts(self.counts, self.coding)
+        fields.tensors["n"] = coded_counts(self.counts, self.coding)
 
     @classmethod
     def decode(cls, fields: Fields) -> Self:
-        return cls(*_read_counts(fields.array("n", "uint8", "float32")))
+        return cls(*read_counts(fields.array("n", "uint8", "float32")))
 
     def check(self, most: float | None = None) -> None:
         """Refuse more visits than an agent can make: they decide who is heard."""
-        _check_claims(self.counts, most, "visits")
+        check_claims(self.counts, self.coding, most, "visits")
 
     @classmethod
-    def asked(cls, *, most: float | None = None, optional: bool = False) -> Asked:
-        """Ask for visit counts, of at most `most` visits in all."""
-        return Asked(cls, optional, (most,))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int:
+        """Four a row."""
+        return 4 * rows
 
     def take(self, rows: Array) -> Self:
         """Return the counts of the chosen rows."""
@@ -114,6 +124,16 @@ class Score(CodedPart):
             raise BadMessage(f"score is not a number: {text[:40]!r}")
         return cls(value)
 
+    def check(self) -> None:
+        """Refuse what no return is: it decides how much an agent weighs."""
+        if abs(self.value) > RICHEST:
+            raise BadMessage(f"a score of {self.value:g}: no return is that")
+
+    @classmethod
+    def most_bytes(cls, rows: int, **bounds: Any) -> int:
+        """None beside the header."""
+        return 0
+
 
 @dataclass(frozen=True, eq=False)
 class CellRows(CodedPart):
@@ -138,12 +158,12 @@ class CellRows(CodedPart):
 
     def check(self, below: int | None = None) -> None:
         """Refuse cells outside the grid."""
-        _check_below(self.cells, below)
+        check_below(self.cells, below)
 
     @classmethod
-    def asked(cls, *, below: int | None = None, optional: bool = False) -> Asked:
-        """Ask for rows keyed by cells, all of them `below`."""
-        return Asked(cls, optional, (below,))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int:
+        """Nine a row."""
+        return 9 * rows
 
     def take(self, rows: Array) -> Self:
         """Return the cells of the chosen rows."""
@@ -172,14 +192,15 @@ class StateRows(CodedPart):
         return cls(uncode_states(fields.array("x", "float32", "uint8")))
 
     def check(self, shape: tuple[int, ...] | None = None) -> None:
-        """Refuse states of another shape."""
+        """Refuse states of another shape, and what no state is."""
         if shape is not None and self.states.shape[1:] != shape:
             raise BadMessage(f"expected states {shape}, got {self.states.shape[1:]}")
+        check_near("a state", self.states)
 
     @classmethod
-    def asked(cls, *, shape: tuple[int, ...] | None = None, optional: bool = False) -> Asked:
-        """Ask for raw states of a shape O."""
-        return Asked(cls, optional, (shape,))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int | None:
+        """Four a number."""
+        return None if (shape := bounds.get("shape")) is None else 4 * rows * math.prod(shape)
 
     def take(self, rows: Array) -> Self:
         """Return the states of the chosen rows."""
@@ -208,8 +229,12 @@ class Values(CodedPart):
 
     def check(self) -> None:
         """Refuse what no return is."""
-        if (far := float(np.abs(self.values).max(initial=0.0))) > FARTHEST:
-            raise BadMessage(f"a value of {far:g}: no return is that")
+        check_near("a value", self.values)
+
+    @classmethod
+    def most_bytes(cls, rows: int, **bounds: Any) -> int:
+        """Four a row, or one and the range."""
+        return 4 * rows + ENDS
 
     def take(self, rows: Array) -> Self:
         """Return the values of the chosen rows."""
@@ -232,42 +257,35 @@ class Seen(CodedPart):
         """Refuse what is not increasing, and what are no counts of as many cells."""
         check_cells("seen", self.cells)
         if self.visits is not None:
-            _check_counts("seen_visits", self.visits, len(self.cells), self.coding)
+            check_counts("seen_visits", self.visits, len(self.cells), self.coding)
 
     def encode(self, fields: Fields) -> None:
         """Write s, and the visits as w."""
         fields.tensors["s"] = code_cells(self.cells)
         if self.visits is not None:
-            fields.tensors["w"] = _coded_counts(self.visits, self.coding)
+            fields.tensors["w"] = coded_counts(self.visits, self.coding)
 
     @classmethod
     def decode(cls, fields: Fields) -> Self:
         cells = fields.cells("s")
         if "w" not in fields.tensors:
             return cls(cells)
-        return cls(cells, *_read_counts(fields.array("w", "uint8", "float32")))
+        return cls(cells, *read_counts(fields.array("w", "uint8", "float32")))
 
     def check(
         self, below: int | None = None, most: int | None = None, most_visits: float | None = None
     ) -> None:
         """Refuse cells outside the grid, too many, or with more visits than an agent can make."""
-        _check_below(self.cells, below)
+        check_below(self.cells, below)
         if most is not None and len(self.cells) > most:
             raise BadMessage(f"reports {len(self.cells)} visited cells, more than {most}")
         if self.visits is not None:
-            _check_claims(self.visits, most_visits, "visits to cells")
+            check_claims(self.visits, self.coding, most_visits, "visits to cells")
 
     @classmethod
-    def asked(
-        cls,
-        *,
-        below: int | None = None,
-        most: int | None = None,
-        most_visits: float | None = None,
-        optional: bool = False,
-    ) -> Asked:
-        """Ask for visited cells: at most `most`, all `below`, of at most so many visits in all."""
-        return Asked(cls, optional, (below, most, most_visits))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int | None:
+        """Nine a cell, and four for its visits."""
+        return None if (most := bounds.get("most")) is None else 13 * int(most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,15 +308,29 @@ class OptimizerState(CodedPart):
     def decode(cls, fields: Fields) -> Self:
         return cls(fields.array("o", "float32"))
 
-    def check(self, size: int | None = None) -> None:
-        """Refuse another size."""
+    def check(self, size: int | None = None, squares: tuple[int, int] = (0, 0)) -> None:
+        """Refuse another size, and what no gradients give: a step would destroy what was learned.
+
+        Where means of squares are known, at ``squares[0]:squares[1]``, they are at least 0, and
+        what stands before them, as many means of the same gradients, fits them.
+        """
         if size is not None and len(self.values) != size:
             raise BadMessage(f"expected {size} optimizer values, got {len(self.values)}")
+        first, end = squares
+        spread = self.values[first:end].astype(np.float64)
+        check_near("an optimizer value", self.values[:first])
+        check_near("an optimizer value", self.values[end:])
+        check_near("a mean of squared gradients", spread, NOISIEST)
+        if (least := float(spread.min(initial=0.0))) < 0:
+            raise BadMessage(f"a mean of squared gradients of {least:g}: squares are not negative")
+        means = np.abs(self.values[:first].astype(np.float64))
+        if len(means) == len(spread) and (means > STEEPEST * np.sqrt(spread) + 1e-12).any():
+            raise BadMessage("a mean of gradients that is too large for that of their squares")
 
     @classmethod
-    def asked(cls, *, size: int | None = None, optional: bool = False) -> Asked:
-        """Ask for `size` values."""
-        return Asked(cls, optional, (size,))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int | None:
+        """Four a value."""
+        return None if (size := bounds.get("size")) is None else 4 * int(size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,14 +359,16 @@ class NextSet(CodedPart):
     def decode(cls, fields: Fields) -> Self:
         return cls(fields.cells("d"), fields.metadata.pop("d", ""))
 
-    def check(self, below: int | None = None) -> None:
-        """Refuse cells outside the grid."""
-        _check_below(self.cells, below)
+    def check(self, below: int | None = None, most: int | None = None) -> None:
+        """Refuse cells outside the grid, or too many."""
+        check_below(self.cells, below)
+        if most is not None and len(self.cells) > most:
+            raise BadMessage(f"a next proxy set of {len(self.cells)} cells, more than {most}")
 
     @classmethod
-    def asked(cls, *, below: int | None = None, optional: bool = False) -> Asked:
-        """Ask for the next proxy set, all its cells `below`."""
-        return Asked(cls, optional, (below,))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int | None:
+        """Nine a cell."""
+        return None if (most := bounds.get("most")) is None else 9 * int(most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +389,7 @@ class SeedSamples(CodedPart):
             raise BadMessage(f"seeds must be [s, *O], got {list(x.shape)}")
         if x.dtype not in (np.uint8, np.float32):
             raise BadMessage(f"seeds have dtype {x.dtype}")
-        if not np.isfinite(x).all():
+        if not all_finite(x):
             raise BadMessage("seeds contain NaN or infinity")
         if y.ndim != 2 or len(y) != len(x) or y.dtype != np.uint8:
             raise BadMessage(f"seed_labels must be uint8 [{len(x)}, n], got {list(y.shape)}")
@@ -385,19 +419,16 @@ class SeedSamples(CodedPart):
             raise BadMessage(f"more than {most} seeds")
         if below is not None and self.labels.max(initial=0) >= below:
             raise BadMessage(f"seeds of labels beyond {below - 1}")
+        if self.samples.dtype != np.uint8:
+            check_near("a seed sample", self.samples, BRIGHTEST)
 
     @classmethod
-    def asked(
-        cls,
-        *,
-        shape: tuple[int, ...] | None = None,
-        most: int | None = None,
-        mixed: int | None = None,
-        below: int | None = None,
-        optional: bool = False,
-    ) -> Asked:
-        """Ask for at most `most` samples of a shape O, `mixed` labels in each, all `below`."""
-        return Asked(cls, optional, (shape, most, mixed, below))
+    def most_bytes(cls, rows: int, **bounds: Any) -> int | None:
+        """Four a pixel and one a label."""
+        shape, most, mixed = (bounds.get(name) for name in ("shape", "most", "mixed"))
+        if shape is None or most is None or mixed is None:
+            return None
+        return int(most * (4 * math.prod(shape) + mixed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -421,6 +452,15 @@ class MissingSeeds(CodedPart):
     def decode(cls, fields: Fields) -> Self:
         return cls(fields.cells("m"))
 
+    def check(self, below: int | None = None) -> None:
+        """Refuse agents that there are not."""
+        check_below(self.agents, below)
+
+    @classmethod
+    def most_bytes(cls, rows: int, **bounds: Any) -> int | None:
+        """Nine an agent."""
+        return None if (below := bounds.get("below")) is None else 9 * int(below)
+
 
 TABLE_PARTS: tuple[type[CodedPart], ...] = (
     Visits, Score, CellRows, StateRows, Values, Seen, NextSet, SeedSamples,
@@ -428,66 +468,3 @@ TABLE_PARTS: tuple[type[CodedPart], ...] = (
 """What tables may carry, in the order in which it is written."""
 PARAMETERS_PARTS: tuple[type[CodedPart], ...] = (Score, OptimizerState, NextSet, MissingSeeds)
 """What parameters may carry, in the order in which it is written."""
-
-
-def validate_parts(message: WithParts, kinds: Sequence[type[CodedPart]], rows: int) -> None:
-    """Raise `BadMessage` unless a message has valid parts of these kinds, at most one of each."""
-    found = set()
-    for part in message.parts:
-        kind = type(part)
-        if kind in found:
-            raise BadMessage(f"{part.name} twice")
-        if kind not in kinds or not isinstance(part, CodedPart):
-            raise BadMessage(f"{type(message).__name__} cannot carry {kind.__name__}")
-        found.add(kind)
-        part.validate(rows)
-
-
-def encode_parts(message: WithParts, kinds: Sequence[type[CodedPart]], fields: Fields) -> None:
-    """Write a valid message's parts, in the order of their kinds."""
-    own = {type(part): part for part in message.parts}
-    for kind in kinds:
-        if isinstance(part := own.get(kind), CodedPart):
-            part.encode(fields)
-
-
-def decode_parts(kinds: Sequence[type[CodedPart]], fields: Fields) -> tuple[MessagePart, ...]:
-    """Take the parts of these kinds, or raise `BadMessage`."""
-    words, arrays = fields.metadata, fields.tensors
-    return tuple(
-        kind.decode(fields)
-        for kind in kinds
-        if any(letter in arrays for letter in kind.tensors)
-        or any(letter in words for letter in kind.words)
-    )
-
-
-def _check_counts(name: str, counts: Array, n: int, coding: VisitCoding) -> None:
-    if coding not in ("uint8", "float32"):
-        raise BadMessage(f"unknown coding {coding!r}")
-    if counts.shape != (n,):
-        raise BadMessage(f"{name} must have shape [{n}], got {list(counts.shape)}")
-    if counts.dtype.kind not in "fiu":
-        raise BadMessage(f"{name} must be numbers, got {counts.dtype}")
-    if not np.isfinite(counts).all():
-        raise BadMessage(f"{name} contains NaN or infinity")
-    if (counts < 0).any():
-        raise BadMessage(f"{name} contains a negative count")
-
-
-def _coded_counts(counts: Array, coding: VisitCoding) -> Array:
-    return code_visits(counts) if coding == "uint8" else as_float32(counts)
-
-
-def _read_counts(codes: Array) -> tuple[NDArray[np.float32], VisitCoding]:
-    return (uncode_visits(codes), "uint8") if codes.dtype == np.uint8 else (codes, "float32")
-
-
-def _check_claims(counts: Array, most: float | None, what: str) -> None:
-    if most is not None and counts.sum() > VISIT_SLACK * most + len(counts):
-        raise BadMessage(f"claims {counts.sum():.0f} {what}, more than steps taken")
-
-
-def _check_below(cells: Array, below: int | None) -> None:
-    if below is not None and len(cells) and cells[-1] >= below:
-        raise BadMessage("cells outside the grid")

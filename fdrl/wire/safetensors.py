@@ -22,6 +22,9 @@ from fdrl.core.errors import BadMessage
 LIMIT = 2**28
 """Bytes of the largest message that is read, unless told otherwise."""
 HEADER_LIMIT = 2**16
+MARKS = 2**11
+"""Brackets, quotes and commas of a header; an array needs 21. A text of little else takes twenty
+times its size once it is read."""
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -84,6 +87,9 @@ def unpack(data: bytes, limit: int = LIMIT) -> tuple[dict[str, str], dict[str, A
 
 
 def _parse(text: bytes) -> dict[str, Any]:
+    marks = sum(map(text.count, (b"[", b"{", b'"', b",")))
+    if marks > MARKS:
+        raise BadMessage(f"header is not JSON that describes arrays: {marks} brackets and commas")
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
@@ -105,7 +111,7 @@ def _integers(value: Any) -> bool:
 
 
 def _tensor(name: str, entry: Any, body: memoryview, start: int) -> tuple[Array, int]:
-    """Return a copy of one tensor and where it ends; it must start where the last one ended."""
+    """Return one tensor and where it ends; it must start where the last one ended."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise BadMessage(f"tensor {name!r} is not described by dtype, shape and data_offsets")
     dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
@@ -127,7 +133,10 @@ def _tensor(name: str, entry: Any, body: memoryview, start: int) -> tuple[Array,
     size = math.prod(shape) * dtype.itemsize
     if end - begin != size:
         raise BadMessage(f"tensor {name!r} has {end - begin} bytes instead of {size}")
-    raw = np.array(body[begin:end], dtype=np.uint8)
-    if dtype.kind == "b" and (raw > 1).any():
+    # Bytes stay where they are (and cannot be written to); numbers must be aligned.
+    raw = np.asarray(body[begin:end], dtype=np.uint8)
+    if dtype.kind == "b" and raw.max(initial=0) > 1:
         raise BadMessage(f"tensor {name!r} is not boolean")
+    if dtype.itemsize > 1:
+        raw = raw.copy()
     return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False), end

@@ -76,17 +76,21 @@ class Server(BaseServer):
             self.heard.add(agent)
             if current and message.version != current.version:
                 self.stale.add(agent)
-        check_table(message, self._expected(round))
+        check_table(message, self._expected(agent, round))
 
-    def _expected(self, round: int) -> Expected:
-        """Return what agents were asked for, and bounds of what they can have done in a round.
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the longest table."""
+        return self._expected(agent, round).most_bytes()
+
+    def _expected(self, agent: str, round: int) -> Expected:
+        """Return what an agent was asked for, and bounds of what it can have done in a round.
 
         Visits decide who is heard, and about what: nobody may claim more than steps taken.
         """
         context, kind, current = self.context, self.settings.answer, self.proxies
-        weighed = kind != "raw" and self.settings.visit_power > 0
+        weighed, steps = kind != "raw" and self.settings.visit_power > 0, context.steps_of(agent)
         asked: list[Asked] = [
-            Visits.asked(most=context.round_steps, optional=not weighed),
+            Visits.asked(most=steps, optional=not weighed),
             Score.asked(optional=True),
         ]
         if kind in ("cells", "labels"):
@@ -100,7 +104,7 @@ class Server(BaseServer):
             seen = Seen.asked(
                 below=self.cells_below,
                 most=context.run.proxy.size,
-                most_visits=context.round_steps * refresh,
+                most_visits=steps * min(refresh, round),  # the first report is of one round
                 optional=True,
             )
             asked.append(seen)
@@ -110,7 +114,7 @@ class Server(BaseServer):
             context.gaussian,
             version=current.version if current else None,
             rows=len(current.states) if current else None,
-            most_rows=None if kind == "current" else context.round_steps,
+            most_rows={"current": None, "labels": context.n_actions}.get(kind, steps),
             parts=tuple(asked),
         )
 

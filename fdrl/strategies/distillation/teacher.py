@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fdrl.core.arrays import Array
-from fdrl.core.message import AnyTable, GaussTable, Parameters
+from fdrl.core.message import AnyTable, Coding, GaussTable, Parameters
 from fdrl.ops import aggregation
 from fdrl.ops.gaussian import mixture, product, sharpen
 from fdrl.strategies.distillation.settings import Distillation
 from fdrl.strategies.returns import known_scores
+from fdrl.wire.checks import LARGEST, NARROWEST
 from fdrl.wire.parts import CellRows, Score, StateRows, Values, Visits
 
 Tables = Sequence[AnyTable]
+HALF = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def combine(sheet: AlignedAnswers, weights: Array, settings: Distillation) -> Ar
     """Return the teacher [N, W]."""
     if sheet.gaussian:
         pool = product if settings.gaussians == "product" else mixture
-        return sharpen(pool(sheet.answers, weights), settings.sharpen)
+        made = sharpen(pool(sheet.answers, weights), settings.sharpen)
+        return sendable(made, settings.coding)
     if settings.combine == "log":
         teacher, _ = aggregation.log_pool(sheet.answers, weights)
     elif settings.combine == "mean":
@@ -117,6 +120,16 @@ def combine(sheet: AlignedAnswers, weights: Array, settings: Distillation) -> Ar
     else:
         teacher = _robust(sheet, settings)
     return np.asarray(aggregation.sharpen(teacher, settings.sharpen))
+
+
+def sendable(moments: Array, coding: Coding) -> Array:
+    """Return Gaussians [N, 2D] no farther than what agents take, and what their coding holds.
+
+    A combination of answers may be more certain, or spread wider, than any of them.
+    """
+    d, far = moments.shape[1] // 2, HALF if coding == "float16" else LARGEST
+    deviations = np.clip(moments[:, d:], 1.001 * NARROWEST, far)
+    return np.concatenate([np.clip(moments[:, :d], -far, far), deviations], axis=1)
 
 
 def combine_values(tables: Tables, weights: Array) -> Array:

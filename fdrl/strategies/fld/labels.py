@@ -9,6 +9,7 @@ Shapes: L labels, S seeds of shape *O, N labels mixed into each, P parameters.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from fdrl.core.strategy import ClientContext, Messages, ServerContext
 from fdrl.ops import mixup, privacy
 from fdrl.strategies.base import Client as BaseClient
 from fdrl.strategies.base import Server as BaseServer
-from fdrl.strategies.base import load_policies
+from fdrl.strategies.base import learned, load_policies
 from fdrl.strategies.distillation import teacher
 from fdrl.strategies.distillation.answers import LabelMeans
 from fdrl.strategies.fld import seeds
@@ -82,7 +83,7 @@ class Client(BaseClient):
     def check(self, cohort: Cohort, message: Message, agent: str, round: int) -> None:
         """Refuse parameters of another round or size."""
         size = cohort.parameters("policy").shape[1]
-        asked = (MissingSeeds.asked(optional=True),)
+        asked = (MissingSeeds.asked(below=self.context.run.agents, optional=True),)
         check_parameters(message, round=round, part="policy", size=size, parts=asked)
 
     def download(self, cohort: Cohort, messages: Messages, round: int) -> dict[str, Array]:
@@ -126,11 +127,18 @@ class Server(BaseServer):
 
     def check(self, message: Message, agent: str, round: int) -> None:
         """Refuse what is not this round's outputs by label, and seeds of other shapes."""
+        check_table(message, self._expected(agent, round))
+
+    def most_bytes(self, agent: str, round: int) -> int:
+        """Return the bytes of the longest table with seeds."""
+        return self._expected(agent, round).most_bytes()
+
+    def _expected(self, agent: str, round: int) -> Expected:
         wanted, labels = self.settings.seeds, self.context.n_actions
         mixed = 1 if self.settings.mix == "none" else wanted.labels
         asked = (
             CellRows.asked(below=labels),
-            Visits.asked(optional=True),
+            Visits.asked(most=self.context.steps_of(agent), optional=True),
             SeedSamples.asked(
                 shape=self.context.low.shape,
                 most=wanted.count,
@@ -139,7 +147,7 @@ class Server(BaseServer):
                 optional=True,
             ),
         )
-        check_table(message, Expected(round, labels, parts=asked))
+        return Expected(round, labels, most_rows=labels, parts=asked)
 
     def aggregate(self, round: int, messages: Mapping[str, Message]) -> dict[str, Message]:
         """Return the converted model to all agents; nothing before seeds have arrived."""
@@ -195,19 +203,27 @@ class Server(BaseServer):
         targets = seeds.conversion_targets(usable.labels, rows, known, self.settings.teacher)
         ones = np.ones((1, len(targets)), np.float32)
         found: dict[str, list[float]] = {}
-        for trainer in self.trainers:
-            report = trainer.distill(usable.samples, targets[None], ones, self.settings.convert)
+        for g in range(len(self.trainers)):
+            report = self._distill(g, usable, targets, ones)
             for key, value in report.items():
                 found.setdefault(key.replace("distill/", "convert/"), []).append(float(value[0]))
-            self._check_sane(trainer, usable)
         self._metrics = {key: float(np.mean(values)) for key, values in found.items()}
         self._metrics["convert/gradient_steps"] = sum(found["convert/gradient_steps"])
         self._metrics["convert/seeds"] = float(len(targets))
 
-    def _check_sane(self, trainer: Cohort, usable: seeds.Usable) -> None:
-        """Raise for a model that has become infinite: inverse mixup near an even one magnifies."""
+    def _distill(
+        self, g: int, usable: seeds.Usable, targets: Array, ones: Array
+    ) -> Mapping[str, Array]:
+        """Train a network; raise if it diverges: inverse mixup may magnify seeds."""
+        assert self.context.trainer is not None
+        given = usable.samples, targets[None], ones, self.settings.convert
+        trainer = self.trainers[g]
+        fresh, distill = partial(self.context.trainer, g), partial(trainer.distill, *given)
+        if any(np.abs(x).max(initial=0.0) > 1 for x, _ in self.uploads.values()):
+            return learned(trainer, fresh, distill)  # no pixels: the settings need not be to blame
+        report = distill()
         if np.isfinite(trainer.parameters("policy")).all():
-            return
+            return report
         largest = float(np.abs(usable.samples).max())
         raise FdrlError(
             f"strategy {self.context.run.strategy_name!r}: the server's training on seeds of size "

@@ -6,6 +6,7 @@ No seed samples are needed, as they are for labels: the proxy states are public.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fdrl.core.errors import BadMessage, FdrlError
 from fdrl.core.message import Message, Parameters, ProbTable, parts_of
 from fdrl.core.strategy import ClientContext, Messages, ServerContext
 from fdrl.proxies.sets import announced
-from fdrl.strategies.base import load_policies
+from fdrl.strategies.base import learned, load_policies
 from fdrl.strategies.distillation import client, server, teacher
 from fdrl.strategies.fld.settings import FLD
 from fdrl.wire.checks import check_parameters
@@ -111,8 +112,11 @@ class Server(server.Server):
         targets = combined[None].astype(np.float32)
         ones = np.ones(targets.shape[:2], np.float32)
         found: dict[str, list[float]] = {}
-        for trainer in self.trainers:
-            report = trainer.distill(self.proxies.states, targets, ones, self.settings.distill)
+        assert self.context.trainer is not None
+        for g, trainer in enumerate(self.trainers):
+            given = self.proxies.states, targets, ones, self.settings.distill
+            fresh, distill = partial(self.context.trainer, g), partial(trainer.distill, *given)
+            report = learned(trainer, fresh, distill)
             for key, value in report.items():
                 found.setdefault(key.replace("distill/", "convert/"), []).append(float(value[0]))
         self._metrics |= {key: float(np.mean(values)) for key, values in found.items()}
