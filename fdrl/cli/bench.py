@@ -17,6 +17,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, counted, flag, spell
+from fdrl.core import terminal
 from fdrl.core.errors import FdrlError
 from fdrl.core.settings import PositiveInt
 
@@ -228,8 +229,6 @@ class Request:
 
 def play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int | None) -> Outcome:
     """Run what is not finished."""
-    from rich.console import Console
-
     from fdrl.bench.display import make_display
     from fdrl.bench.forecast import Forecast
     from fdrl.bench.outputs import check_folders, finished
@@ -239,7 +238,7 @@ def play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int |
     left = [c for c in chosen if not finished(out, c)]
     already = len(chosen) - len(left)
     pace = Forecast.of_finished(out, chosen)
-    display = make_display(Console())
+    display = make_display(terminal.console())
     jobs = max(1, min(request.jobs, len(left)))
     runs, workers = counted(len(chosen), "run"), counted(jobs, "job")
     display.say(f"suite {name}: {runs}, {already} finished, {workers}, in {out}")

@@ -116,12 +116,13 @@ def _main(argv: list[str]) -> int:
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
         return 0
-    from fdrl.runs.display import LiveTable, Output, PlainLines, closing, closing_line
+    from fdrl.core import terminal
+    from fdrl.runs.display import LiveTable, PlainLines, closing, closing_line
 
-    console = Output()
+    console = terminal.console()
     trackers: list[Tracker] = []
     if not quiet:
-        display = LiveTable if console.is_terminal else PlainLines
+        display = LiveTable if terminal.live(console) else PlainLines
         trackers.append(display(console, source=source, folder=folder if resume else None))
     summary = _train(run, folder, resume, trackers)
     if summary is None:
@@ -130,7 +131,7 @@ def _main(argv: list[str]) -> int:
         print(closing_line(summary, folder))
     else:
         console.print()
-        console.print(closing(summary, run, folder))
+        console.print(closing(summary, run, folder, console.width))
     return 0
 
 
