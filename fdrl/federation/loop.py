@@ -23,6 +23,7 @@ from fdrl.core.transport import (
     SharedUplink,
     StatefulChannel,
 )
+from fdrl.core.watch import PULSE
 from fdrl.federation import groups
 from fdrl.federation.accounting import Returns, RunTotals, SimulatedClock, summarize
 from fdrl.federation.build import (
@@ -51,6 +52,10 @@ class Federation:
     def __init__(self, run: Run, channel: Channel | None = None) -> None:
         self.run = run = validated(run)
         self.ids = groups.agent_ids(run.agents)
+        self._who = (
+            f"agents {self.ids[0]}..{self.ids[-1]}" if run.agents > 1 else f"agent {self.ids[0]}"
+        )
+        PULSE.phase("building", self._who)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = environments(run)
         check_analog(run, self.envs)
@@ -103,11 +108,13 @@ class Federation:
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""
         start = time.perf_counter()
+        PULSE.phase("learn", self._who)
         opening = self.server.announce() if self.rounds_done == 0 else {}
         failures = self._deliver(0, opening) if opening else []
         number = self.rounds_done + 1
         answers = self.transport.exchange(number, dict.fromkeys(self.ids, b""))
         learned = time.perf_counter()
+        PULSE.phase("exchange", self._who)
         teachers = self.server.aggregate(number, self._collect(number, answers))
         failures += self.server.rejected + self._deliver(number, teachers)
         self.rounds_done = number
@@ -190,6 +197,7 @@ class Federation:
         self, episodes: int, *, held_out: bool = False, greedy: bool = True
     ) -> NDArray[np.float64]:
         """Return undiscounted returns [K, episodes] of every agent, in the order of `ids`."""
+        PULSE.phase("evaluate", self._who)
         rows: dict[str, Array] = {}
         seed = self.run.evaluation.seed
         jobs = [

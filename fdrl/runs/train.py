@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from fdrl.config.run import Run
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, OtherConfig
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.watch import NoAnswer, Watch, watched
 from fdrl.runs.checkpoint import Checkpoint, checkpoint_files
 from fdrl.runs.folder import RunFolder, check_free, check_same, read_summary
 from fdrl.runs.tracking import TensorBoard, Tracker
@@ -90,6 +92,11 @@ class _Training:
         except FdrlError as error:
             self.rescue()
             raise self.explain(error) from error
+        except MemoryError as error:
+            self.rescue()
+            what = f": {error}" if str(error) else ""
+            less = "smaller networks, fewer agents or copies need less"
+            raise self.explain(FdrlError(f"not enough memory{what} ({less})")) from error
         except Exception:
             self.rescue()
             raise
@@ -117,8 +124,12 @@ class _Training:
         self.wall_seconds = record.wall_seconds
         if self.folder is not None:
             self.folder.log(record)
-        for tracker in self.trackers:
-            tracker.round(record)
+        try:
+            for tracker in self.trackers:
+                tracker.round(record)
+        except BaseException:
+            self.save()  # whoever shows or counts rounds may fail, but costs none
+            raise
         if self.every and self.federation.rounds_done % self.every == 0:
             self.save()
         self.keep()
@@ -140,6 +151,14 @@ class _Training:
         with suppress(FdrlError):  # a full disk must not hide what went wrong first
             self.folder.checkpoint(*self.spare, self.wall_seconds)
             self.saved = self.spare[0]
+
+    def give_up(self) -> str:
+        """Write down the last finished round while another thread hangs; say how to go on."""
+        self.rescue()
+        if self.folder is None or self.saved < 0:
+            return ""
+        path = shlex.quote(str(self.folder.path))
+        return f"round {self.saved} is saved, go on with fdrl train --resume {path}"
 
     def rounds(self, stop: StopFlag) -> None:
         """Run rounds until the budget is used up; raises `Stopped` between two of them."""
@@ -185,7 +204,8 @@ class _Training:
         else:
             kept = f"its last checkpoint is {files[-1]}" if files else "it has no checkpoint yet"
         between = "," if kept == "which is saved" else ";"
-        return FdrlError(
+        kind = NoAnswer if isinstance(error, NoAnswer) else FdrlError
+        return kind(
             f"{error} (run stopped after round {done}{between} {kept}; once that is mended, go on "
             f"with fdrl train --resume {path})"
         )
@@ -257,12 +277,17 @@ def train(
             return finished
     everyone = _everyone(run, path, trackers)
     with heeded(stop) as asked:
-        learner, folder, checkpoint = _open(run, path, resume, federation)
-        fragile = bool(getattr(learner, "foreign", False))
-        training = _Training(
-            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile
-        )
-        return training.run(run, checkpoint, asked)
+        watch = Watch(run.patience, run.patience_stop)
+        with watched(watch):
+            asked.at_once = True  # nothing is lost before the first round
+            learner, folder, checkpoint = _open(run, path, resume, federation)
+            asked.at_once = False
+            fragile = bool(getattr(learner, "foreign", False)) or run.patience_stop > 0
+            training = _Training(
+                learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile
+            )
+            watch.rescue = training.give_up
+            return training.run(run, checkpoint, asked)
 
 
 def _draw(folder: Path) -> None:

@@ -19,6 +19,7 @@ from fdrl.core.env import VectorEnv
 from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import EnvSpec, load_object
 from fdrl.core.seeding import Purpose, generator, leaf
+from fdrl.core.watch import PULSE
 from fdrl.vector.flatten import said_of
 from fdrl.vector.gym import (
     GymEnv,
@@ -232,9 +233,12 @@ class EnvFactory:
         draw = generator(self.seed, Purpose.PROXY, branch, 1)
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
         seen[0] = env.reset()[0]
+        PULSE.phase(f"measuring the ranges of {self.spec.name}")
         for t in range(1, steps + 1):
+            PULSE.count(t - 1, steps)
             seen[t] = env.step(self.random_actions(draw, 1)).next_observations[0]
         env.close()
+        PULSE.phase("building")
         return seen
 
 
