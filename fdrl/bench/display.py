@@ -29,6 +29,14 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     started: bool = False
     """Whether the worker has acknowledged it."""
+    heard: float = field(default_factory=time.monotonic)
+    """When its worker last said anything."""
+    said: int = 0
+    """How often it was said that it does not answer."""
+    silence: str = ""
+    """What was said of an answer that did not come, last."""
+    given_up: bool = False
+    """Whether its worker was ended because of that."""
     open: dict[int, Cell] = field(init=False)
     """The cells that have not ended, by their place."""
     fractions: dict[int, float] = field(init=False)

@@ -123,13 +123,20 @@ class Watch:
     """How patient a run is.
 
     `rescue` saves what can be saved, from another thread, before this process is ended; it returns
-    a few words about where to go on. `heard` is told lines instead of the error output.
+    a few words about where to go on.
     """
 
     patience: float
     stop: float = 0.0
     rescue: Callable[[], str] = str
-    heard: Callable[[str], None] = say
+
+
+_HEARD: list[Callable[[str], None]] = [say]
+
+
+def listen(heard: Callable[[str], None]) -> None:
+    """Let lines be told to `heard` from now on, instead of the error output."""
+    _HEARD.append(heard)
 
 
 class _Watchman:
@@ -188,21 +195,21 @@ class _Watchman:
         waits = [w for w in list(_WAITS.values()) if not w.answered()]
         for wait in waits:
             quiet = now - wait.since
-            if _due(quiet, watch.patience, wait.said):
+            if due(quiet, watch.patience, wait.said):
                 wait.said += 1
-                watch.heard(f"fdrl: {_line(wait.who, wait.pid, wait.doing, quiet)}")
+                _HEARD[-1](f"fdrl: {line_of(wait.who, wait.pid, wait.doing, quiet)}")
             if watch.stop and quiet >= watch.stop:
-                wait.end(_line(wait.who, wait.pid, wait.doing, quiet))
+                wait.end(line_of(wait.who, wait.pid, wait.doing, quiet))
         if waits or PULSE.beats != self._beats:
             self._beats, self._since, self._said = PULSE.beats, now, 0
             return
         quiet = now - self._since
         who, doing = PULSE.where()
-        if _due(quiet, watch.patience, self._said):
+        if due(quiet, watch.patience, self._said):
             self._said += 1
-            watch.heard(f"fdrl: {_line(who, os.getpid(), doing, quiet, own=True)}")
+            _HEARD[-1](f"fdrl: {line_of(who, os.getpid(), doing, quiet, own=True)}")
         if watch.stop and quiet >= watch.stop:
-            _give_up(watch, _line(who, os.getpid(), doing, quiet, own=True))
+            _give_up(watch, line_of(who, os.getpid(), doing, quiet, own=True))
 
 
 _WATCHMAN = _Watchman()
@@ -215,12 +222,13 @@ def last_will(act: Callable[[], None]) -> Callable[[], None]:
     return act
 
 
-def _due(quiet: float, patience: float, said: int) -> bool:
+def due(quiet: float, patience: float, said: int) -> bool:
     """Say whether a line is due: after once the patience, then twice, four times ... as long."""
     return patience > 0 and quiet >= patience * 2.0**said
 
 
-def _line(who: str, pid: int, doing: str, quiet: float, own: bool = False) -> str:
+def line_of(who: str, pid: int, doing: str, quiet: float, own: bool = False) -> str:
+    """Return the line that names who has not answered, without who says it."""
     state = "this process" if own else state_of(pid)
     where = f"pid {pid}, {state}" if state else f"pid {pid}"
     return f"no answer from {who} ({where}) for {quiet:.0f} s in {doing}"
@@ -247,7 +255,7 @@ def _give_up(watch: Watch, line: str) -> None:
     except Exception as error:
         kept = f"nothing more could be saved: {error}"
     show_cursor()
-    watch.heard(f"fdrl: error: {line}: stopped{'; ' + kept if kept else ''}")
+    _HEARD[-1](f"fdrl: error: {line}: stopped{'; ' + kept if kept else ''}")
     for last in _LAST:
         with contextlib.suppress(Exception):
             last()

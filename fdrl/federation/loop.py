@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -34,7 +35,7 @@ from fdrl.federation.build import (
     make_server,
 )
 from fdrl.federation.client import CohortClient, Embedded
-from fdrl.federation.compatibility import adapt_proxies, check_analog, check_labels
+from fdrl.federation.compatibility import adapt_proxies, check_analog, check_labels, check_memory
 from fdrl.vector.factory import EnvFactory
 from fdrl.vector.teams import together
 
@@ -51,6 +52,7 @@ class Federation:
 
     def __init__(self, run: Run, channel: Channel | None = None) -> None:
         self.run = run = validated(run)
+        check_memory(run)  # before anything is made for each agent
         self.ids = groups.agent_ids(run.agents)
         self._who = (
             f"agents {self.ids[0]}..{self.ids[-1]}" if run.agents > 1 else f"agent {self.ids[0]}"
@@ -61,6 +63,8 @@ class Federation:
         check_analog(run, self.envs)
         self.together = together(self.envs)
         if isinstance(self.envs, EnvFactory):
+            shape, width = self.envs.observation_shape, self.envs.n_actions
+            check_memory(run, math.prod(shape), width)
             self.run = run = adapt_proxies(run, self.envs)
         self.clients: list[CohortClient] = make_clients(run, run.threads, self.envs)
         facts = [

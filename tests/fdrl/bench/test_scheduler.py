@@ -46,6 +46,7 @@ class Pretender:
     script: dict[str, list[list[Event]]]
     log: list[str]
     hired = 0
+    killed = False
 
     def __init__(self, events: Events, keep: int | None) -> None:
         type(self).hired += 1
