@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _unshown(words: Sequence[str], code: int, why: str) -> int:
     """Say that the output was lost; that is an error only where the output is all there is."""
-    if words[:1] and words[0] in FILERS:
+    if words[:1] and words[0] in FILERS and not {"--help", "-h"} & {*words}:
         terminal.say(f"fdrl: note: what was to be shown could not be written: {why}")
         return code
     terminal.say(f"fdrl: error: cannot write the output: {why}")

@@ -138,12 +138,15 @@ def _main(argv: list[str]) -> int:
 def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:
     """Train in a folder; None if it was stopped. What ends it early says how to go on."""
     from fdrl.federation.loop import Federation
+    from fdrl.runs.display import building
     from fdrl.runs.train import Stopped, train
 
     def build(run: Run) -> Federation:
-        federation = Federation(run)
-        if trackers:
-            _notes(federation)
+        if not trackers:
+            return Federation(run)
+        with building():
+            federation = Federation(run)
+        _notes(federation)
         return federation
 
     go_on = f"continue with: fdrl train --resume {folder}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -16,6 +19,7 @@ from rich.text import Text
 from fdrl.config.run import Run
 from fdrl.core import terminal
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.watch import PULSE
 from fdrl.runs.folder import METRICS, read_records
 from fdrl.runs.metric_names import of_env, wording
 from fdrl.runs.progress import (
@@ -152,6 +156,46 @@ def _rejected(record: RoundRecord) -> str:
     agent, reason = record.rejected[0]
     more = f" and {len(record.rejected) - 1} more" if len(record.rejected) > 1 else ""
     return f"round {record.round}: not used: {agent} ({reason}){more}"
+
+
+START = 2.0
+"""Seconds of start-up that nothing is said of."""
+
+
+@contextmanager
+def building(seconds: float = START) -> Iterator[None]:
+    """Say on the error output what takes so long, until it is done.
+
+    A terminal has one line that changes; anything else gets a line now and then.
+    """
+    done = threading.Event()
+    tty = sys.stderr.isatty()
+
+    def show() -> None:
+        pause, said = seconds, ""
+        while not done.wait(pause):
+            who, doing = PULSE.where()
+            text = f"{doing}: {who}" if who not in doing else doing
+            if tty:
+                sys.stderr.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+                sys.stderr.flush()
+                pause = 0.5
+            else:
+                if text != said:
+                    terminal.say(text)
+                pause = min(60.0, max(5.0, 2 * pause))
+            said = text
+        if tty and said:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class LiveTable:
