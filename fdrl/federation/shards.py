@@ -6,6 +6,7 @@ dealt to processes, without changing a bit of any result.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -145,7 +146,8 @@ class Shards:
         if method.indivisible:
             raise FdrlError(f"{name} needs a cohort of one agent, this one has {len(self.ids)}")
         if name in BEGINNINGS and any(piece.due for piece in self._pieces):
-            self.forward("state", {})  # which each piece remembers
+            with contextlib.suppress(FdrlError, RuntimeError):  # who has none starts from scratch
+                self.forward("state", {})  # which each piece remembers
         own = cut(name, given, self._whole, self._rows)
         for piece, bound in zip(self._pieces, own, strict=True):
             piece.begin(name, *bound.args, **bound.kwargs)

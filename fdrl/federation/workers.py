@@ -282,8 +282,10 @@ def _kill_all() -> None:
 def _forget() -> None:
     """Leave the parent its workers: a forked child may neither ask nor end them."""
     for remote in list(_OPEN):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):
             remote._pipe.close()
+            # or multiprocessing would wait for them when this process ends, and complain
+            multiprocessing.process._children.discard(remote._process)  # type: ignore[attr-defined]
     _OPEN.clear()
 
 
