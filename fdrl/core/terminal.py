@@ -8,6 +8,7 @@ else: the work goes on, and the exit code tells of it (`Streams.failure`).
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import sys
 from collections.abc import Iterator, MutableMapping
@@ -87,6 +88,16 @@ class Stream:
             os.close(nowhere)
 
 
+class Nowhere(io.TextIOBase):
+    """Stands in for a stream that was closed before the program began."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write nothing."""
+        return len(text)
+
+
 class Streams:
     """Output and error output while `kept`."""
 
@@ -137,7 +148,7 @@ def _stream(found: TextIO | None) -> Stream:
     if isinstance(found, Stream):
         return found
     if found is None:
-        found = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (lives as the process does)
+        found = cast(TextIO, Nowhere())
     return Stream(found)
 
 

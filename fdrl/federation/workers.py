@@ -174,13 +174,13 @@ class Remote:
         self._process.join(PATIENCE)
         code = self._process.exitcode
         if self._ended:
-            raise watch.NoAnswer(self._ended) from error
+            raise watch.NoAnswer(self._ended) from None
         if code is None or code >= 0:
-            raise self._gone(code) from error
+            raise self._gone(code) from None
         self._deaths += 1
         how = f"the worker process of {self._name} (pid {self._pid}) {cause(code)}"
         if self._deaths > RESTARTS:
-            raise FdrlError(f"{how}, {self._deaths} times in one round") from error
+            raise FdrlError(f"{how}, {self._deaths} times in one round") from None
         self._pipe.close()
         self._start()
         terminal.say(f"fdrl: note: {how}; started again from its last round (pid {self._pid})")

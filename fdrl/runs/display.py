@@ -163,7 +163,7 @@ START = 2.0
 
 
 @contextmanager
-def building(seconds: float = START) -> Iterator[None]:
+def building() -> Iterator[None]:
     """Say on the error output what takes so long, until it is done.
 
     A terminal has one line that changes; anything else gets a line now and then.
@@ -172,7 +172,7 @@ def building(seconds: float = START) -> Iterator[None]:
     tty = sys.stderr.isatty()
 
     def show() -> None:
-        pause, said = seconds, ""
+        pause, said = START, ""
         while not done.wait(pause):
             who, doing = PULSE.where()
             text = f"{doing}: {who}" if who not in doing else doing
