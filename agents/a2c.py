@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fdrl.core.arrays import Metrics
 from fdrl.core.cohort import CohortContext
-from fdrl.core.settings import LearnerSettings, sizes
+from fdrl.core.settings import LearnerSettings, network_numbers, sizes
 
 from .actor_critic import ActorCriticCohort
 from .buffer import Batch
@@ -86,6 +86,14 @@ class A2C(
     def architecture(self) -> str:
         """Its hidden layers."""
         return sizes(self.hidden)
+
+    def numbers(self, observation: int, answer: int, steps: int) -> dict[str, float]:
+        """Return what a policy, a critic and a rollout hold."""
+        return {
+            "hidden": network_numbers(self.hidden, observation, answer)
+            + network_numbers(self.hidden, observation, 1),
+            "n_steps": float(min(steps, self.n_envs * self.n_steps)) * (observation + answer + 6),
+        }
 
 
 def make(settings: A2C, context: CohortContext) -> ActorCriticCohort:

@@ -16,7 +16,7 @@ from fdrl.core.arrays import Array, Doubles, Floats, Integers, stack_padded
 from fdrl.core.cohort import CohortContext, Episodes, Experience, LabelTable
 from fdrl.core.errors import FdrlError
 from fdrl.core.seeding import Purpose, generator
-from fdrl.core.settings import LearnerSettings, sizes
+from fdrl.core.settings import LearnerSettings, network_numbers, sizes
 
 from . import partition
 from .cohort import NetworkCohort
@@ -78,6 +78,10 @@ class Classifier(
     def architecture(self) -> str:
         """Its hidden layers, or which convolutional network it is."""
         return sizes(self.hidden) if self.network == "mlp" else self.network
+
+    def numbers(self, observation: int, answer: int, steps: int) -> dict[str, float]:
+        """Return what a network holds."""
+        return {"hidden": network_numbers(self.hidden, observation, answer)}
 
     def for_pool(self, agents: int) -> Classifier:
         """Return settings with minibatches of so many agents."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fdrl.core.arrays import Metrics
 from fdrl.core.cohort import CohortContext
-from fdrl.core.settings import LearnerSettings, sizes
+from fdrl.core.settings import LearnerSettings, network_numbers, sizes
 
 from .actor_critic import ActorCriticCohort
 from .buffer import Batch
@@ -94,6 +94,14 @@ class PPO(
     def architecture(self) -> str:
         """Its hidden layers."""
         return sizes(self.hidden)
+
+    def numbers(self, observation: int, answer: int, steps: int) -> dict[str, float]:
+        """Return what a policy, a critic and a rollout hold."""
+        return {
+            "hidden": network_numbers(self.hidden, observation, answer)
+            + network_numbers(self.hidden, observation, 1),
+            "n_steps": float(min(steps, self.n_envs * self.n_steps)) * (observation + answer + 6),
+        }
 
     def for_pool(self, agents: int) -> PPO:
         """Return settings with minibatches of so many agents."""

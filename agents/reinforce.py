@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array
 from fdrl.core.cohort import CohortContext, Episodes, Experience
 from fdrl.core.errors import FdrlError
-from fdrl.core.settings import LearnerSettings, sizes
+from fdrl.core.settings import LearnerSettings, network_numbers, sizes
 
 from .cohort import NetworkCohort
 from .episodes import Tape, any_set, returns_to_go, standardize
@@ -72,6 +72,10 @@ class Reinforce(
     def architecture(self) -> str:
         """Its hidden layers."""
         return sizes(self.hidden)
+
+    def numbers(self, observation: int, answer: int, steps: int) -> dict[str, float]:
+        """Return what a network holds."""
+        return {"hidden": network_numbers(self.hidden, observation, answer)}
 
 
 def make(settings: Reinforce, context: CohortContext) -> Reinforcers:

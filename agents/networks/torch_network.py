@@ -18,12 +18,15 @@ from torch.nn import functional
 from fdrl.core.arrays import Floats
 from fdrl.core.errors import FdrlError
 from fdrl.core.settings import Loss
+from fdrl.core.threads import calm_forks
 from fdrl.ops.losses import FLOOR
 
 from ..gaussian import HALF_LOG_2PI
 from ..losses import ActorCriticLoss
 from .base import Objective
 from .layout import ImageLayout, Layout
+
+calm_forks(torch.set_num_threads)
 
 # ---- The reference: the same networks and losses in torch, with gradients by autograd ----
 #

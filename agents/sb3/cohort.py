@@ -19,6 +19,7 @@ from fdrl.core.cohort import Cohort, CohortContext, Episodes, Experience, Part
 from fdrl.core.errors import FdrlError
 from fdrl.core.seeding import Purpose, leaf
 from fdrl.core.settings import DistillSettings
+from fdrl.core.threads import calm_forks
 
 from ..cohort import NetworkCohort
 from ..distillation import DistillState
@@ -31,6 +32,8 @@ from .model import Copies, ScopedGlobalRng, SteppedModel, build
 from .network import SB3Network
 from .settings import SB3
 from .template import start
+
+calm_forks(torch.set_num_threads)
 
 
 def make(settings: SB3, context: CohortContext) -> Cohort:

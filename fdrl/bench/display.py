@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rich.text import Text
 
 from fdrl.bench.forecast import Forecast
 from fdrl.bench.grid import Cell
+from fdrl.core import terminal
 from fdrl.runs.progress import human_return, human_seconds
 
 
@@ -27,6 +29,14 @@ class Running:
     since: float = field(default_factory=time.monotonic)
     started: bool = False
     """Whether the worker has acknowledged it."""
+    heard: float = field(default_factory=time.monotonic)
+    """When its worker last said anything."""
+    said: int = 0
+    """How often it was said that it does not answer."""
+    silence: str = ""
+    """What was said of an answer that did not come, last."""
+    given_up: bool = False
+    """Whether its worker was ended because of that."""
     open: dict[int, Cell] = field(init=False)
     """The cells that have not ended, by their place."""
     fractions: dict[int, float] = field(init=False)
@@ -121,8 +131,19 @@ def done_line(cell: Cell, mean: float | None, worst: float | None, seconds: floa
     return f"{cell}: {returns} ({human_seconds(seconds)})"
 
 
+NARROW = 45
+"""Columns; with fewer nothing is laid out side by side."""
+
+
 def render(board: Board, width: int = 100) -> RenderableType:
-    """Draw the board for a terminal of `width` characters; long names are cut, no line wraps."""
+    """Draw the board for a terminal of `width` characters; long names are cut, no line wraps.
+
+    Where bars have no room, each worker is a line of words, folded.
+    """
+    if width < NARROW:
+        said = [f"{running} {running.fraction:.0%}" for running in board.running.values()]
+        lines = [f"suite {board.name}", *said, f"{board.fraction:.0%} {board.facts()}"]
+        return Text("\n".join(lines), overflow="fold")
     title = Text(f"suite {board.name}", style="bold")
     grid = Table.grid(padding=(0, 1))
     bar_width = 20 if width >= 80 else 8
@@ -145,7 +166,10 @@ class LiveBoard:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._board: Board | None = None
-        self._live = Live(console=console, refresh_per_second=2, get_renderable=self._render)
+        self._live = Live(
+            console=console, refresh_per_second=2, get_renderable=self._render,
+            redirect_stderr=sys.stderr.isatty(),
+        )  # fmt: skip
         self._live.start()
 
     def _render(self) -> RenderableType:
@@ -188,4 +212,4 @@ class PlainBoard:
 
 def make_display(console: Console) -> Display:
     """Return live bars for a terminal, and lines for anything else."""
-    return LiveBoard(console) if console.is_terminal else PlainBoard(console)
+    return LiveBoard(console) if terminal.live(console) else PlainBoard(console)

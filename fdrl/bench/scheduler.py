@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from fdrl.bench.forecast import Forecast
 from fdrl.bench.grid import Cell
 from fdrl.bench.outputs import Failure, clear_failure, write_failure
 from fdrl.bench.worker import Event, Events, WorkerProcess
+from fdrl.core import terminal, watch
 from fdrl.core.threads import stop_signals
 
 TICK = 0.25
@@ -99,6 +101,7 @@ class _Sitting:
         self.busy: dict[WorkerProcess, Running] = {}
         self.heard = 0
         self.ready: set[WorkerProcess] = set()
+        self.retried: set[str] = set()
 
     def run(self, stop: _Stop) -> Outcome:
         """Work until nothing is left to do, or the user has had enough."""
@@ -147,6 +150,8 @@ class _Sitting:
 
     def _listen(self) -> None:
         """Wait a moment for something to happen."""
+        for waited, running in self.busy.items():
+            _look(waited, running)
         try:
             worker, event = self.events.get(timeout=TICK)
         except queue.Empty:
@@ -160,7 +165,13 @@ class _Sitting:
 
     def _take(self, worker: WorkerProcess, event: Event) -> None:
         running = self.busy[worker]
-        if event.event == "ready":
+        running.heard, running.said = time.monotonic(), 0
+        if event.event == "alive":
+            return
+        if event.event == "silent":
+            running.silence = event.reason
+            terminal.say(f"{event.reason} ({running})")
+        elif event.event == "ready":
             self.ready.add(worker)
         elif event.event == "started":
             running.started = True
@@ -174,6 +185,7 @@ class _Sitting:
         """One cell of a worker's pack has come further, or has ended."""
         if event.event == "round":
             running.fractions[event.cell] = event.fraction
+            running.silence = ""
             return
         cell = running.open.pop(event.cell)
         if not running.open:
@@ -189,16 +201,26 @@ class _Sitting:
         """A worker died: its cell's fault, unless it had not begun or was asked to stop.
 
         Whose fault of several cannot be told, so each is tried again alone, and the culprit fails.
+        One that was killed, perhaps for want of memory that others used, is tried once more.
         """
         del self.busy[worker]
         reason, trace = worker.last_words()
+        killed = worker.killed and not running.silence
+        reason = running.silence or reason
         worker.close()
         left = list(running.open.values())
         if self.heard or (worker in self.ready and not running.started):
             self.pending.append(left)
             return
         if len(left) > 1:
+            self.display.say(f"{running}: {reason}; each is tried again alone")
             self.pending += [[cell] for cell in left]
+            self.retried |= {cell.folder for cell in left}
+            return
+        if killed and left and left[0].folder not in self.retried:
+            self.display.say(f"{left[0]}: {reason}; it is tried once more")
+            self.retried.add(left[0].folder)
+            self.pending.append(left)
             return
         for cell in left:
             self._failed(cell, Failure(reason, trace))
@@ -216,6 +238,21 @@ class _Sitting:
         self.outcome.failed[cell] = failure
         write_failure(self.out, cell, failure)
         self.display.say(f"FAILED {cell}: {failure.reason}", style="bold red")
+
+
+def _look(worker: WorkerProcess, running: Running) -> None:
+    """Say of a worker that it shows no sign of life; end one that has shown none for too long."""
+    run, quiet = running.cells[0].run, time.monotonic() - running.heard
+    if quiet < 2 * TICK:
+        return
+    doing = "training" if running.started else "starting"
+    line = watch.line_of(str(running), worker.pid, doing, quiet)
+    if watch.due(quiet, run.patience, running.said):
+        running.said += 1
+        terminal.say(f"fdrl: {line}")
+    if run.patience_stop and quiet >= run.patience_stop and not running.given_up:
+        running.silence, running.given_up = line, True
+        worker.end()
 
 
 def run_cells(

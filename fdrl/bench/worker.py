@@ -22,9 +22,11 @@ import msgspec
 
 from fdrl.bench.grid import Cell
 from fdrl.config.run import Run, parse, to_tables
+from fdrl.core import terminal, watch
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import THREAD_VARIABLES, stop_signals
+from fdrl.federation.workers import cause, signal_with_parent
 from fdrl.packs.train import Order, Outcome, train_orders
 from fdrl.runs.progress import spent
 
@@ -113,22 +115,23 @@ class WorkerProcess:
             self._process.stdin.close()
         self._log.close()
 
+    def end(self) -> None:
+        """Kill the process, which does not answer; that it is gone becomes an event."""
+        with suppress(OSError):
+            self._process.kill()
+
+    @property
+    def killed(self) -> bool:
+        """Whether a dead process was killed by a signal: it did not end by itself."""
+        return (self._process.returncode or 0) < 0
+
     def last_words(self) -> tuple[str, str]:
         """Return why a dead process died, in one line, and the end of what it wrote."""
         self._log.seek(0)
         text = self._log.read().decode(errors="replace")[-TAIL:]
-        return f"its worker process {_cause(self._process.returncode)}", text
-
-
-def _cause(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"ended (exit code {code})"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = str(-code)
-    hint = {"SIGKILL": "; out of memory?", "SIGSEGV": "; a crash in compiled code"}.get(name, "")
-    return f"was killed by signal {name}{hint}"
+        code = self._process.returncode
+        how = f"ended (exit code {code})" if code is None or code >= 0 else cause(code)
+        return f"its worker process (pid {self.pid}) {how}", text
 
 
 # ---- A worker process: trains one pack of cells after another, told by lines of JSON on its
@@ -140,6 +143,8 @@ def _cause(code: int | None) -> str:
 
 EVERY = 0.25
 """Seconds between two reports of progress."""
+BREATH = 1.0
+"""Seconds between two signs of life."""
 Say = Callable[..., None]
 
 
@@ -210,6 +215,13 @@ def _listen(stream: BinaryIO, orders: queue.SimpleQueue[bytes]) -> None:
     os._exit(0)
 
 
+def _breathe(say: Say) -> None:
+    """Say now and then that this process runs, whatever its cells do."""
+    while True:
+        time.sleep(BREATH)
+        say("alive")
+
+
 def main() -> int:
     """Work until the input ends."""
     # What an environment prints must not be taken for a report.
@@ -219,6 +231,8 @@ def main() -> int:
     for number in stop_signals():
         if number != signal.SIGTERM:  # with which the bench asks for a stop
             signal.signal(number, signal.SIG_IGN)
+    signal_with_parent(end=True)  # the bench's thread outlives its workers
+    terminal.guard()
     sys.path.append(os.getcwd())
 
     def say(event: str, **facts: Any) -> None:
@@ -227,6 +241,8 @@ def main() -> int:
 
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, orders), daemon=True).start()
+    watch.listen(lambda text: say("silent", reason=text))
+    threading.Thread(target=_breathe, args=(say,), daemon=True).start()
     say("ready")
     while True:
         cells = msgspec.json.decode(orders.get())["cells"]

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from fdrl.core import terminal
 from fdrl.core.errors import FdrlError, Notice, nearest
 from fdrl.core.threads import THREAD_VARIABLES
 
@@ -32,6 +33,11 @@ VERBS = {
     "completion": ("fdrl.cli.completion", "the script that completes all this in your shell"),
 }
 """Verb: module with a ``main(argv) -> int`` (or module:function), and what it does."""
+
+FILERS = ("train", "bench", "report", "export", "theory", "new")
+"""Verbs whose work is files: it is done even if what they print could not be shown."""
+READER_GONE = 141
+"""The exit code when nobody reads the output any more, as a shell has it of SIGPIPE."""
 
 HELP = """usage: fdrl VERB [OPTIONS]
 
@@ -62,6 +68,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     died on the way.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    terminal.forget_unknown_sizes(os.environ)
+    with terminal.kept() as streams:
+        code = _answered(words)
+        sys.stdout.flush()  # a full disk may show only now
+        if streams.gone:
+            return READER_GONE
+        return _unshown(words, code, streams.failure) if streams.failure else code
+
+
+def _unshown(words: Sequence[str], code: int, why: str) -> int:
+    """Say that the output was lost; that is an error only where the output is all there is."""
+    if words[:1] and words[0] in FILERS and not {"--help", "-h"} & {*words}:
+        terminal.say(f"fdrl: note: what was to be shown could not be written: {why}")
+        return code
+    terminal.say(f"fdrl: error: cannot write the output: {why}")
+    return code or 1
+
+
+def _answered(words: list[str]) -> int:
+    """Do what the words ask; every error a user can mend becomes one line."""
     # Pools of spinning threads slow small matrices down; numpy reads these when it is imported.
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
@@ -76,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("FDRL_DEBUG"):
             traceback.print_exc()
         print(f"fdrl: error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except MemoryError as error:
         if os.environ.get("FDRL_DEBUG"):
             traceback.print_exc()
@@ -91,9 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("fdrl: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output (head, less) is gone; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return READER_GONE
 
 
 _usual_warning = warnings.formatwarning

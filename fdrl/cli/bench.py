@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -17,8 +18,9 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, counted, flag, spell
+from fdrl.core import terminal
 from fdrl.core.errors import FdrlError
-from fdrl.core.settings import PositiveInt
+from fdrl.core.settings import NonNegativeFloat, PositiveInt
 
 if TYPE_CHECKING:
     from fdrl.bench.grid import Absent, Cell
@@ -212,6 +214,10 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """Re-check finished runs against the suite; run nothing."""
     dry_run: Switch = False
     """List the runs and how long they may take; run nothing."""
+    patience: Annotated[NonNegativeFloat | None, flag("SECONDS", "60")] = None
+    """Name a run that has not answered for so long; 0: never."""
+    patience_stop: Annotated[NonNegativeFloat | None, flag("SECONDS", "never")] = None
+    """End a run that has not answered for so long, with its checkpoint."""
     no_report: Switch = False
     """Do not write OUT/report at the end."""
 
@@ -228,18 +234,16 @@ class Request:
 
 def play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int | None) -> Outcome:
     """Run what is not finished."""
-    from rich.console import Console
-
     from fdrl.bench.display import make_display
     from fdrl.bench.forecast import Forecast
     from fdrl.bench.outputs import check_folders, finished
     from fdrl.bench.scheduler import run_cells
 
     check_folders(out, chosen)
-    left = [c for c in chosen if not finished(out, c)]
+    left = [_patient(request.asked, c) for c in chosen if not finished(out, c)]
     already = len(chosen) - len(left)
     pace = Forecast.of_finished(out, chosen)
-    display = make_display(Console())
+    display = make_display(terminal.console())
     jobs = max(1, min(request.jobs, len(left)))
     runs, workers = counted(len(chosen), "run"), counted(jobs, "job")
     display.say(f"suite {name}: {runs}, {already} finished, {workers}, in {out}")
@@ -249,6 +253,15 @@ def play(request: Request, chosen: list[Cell], out: Path, name: str, lock: int |
         )  # fmt: skip
     finally:
         display.close()
+
+
+def _patient(asked: Bench, cell: Cell) -> Cell:
+    """Return a cell with the patience that the command line asks for."""
+    given = {"patience": asked.patience, "patience_stop": asked.patience_stop}
+    changed = {name: value for name, value in given.items() if value is not None}
+    if not changed:
+        return cell
+    return dataclasses.replace(cell, run=msgspec.structs.replace(cell.run, **changed))
 
 
 def conclude(request: Request, outcome: Outcome) -> int:

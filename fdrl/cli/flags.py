@@ -239,6 +239,7 @@ def _usual(tables: Mapping[str, Any], union: str) -> dict[str, Any]:
 
 def _show(run: Run) -> None:
     """Print every flag, with a run's settings as defaults, and exit."""
+    options.widen()
     cls = _flag_class(run)
     tyro.cli(
         cls, args=["--help"], use_underscores=True, prog="fdrl train [PRESET | FILE.toml]",

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import argument, field_help
+from fdrl.core import terminal
 from fdrl.core.registry import (
     AGENTS,
     ENVS,
@@ -32,7 +33,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title:
 
     No word is cut in two: where they do not fit beside each other, every row is a block of lines.
     """
-    console, lines = Console(), [*rows]
+    console, lines = terminal.console(), [*rows]
     if title:
         console.print(title, style="bold", highlight=False)
     least = [_longest([h, *column]) for h, *column in zip(headers, *lines, strict=True)]
@@ -50,7 +51,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title:
 
 def console_width() -> int:
     """Return how many characters a line of the output has."""
-    return Console().width
+    return terminal.console().width
 
 
 def _longest(texts: Iterable[str]) -> int:
@@ -65,7 +66,7 @@ def _print_blocks(console: Console, headers: Sequence[str], rows: Sequence[Seque
         for header, cell in zip(headers[1:], row[1:], strict=True):
             text = f"{header}: {cell}" if header else cell
             if cell:
-                width = max(20, console.width - 1)
+                width = max(8, console.width - 1)
                 wrapped = textwrap.fill(text, width, initial_indent="  ", subsequent_indent="    ")
                 console.print(wrapped, highlight=False, markup=False)
 

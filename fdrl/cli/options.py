@@ -13,7 +13,9 @@ import dataclasses
 import inspect
 import io
 import itertools
+import os
 import re
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -137,10 +139,17 @@ def usage(cls: type[msgspec.Struct], verb: str, *, about: str = "") -> int:
 
 def show(cls: type[msgspec.Struct], verb: str, *, about: str = "", keys: bool = False) -> None:
     """Print a verb's help, and exit."""
+    widen()
     tyro.cli(
         cls, args=["--help"], prog=f"fdrl {verb}", description=about or cls.__doc__,
         use_underscores=keys, config=(tyro.conf.FlagConversionOff,), registry=RULES,
     )  # fmt: skip
+
+
+def widen() -> None:
+    """Let a help text have columns in which it can be laid out; narrower screens wrap it."""
+    if shutil.get_terminal_size().columns < 40:
+        os.environ["COLUMNS"] = "40"
 
 
 def given(kinds: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

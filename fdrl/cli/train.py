@@ -122,12 +122,13 @@ def _main(argv: list[str]) -> int:
     if resume and _finished(run, folder):
         print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
         return 0
-    from fdrl.runs.display import LiveTable, Output, PlainLines, closing, closing_line
+    from fdrl.core import terminal
+    from fdrl.runs.display import LiveTable, PlainLines, closing, closing_line
 
-    console = Output()
+    console = terminal.console()
     trackers: list[Tracker] = []
     if not quiet:
-        display = LiveTable if console.is_terminal else PlainLines
+        display = LiveTable if terminal.live(console) else PlainLines
         trackers.append(display(console, source=source, folder=folder if resume else None))
     summary = _train(run, folder, resume, trackers)
     if summary is None:
@@ -136,19 +137,22 @@ def _main(argv: list[str]) -> int:
         print(closing_line(summary, folder))
     else:
         console.print()
-        console.print(closing(summary, run, folder))
+        console.print(closing(summary, run, folder, console.width))
     return DIED if summary.stopped else 0
 
 
 def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) -> Summary | None:
     """Train in a folder; None if it was stopped. What ends it early says how to go on."""
     from fdrl.federation.loop import Federation
+    from fdrl.runs.display import building
     from fdrl.runs.train import Stopped, train
 
     def build(run: Run, known: Mapping[str, Array] | None = None) -> Federation:
-        federation = Federation(run, known=known)
-        if trackers:
-            _notes(federation)
+        if not trackers:
+            return Federation(run, known=known)
+        with building():
+            federation = Federation(run, known=known)
+        _notes(federation)
         return federation
 
     go_on = f"continue with: fdrl train --resume {folder}"

@@ -23,7 +23,13 @@ from fdrl.config.budget import Goal, step_cap
 from fdrl.config.errors import check_finite, config_error
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
-from fdrl.core.settings import Exchange, LearnerSettings, NonNegativeInt, PositiveInt
+from fdrl.core.settings import (
+    Exchange,
+    LearnerSettings,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+)
 from fdrl.proxies.settings import ProxySettings
 from fdrl.vector.heterogeneity import Heterogeneity, Nothing
 
@@ -93,6 +99,10 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Device of torch-backed learners."""
     threads: PositiveInt = 1
     """Worker processes over which the agents are spread; changes no number, only the time."""
+    patience: NonNegativeFloat = 60.0
+    """Seconds without an answer of a worker or environment after which it is named; 0: never."""
+    patience_stop: NonNegativeFloat = 0.0
+    """Seconds without an answer after which the run ends with its checkpoint; 0: never."""
     tensorboard: bool = False
     """Also write TensorBoard files into the run folder."""
 
@@ -107,7 +117,9 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         return str(type(self.agent).__struct_config__.tag)
 
 
-LOCAL_FIELDS = ("out", "checkpoint_every", "threads", "tensorboard")
+LOCAL_FIELDS = (
+    "out", "checkpoint_every", "threads", "patience", "patience_stop", "tensorboard",
+)  # fmt: skip
 """Fields that change no number, so runs that differ in them alone are the same run."""
 
 PLUGINS: dict[str, tuple[Registry[Any], type[msgspec.Struct]]] = {
@@ -315,6 +327,8 @@ class RunFields(TypedDict, total=False):
     checkpoint_every: int
     device: str
     threads: int
+    patience: float
+    patience_stop: float
     tensorboard: bool
 
 

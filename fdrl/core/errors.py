@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterable
+from typing import ClassVar
 
 # ---- What can go wrong, said in one line to the person who can mend it ----
 
 
 class FdrlError(Exception):
     """A mistake the user can mend; the command line prints it without a traceback."""
+
+    exit_code: ClassVar[int] = 2
+    """What the command line then exits with."""
 
 
 class BadMessage(FdrlError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, TypeVar
 
@@ -138,6 +139,14 @@ class LearnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         """An agent's network in a word, such as ``64-64``; empty if it goes without saying."""
         return ""
 
+    def numbers(self, observation: int, answer: int, steps: int) -> dict[str, float]:
+        """Return how many numbers an agent holds at the least, by the setting that decides it.
+
+        An observation and a policy's answer have so many components; a run has so many steps. Who
+        asks for more than a machine has is told so, and which setting to make smaller.
+        """
+        return {}
+
     def for_pool(self: Own, agents: int) -> Own:
         """Return the settings of one learner on the data of so many agents.
 
@@ -148,6 +157,12 @@ class LearnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def quick(self: Own) -> Own:
         """Return settings with which an iteration costs as little as it can, for checks."""
         return self
+
+
+def network_numbers(hidden: tuple[int, ...], inputs: int, outputs: int) -> float:
+    """Return the weights of dense layers, their gradients and Adam's two moments, as a count."""
+    layers = [inputs, *hidden, outputs]
+    return 4.0 * sum((a + 1.0) * b for a, b in itertools.pairwise(layers))
 
 
 def sizes(hidden: tuple[int, ...]) -> str:

@@ -6,10 +6,13 @@ Imports nothing but the standard library, because it is read before NumPy is.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from fdrl.core.errors import FdrlError
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -19,6 +22,19 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 """The environment variables that thread pools read when NumPy is imported."""
+
+_CALMED: set[Callable[[int], None]] = set()
+
+
+def calm_forks(set_threads: Callable[[int], None]) -> None:
+    """Let a library compute with one thread in children that are forked from this process.
+
+    The threads of its pool are not there, and it would wait for them for ever.
+    """
+    if set_threads not in _CALMED and hasattr(os, "register_at_fork"):
+        _CALMED.add(set_threads)
+        os.register_at_fork(after_in_child=lambda: set_threads(1))
+
 
 _PRESENT = threading.local()
 
@@ -66,7 +82,7 @@ class Coroutine:
         self._turn, self._rest = threading.Lock(), threading.Lock()
         self._turn.acquire()
         self._rest.acquire()
-        self._resumer = self._rest
+        self._resumer, self._owner = self._rest, 0
         self._thread = threading.Thread(target=self._serve, daemon=True)
         if job is not None:
             self.begin(job)
@@ -90,6 +106,12 @@ class Coroutine:
     def _go_on(self, resumer: threading.Lock, error: BaseException | None = None) -> None:
         if self._thread.ident is None:
             self._thread.start()
+            self._owner = os.getpid()
+        elif self._owner != os.getpid():
+            raise FdrlError(
+                f"the threads of these agents belong to process {self._owner}, from which this one "
+                "was forked: build a federation of its own here"
+            )
         self._begun, self._resumer, self._raised = True, resumer, error
         self._turn.release()
 
@@ -128,6 +150,8 @@ class Coroutine:
 
     def close(self) -> None:
         """End the thread, whose job must be done."""
+        if self._owner not in (0, os.getpid()):
+            return
         if self._thread.ident is not None and self._thread.is_alive():
             self._job = None
             self._turn.release()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from fdrl.channels.settings import MacAnalog
-from fdrl.config.run import Run
+from fdrl.config.run import Run, agent_settings
 from fdrl.core.cohort import Labeled
 from fdrl.core.errors import FdrlError, Notice, warn_once
 from fdrl.core.registry import AGENTS, STRATEGIES, labeled_example, load_object
@@ -205,3 +208,61 @@ def check_teams(run: Run) -> None:
         raise FdrlError(
             f"config: {name}: their networks are set by role alone, one learner for all"
         )
+
+
+# ---- What a run holds in memory at the least, before any of it is asked of the machine ----
+
+
+AGENT_BYTES, COPY_BYTES = 4_000, 1_000
+"""What Python holds for an agent and for a copy of its environment, at the least (measured)."""
+
+
+def machine_bytes() -> float:
+    """Return how much memory this process may have; infinity where nobody says."""
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        found.append(float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append(float((Path("/sys/fs/cgroup") / name).read_text()))  # a container's share
+    return min(f for f in found if f > 0)
+
+
+def memory_needed(run: Run, observation: int = 1, answer: int = 1) -> dict[str, float]:
+    """Return the bytes that a run holds at the least, by the setting that decides them.
+
+    An observation and a policy's answer have so many components.
+    """
+    table = [(c.agents, agent_settings(c.agent)) for c in run.cohorts] or [(run.agents, run.agent)]
+    found = {"agents": float(AGENT_BYTES * run.agents)}
+    for count, settings in table:
+        copies = float(COPY_BYTES * count * settings.copies)
+        found["agent.n_envs"] = found.get("agent.n_envs", 0.0) + copies
+        for name, numbers in settings.numbers(observation, answer, run.steps).items():
+            key = f"agent.{name}"
+            found[key] = found.get(key, 0.0) + 4.0 * count * numbers
+    size = getattr(run.proxy, "size", 0)
+    found["proxy.size"] = 4.0 * size * (observation + 2.0 * run.agents * answer)
+    found["evaluation.episodes"] = float(COPY_BYTES * run.agents * run.evaluation.episodes)
+    return found
+
+
+def check_memory(run: Run, observation: int = 1, answer: int = 1) -> None:
+    """Raise `FdrlError` for a run that cannot fit this machine's memory, before it is tried."""
+    have, parts = machine_bytes(), memory_needed(run, observation, answer)
+    need = sum(parts.values())
+    if need <= have:
+        return
+    largest = max(parts, key=lambda name: parts[name])
+    fits = int(run.agents * have / need)
+    fewer = f"; about {fits:,} such agents fit" if fits else ""
+    also = "" if largest == "agents" else f", or {largest}"
+    raise FdrlError(
+        f"config: a run of {run.agents:,} agents needs at least {_gigabytes(need)} of memory, this "
+        f"machine has {_gigabytes(have)}: make agents smaller{also}, which takes "
+        f"{_gigabytes(parts[largest])} of it{fewer}"
+    )
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count < 1e15 else f"{count / 1e12:,.0f} TB"

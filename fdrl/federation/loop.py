@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from fdrl.core.transport import (
     SharedUplink,
     StatefulChannel,
 )
+from fdrl.core.watch import PULSE
 from fdrl.federation import groups
 from fdrl.federation.accounting import Returns, RunTotals, SimulatedClock, summarize
 from fdrl.federation.build import (
@@ -45,6 +47,7 @@ from fdrl.federation.compatibility import (
     adapt_proxies,
     check_analog,
     check_labels,
+    check_memory,
     warn_of_rates,
 )
 from fdrl.vector.factory import EnvFactory
@@ -66,6 +69,11 @@ class Agents:
         self._cohorts = make_cohorts(run, self.envs)
 
     @property
+    def _who(self) -> str:
+        """Return whom somebody waits for, in words."""
+        return f"agents {self.ids[0]}..{self.ids[-1]}" if self.ids[1:] else f"agent {self.ids[0]}"
+
+    @property
     def cohorts(self) -> Sequence[Cohort]:
         """The learners, one a group."""
         return self._cohorts
@@ -79,6 +87,7 @@ class Agents:
         self, episodes: int, *, held_out: bool = False, greedy: bool = True
     ) -> NDArray[np.float64]:
         """Return undiscounted returns [K, episodes] of every agent, in the order of `ids`."""
+        PULSE.phase("evaluate", self._who)
         rows: dict[str, Array] = {}
         seed = self.run.evaluation.seed
         jobs = [
@@ -147,13 +156,17 @@ class Federation(Agents):
         known: Mapping[str, Array] | None = None,
     ) -> None:
         self.run = run = validated(run)
+        check_memory(run)  # before anything is made for each agent
         self.ids = groups.agent_ids(run.agents)
+        PULSE.phase("building", self._who)
         self.channel: Channel = channel or make_channel(run, self.ids)
         self.envs = environments(run)
         recall(self.envs, known or {})
         check_analog(run, self.envs)
         self.together = together(self.envs)
         if isinstance(self.envs, EnvFactory):
+            shape, width = self.envs.observation_shape, self.envs.n_actions
+            check_memory(run, math.prod(shape), width)
             self.run = run = adapt_proxies(run, self.envs)
         self.clients: list[CohortClient] = make_clients(run, run.threads, self.envs)
         facts = [
@@ -208,11 +221,13 @@ class Federation(Agents):
     def round(self) -> RoundRecord:
         """Run one round: agents learn and answer, the server combines, agents distill."""
         start = time.perf_counter()
+        PULSE.phase("learn", self._who)
         opening = self.server.announce() if self.rounds_done == 0 else {}
         failures = self._deliver(0, opening) if opening else []
         number = self.rounds_done + 1
         answers = self.transport.ask(number)
         learned = time.perf_counter()
+        PULSE.phase("exchange", self._who)
         teachers = self.server.aggregate(number, self._collect(number, answers))
         stopped = self.stopped
         teachers = {a: m for a, m in teachers.items() if a not in stopped}

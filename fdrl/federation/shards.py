@@ -6,6 +6,7 @@ dealt to processes, without changing a bit of any result.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -61,12 +62,15 @@ def _start(
 ) -> list[Remote]:
     """Start worker processes and wait until they have built their agents."""
     parts = [_part(context, span) for span in _spans(len(context.ids), workers)]
-    pieces = [Remote(p.ids, build_cohort, factory, settings, p, 1, tile) for p in parts]
+    pieces: list[Remote] = []
     try:
+        for p in parts:
+            pieces.append(Remote(p.ids, build_cohort, factory, settings, p, 1, tile))
         for piece in pieces:
             piece.ready()
     except BaseException:
-        for piece in pieces:
+        for piece in pieces:  # at once: one that still builds would not listen
+            piece.kill()
             piece.close()
         raise
     return pieces
@@ -83,12 +87,18 @@ class Piece(Protocol):
     def finish(self) -> Any:
         """Wait for the call that was begun last; return its result or raise its error."""
 
+    @property
+    def due(self) -> bool:
+        """Whether its state should be asked for, in case it is lost."""
+
     def close(self) -> None:
         """End it."""
 
 
 class Local:
     """Agents in this process: a call is done when it has begun."""
+
+    due = False
 
     def __init__(self, cohort: Cohort) -> None:
         self._cohort, self.profile = cohort, profile(cohort)
@@ -114,6 +124,10 @@ def joined(pieces: Sequence[Piece]) -> Cohort:
     return cast(Cohort, standing_in(Shards, whole.abilities)(pieces, whole))
 
 
+BEGINNINGS = ("learn", "collect")
+"""The methods with which a round begins: what went before is complete."""
+
+
 class Shards:
     """A `Cohort` whose agents live in several others, in order; its methods are `ABILITIES`."""
 
@@ -132,6 +146,9 @@ class Shards:
         method = METHODS[name]
         if method.indivisible:
             raise FdrlError(f"{name} needs a cohort of one agent, this one has {len(self.ids)}")
+        if name in BEGINNINGS and any(piece.due for piece in self._pieces):
+            with contextlib.suppress(FdrlError, RuntimeError):  # who has none starts from scratch
+                self.forward("state", {})  # which each piece remembers
         own = cut(name, given, self._whole, self._rows)
         for piece, bound in zip(self._pieces, own, strict=True):
             piece.begin(name, *bound.args, **bound.kwargs)
@@ -139,7 +156,7 @@ class Shards:
         for piece in self._pieces:
             try:
                 results.append(piece.finish())
-            except (FdrlError, RuntimeError) as error:
+            except (FdrlError, RuntimeError, MemoryError) as error:
                 first = first or error
         if first is not None:
             raise first

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -13,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fdrl.config.run import Run
+from fdrl.core import terminal
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.watch import PULSE
 from fdrl.runs.folder import METRICS, read_records
 from fdrl.runs.metric_names import of_env, wording
 from fdrl.runs.progress import (
@@ -32,6 +38,8 @@ from fdrl.vector.heterogeneity import Nothing
 
 MOST_ROWS = 24
 WIDE = 100
+NARROW = 45
+"""Columns; with fewer nothing is laid out side by side."""
 
 
 def _labels_room(p: Progress, rows: Sequence[int], width: int) -> int:
@@ -111,6 +119,8 @@ def render(p: Progress, width: int, height: int, source: str = "") -> Renderable
     `source` says where the config comes from.
     """
     limit = max(1, min(MOST_ROWS, height - 8))
+    if width < NARROW:
+        return _narrow(p, limit)
     title = Text(f"{p.run.strategy_name} on {p.run.env}", style="bold")
     count = len(p.ids)
     title.append(f"  {count} agent{'s' * (count != 1)}, seed {p.run.seed}", style="dim")
@@ -133,18 +143,59 @@ def render(p: Progress, width: int, height: int, source: str = "") -> Renderable
     return Group(*parts)
 
 
+def _narrow(p: Progress, limit: int) -> RenderableType:
+    """Draw the screen in lines of words, folded: nothing has room beside anything else."""
+    said = [f"{p.ids[i]} {human_return(p.latest[i])}" for i in pick_rows(p.latest, limit)]
+    rejected = [_rejected(p.record)] if p.record is not None and p.record.rejected else []
+    head = f"{p.run.strategy_name} on {p.run.env}"
+    lines = [head, *said, f"{p.fraction:.0%}", *_facts(p), *rejected]
+    return Text("\n".join(lines), overflow="fold")
+
+
 def _rejected(record: RoundRecord) -> str:
     agent, reason = record.rejected[0]
     more = f" and {len(record.rejected) - 1} more" if len(record.rejected) > 1 else ""
     return f"round {record.round}: not used: {agent} ({reason}){more}"
 
 
-class Output(Console):
-    """A console that raises when its reader has gone; Rich's own exits without a word."""
+START = 2.0
+"""Seconds of start-up that nothing is said of."""
 
-    def on_broken_pipe(self) -> None:
-        """Let the command say what was saved."""
-        raise BrokenPipeError
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Say on the error output what takes so long, until it is done.
+
+    A terminal has one line that changes; anything else gets a line now and then.
+    """
+    done = threading.Event()
+    tty = sys.stderr.isatty()
+
+    def show() -> None:
+        pause, said = START, ""
+        while not done.wait(pause):
+            who, doing = PULSE.where()
+            text = f"{doing}: {who}" if who not in doing else doing
+            if tty:
+                sys.stderr.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+                sys.stderr.flush()
+                pause = 0.5
+            else:
+                if text != said:
+                    terminal.say(text)
+                pause = min(60.0, max(5.0, 2 * pause))
+            said = text
+        if tty and said:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class LiveTable:
@@ -164,7 +215,10 @@ class LiveTable:
         width = 20 if self._console.width >= WIDE else 10
         self._progress = Progress(run, ids, labels, width)
         self._progress.recall(_earlier(self._folder))
-        self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self._render)
+        self._live = Live(
+            console=self._console, refresh_per_second=2, get_renderable=self._render,
+            redirect_stderr=sys.stderr.isatty(),
+        )  # fmt: skip
         self._live.start()
 
     def _render(self) -> RenderableType:
@@ -175,6 +229,7 @@ class LiveTable:
         """Take in one round; the next redraw shows it."""
         assert self._progress is not None
         self._progress.add(record)
+        terminal.check_reader()
 
     def finish(self, summary: Summary) -> None:
         """Leave the last table on the screen."""
@@ -208,6 +263,7 @@ class PlainLines:
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
         self._console.file.flush()
+        terminal.check_reader()
 
     def start(self, run: Run, ids: Sequence[str], labels: Sequence[str]) -> None:
         """Say what starts."""
@@ -310,8 +366,25 @@ def _add_costs(table: Table, summary: Summary) -> None:
     )
 
 
-def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
-    """Return the end of a run: what came out, what it cost, and where to look further."""
+def closing(summary: Summary, run: Run, folder: Path | None, width: int = 80) -> RenderableType:
+    """Return the end of a run: what came out, what it cost, and where to look further.
+
+    On a screen of few columns every value stands below its label, folded.
+    """
+    table = _results(summary, run, folder)
+    if width >= NARROW:
+        return table
+    labels, values = (list(column.cells) for column in table.columns)
+    lines: list[RenderableType] = []
+    for label, value in zip(labels, values, strict=True):
+        text = Text() + value if isinstance(value, Text) else Text(str(value))
+        text.overflow = "fold"
+        lines += [Text(str(label), style="dim", overflow="fold"), text]
+    return Group(*lines)
+
+
+def _results(summary: Summary, run: Run, folder: Path | None) -> Table:
+    """Return a table of a label and a value a row."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

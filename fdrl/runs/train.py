@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from fdrl.core.arrays import Array, subtree
 from fdrl.core.errors import FdrlError, OtherConfig
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import stop_signals
+from fdrl.core.watch import NoAnswer, Watch, watched
 from fdrl.runs.checkpoint import Checkpoint, checkpoint_files, checkpoint_path, continue_from
 from fdrl.runs.folder import Mark, RunFolder, check_free, check_same, read_summary
 from fdrl.runs.tracking import TensorBoard, Tracker
@@ -113,6 +115,11 @@ class _Training:
         except FdrlError as error:
             self.rescue()
             raise self.explain(error) from error
+        except MemoryError as error:
+            self.rescue()
+            what = f": {error}" if str(error) else ""
+            less = "smaller networks, fewer agents or copies need less"
+            raise self.explain(FdrlError(f"not enough memory{what} ({less})")) from error
         except Exception:
             self.rescue()
             raise
@@ -142,8 +149,12 @@ class _Training:
         self.wall_seconds = record.wall_seconds
         if self.folder is not None:
             self.folder.log(record)
-        for tracker in self.trackers:
-            tracker.round(record)
+        try:
+            for tracker in self.trackers:
+                tracker.round(record)
+        except BaseException:
+            self.save()  # whoever shows or counts rounds may fail, but costs none
+            raise
         if self.every and self.federation.rounds_done % self.every == 0:
             self.save()
         self.keep(time.perf_counter() - start)
@@ -172,6 +183,14 @@ class _Training:
         with suppress(FdrlError):  # a full disk must not hide what went wrong first
             self.folder.checkpoint(spare.round, spare.state, spare.wall_seconds, spare.mark)
             self.saved = spare.round
+
+    def give_up(self) -> str:
+        """Write down the last finished round while another thread hangs; say how to go on."""
+        self.rescue()
+        if self.folder is None or self.saved < 0:
+            return ""
+        path = shlex.quote(str(self.folder.path))
+        return f"round {self.saved} is saved, go on with fdrl train --resume {path}"
 
     def rounds(self, stop: StopFlag) -> None:
         """Run rounds until the budget is used up; raises `Stopped` between two of them."""
@@ -217,7 +236,8 @@ class _Training:
         else:
             kept = f"its last checkpoint is {files[-1]}" if files else "it has no checkpoint yet"
         between = "," if kept == "which is saved" else ";"
-        return FdrlError(
+        kind = NoAnswer if isinstance(error, NoAnswer) else FdrlError
+        return kind(
             f"{error} (run stopped after round {done}{between} {kept}; once that is mended, go on "
             f"with fdrl train --resume {path})"
         )
@@ -291,14 +311,19 @@ def train(
             return finished
     everyone = _everyone(run, path, trackers)
     with heeded(stop) as asked:
-        learner, folder, checkpoint = _open(run, path, resume, federation)
-        fragile = bool(getattr(learner, "foreign", False))
-        training = _Training(
-            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile,
-            # In a pack the state is not this run's alone to take, nor to time.
-            sparing=stop is None,
-        )  # fmt: skip
-        return training.run(run, checkpoint, asked)
+        watch = Watch(run.patience, run.patience_stop)
+        with watched(watch):
+            asked.at_once = True  # nothing is lost before the first round
+            learner, folder, checkpoint = _open(run, path, resume, federation)
+            asked.at_once = False
+            fragile = bool(getattr(learner, "foreign", False)) or run.patience_stop > 0
+            training = _Training(
+                learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile,
+                # In a pack the state is not this run's alone to take, nor to time.
+                sparing=stop is None,
+            )  # fmt: skip
+            watch.rescue = training.give_up
+            return training.run(run, checkpoint, asked)
 
 
 def _draw(folder: Path) -> None:

@@ -20,6 +20,7 @@ from fdrl.core.env import VectorEnv
 from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import EnvSpec, load_object
 from fdrl.core.seeding import Purpose, generator, leaf
+from fdrl.core.watch import PULSE
 from fdrl.vector.flatten import said_of
 from fdrl.vector.gym import (
     GymEnv,
@@ -267,7 +268,9 @@ class EnvFactory:
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
         start, moves = None if self.spec.vector else env.state(), []
         seen[0] = env.reset()[0]
+        PULSE.phase(f"measuring the ranges of {self.spec.name}")
         for t in range(1, steps + 1):
+            PULSE.count(t - 1, steps)
             moves.append(self.random_actions(draw, 1))
             seen[t] = env.step(moves[-1]).next_observations[0]
         if start is not None:
@@ -277,6 +280,7 @@ class EnvFactory:
             if not np.array_equal(seen[: len(again)], again):
                 warn_once(unrepeatable(self.spec.name))
         env.close()
+        PULSE.phase("building")
         return seen
 
 

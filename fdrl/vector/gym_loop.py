@@ -16,6 +16,7 @@ from fdrl.core.env import Step
 from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.registry import EnvSpec
 from fdrl.core.seeding import pack_generators, unpack_generators
+from fdrl.core.watch import PULSE
 from fdrl.vector.gym import GymEnv, open_env
 
 Fault = Literal["reset", "step", "shape", "finite", "spaces", "resume"]
@@ -92,8 +93,11 @@ class GymLoop:
         self._name, self._labels = spec.name, list(labels)
         self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
         self._envs: list[GymEnv] = []
-        for given in kwargs:
+        self._at = 0
+        for self._at, given in enumerate(kwargs):
+            PULSE.enter(self._present, "its constructor")
             self._envs.append(open_env(spec, given))
+        PULSE.leave()
         self._step_calls = [env.step for env in self._envs]
         self._seeds = [-1] * self.count
         self._played: list[list[Any]] = [[] for _ in range(self.count)]
@@ -139,7 +143,11 @@ class GymLoop:
         if len(self._awake) < self.count:
             rewards[...] = 0.0
             terminated[...] = truncated[...] = False
+        pulse = PULSE
+        pulse.enter(self._present, "step")
         for i in self._awake:
+            self._at = i
+            pulse.beats += 1
             try:
                 seen, reward, terminated[i], truncated[i], _ = self._step_calls[i](moves[i])
                 rewards[i] = _one_number(reward) if getattr(reward, "ndim", 0) else reward
@@ -149,6 +157,7 @@ class GymLoop:
                 raise self._misshapen(i, seen)
             following[i] = seen
             self._played[i].append(kept[i])
+        pulse.leave()
         if not (np.isfinite(following).all() and np.isfinite(rewards).all()):
             self._name_the_infinite()
         np.copyto(self._observations, following)
@@ -174,10 +183,13 @@ class GymLoop:
     def _restart(self, i: int, seed: int) -> None:
         self._seeds[i] = seed
         self._played[i] = []
+        self._at = i
+        PULSE.enter(self._present, "reset")
         try:
             seen, _ = self._envs[i].reset(seed=seed)
         except Exception as error:
             raise self._raised(i, "reset", error) from error
+        PULSE.leave()
         self._show(i, seen)
         if not np.isfinite(self._observations[i]).all():
             raise EnvFault("finite", f"{self._where(i)}: reset gave the observation {short(seen)}")
@@ -195,6 +207,10 @@ class GymLoop:
             f"{self._where(i)}: the observation {gave}, but observation_space says an array of "
             f"shape {self._shape}",
         )
+
+    def _present(self) -> str:
+        """Name the copy that is being called."""
+        return f"environment {self._name!r} of {self._labels[self._at]}"
 
     def _where(self, i: int) -> str:
         return (

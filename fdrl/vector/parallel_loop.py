@@ -13,6 +13,7 @@ from fdrl.core.arrays import Array
 from fdrl.core.env import MultiStep, MultiVectorEnv
 from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.seeding import pack_generators, unpack_generators
+from fdrl.core.watch import PULSE
 from fdrl.vector.gym_loop import EnvFault, check_seen, replayed, seen_now
 from fdrl.vector.parallel import TeamSpec, open_world
 
@@ -57,7 +58,12 @@ class ParallelLoop:
         self._once = once
         self.worlds = len(kwargs)
         self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
-        self._envs = [open_world(team.name, team.open, given) for given in kwargs]
+        self._at, self._envs = 0, []
+        for given in kwargs:
+            PULSE.enter(self._whose, "its constructor")
+            self._envs.append(open_world(team.name, team.open, given))
+            self._at += 1
+        PULSE.leave()
         self._wide = max(0 if isinstance(s, spaces.Discrete) else s.shape[0]
                          for s in team.action_spaces)  # fmt: skip
         self._seeds = [-1] * self.worlds
@@ -119,10 +125,13 @@ class ParallelLoop:
         """Step one world and note what became of the agents that acted."""
         present = [i for i in range(len(moves)) if self._present[i, w]]
         given = {self.agents[i]: self._move(i, moves[i]) for i in present}
+        self._at = w
+        PULSE.enter(self._whose, "step")
         try:
             seen, rewards, terminated, truncated, _ = self._envs[w].step(given)
         except Exception as error:
             raise self._raised(w, "step", error) from error
+        PULSE.leave()
         self._played[w].append(moves)
         for i in present:
             agent = self.agents[i]
@@ -156,10 +165,13 @@ class ParallelLoop:
 
     def _restart(self, w: int, seed: int) -> None:
         self._seeds[w], self._played[w] = seed, []
+        self._at = w
+        PULSE.enter(self._whose, "reset")
         try:
             seen, _ = self._envs[w].reset(seed=seed)
         except Exception as error:
             raise self._raised(w, "reset", error) from error
+        PULSE.leave()
         missing = [a for a in self.agents if a not in seen]
         if missing:
             raise EnvFault(
@@ -197,6 +209,10 @@ class ParallelLoop:
                 f"{self._where(w)}: {self.agents[i]} observed {short(seen)}, which does not fit "
                 f"its space {short(shown)} ({type(error).__name__}: {short(error)})",
             ) from error
+
+    def _whose(self) -> str:
+        """Name the world that is being called."""
+        return f"environment {self.team.name!r}, {self._labels[self._at]}"
 
     def _where(self, w: int) -> str:
         return (

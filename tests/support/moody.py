@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -25,7 +26,10 @@ def context() -> CohortContext:
 
 @dataclass
 class Moody:
-    """A cohort that does as it is told: "fine", "mendable", "bug", "exit" or "deaf"."""
+    """A cohort that does as it is told.
+
+    Its mood is "fine", "mendable", "bug", "exit", "hungry", "suicide" or "deaf".
+    """
 
     mood: str
     ids: tuple[str, ...]
@@ -42,6 +46,10 @@ class Moody:
                 raise ZeroDivisionError("one over none")
             if self.mood == "exit":
                 os._exit(7)
+            if self.mood == "hungry":
+                raise MemoryError("Unable to allocate 7 TiB")
+            if self.mood == "suicide":
+                os.kill(os.getpid(), signal.SIGKILL)
             if self.mood == "deaf" and steps[0] == 99:
                 time.sleep(60)
         k = len(self.ids)

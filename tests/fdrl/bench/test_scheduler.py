@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,6 +47,7 @@ class Pretender:
     script: dict[str, list[list[Event]]]
     log: list[str]
     hired = 0
+    killed = False
 
     def __init__(self, events: Events, keep: int | None) -> None:
         type(self).hired += 1
@@ -80,11 +82,11 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> type[Pretender]:
     return Own
 
 
-def run(out: Path, jobs: int = 1, pack: int = 1) -> tuple[scheduler.Outcome, str]:
+def run(out: Path, jobs: int = 1, pack: int = 1, **changed: Any) -> tuple[scheduler.Outcome, str]:
     text = io.StringIO()
     display = PlainBoard(Console(file=text, width=200))
     outcome = scheduler.run_cells(
-        [replace(c, pack=pack) for c in CELLS],
+        [replace(c, pack=pack, **changed) for c in CELLS],
         out,
         jobs,
         display,
@@ -122,6 +124,45 @@ def test_a_cell_that_kills_its_worker_fails_and_the_others_go_on(
     kept = read_failure(tmp_path, killed)
     assert kept is not None
     assert kept.trace == "some words"
+
+
+def test_a_cell_that_is_killed_is_tried_once_more(tmp_path: Path, pretend: type[Pretender]) -> None:
+    pretend.killed = True
+    gone = [STARTED, Event(event="gone")]
+    pretend.script["long/fd/seed-000"] = [gone]
+    pretend.script["short/fd/seed-001"] = [gone, gone]
+    outcome, text = run(tmp_path)
+    assert [c.folder for c in outcome.failed] == ["short/fd/seed-001"]
+    assert len(outcome.finished) == 7
+    assert pretend.log.count("long/fd/seed-000") == 2
+    says(text, "fd", "long", "seed 0", "killed")
+
+
+def test_a_cell_that_does_not_answer_is_named_and_given_up(
+    tmp_path: Path, pretend: type[Pretender], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end(self: Pretender) -> None:
+        self.events.put((self, Event(event="gone")))  # type: ignore[arg-type]
+
+    pretend.end = end  # type: ignore[attr-defined]
+    pretend.killed = True
+    pretend.script["long/fd/seed-000"] = [[STARTED]]
+    hasty = msgspec.structs.replace(CELLS[0].run, patience=0.5, patience_stop=1.0)
+    outcome, _ = run(tmp_path, run=hasty)
+    assert [c.folder for c in outcome.failed] == ["long/fd/seed-000"]
+    (failure,) = outcome.failed.values()
+    says(failure.reason, "fd", "long", "seed 0", "training", "pid")
+    says(capsys.readouterr().err, "fd", "long", "seed 0", "pid", "training")
+
+
+def test_what_a_cell_waits_for_is_passed_on(
+    tmp_path: Path, pretend: type[Pretender], capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = Event(event="silent", reason="no answer from environment 'Moor-v0'")
+    pretend.script["long/fd/seed-000"] = [[STARTED, Event(event="alive"), silent, DONE]]
+    outcome, _ = run(tmp_path)
+    assert len(outcome.finished) == 8
+    says(capsys.readouterr().err, "environment 'Moor-v0'", "long", "seed 0")
 
 
 def test_a_seed_that_kills_its_worker_fails_alone_not_with_its_pack(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -22,7 +23,9 @@ from fdrl.cli.flags import apply_flags, choose_types
 from fdrl.cli.train import few_exchanges_note, read_command
 from fdrl.config.run import Run, make_run, parse, to_toml
 from fdrl.core.errors import FdrlError
+from fdrl.core.watch import PULSE
 from fdrl.federation import loop as loop_module
+from fdrl.runs import display as display_module
 from fdrl.runs import train as train_module
 from fdrl.runs.folder import read_records, read_run, read_summary
 from fdrl.runs.train import train
@@ -308,6 +311,68 @@ def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(loop_module, "Federation", build)
     says(error_of(capsys), "memory", "7 TiB")
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "5", "20"])
+@pytest.mark.usefixtures("fake")
+def test_values_are_folded_on_narrow_screens_and_never_dropped(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert cli.main(["train", *SMALL, "--out", "a"]) == 0
+    out = capsys.readouterr().out
+    shown = out[out.index("final") if columns in ("0", "20") else 0 :]
+    assert "fdrlevala" in re.sub(r"\s", "", shown)
+    assert "".join(f"{read_summary('a').return_mean:.2f}".split()) in re.sub(r"\s", "", shown)  # type: ignore[union-attr]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_terminal_that_encodes_little_and_a_full_disk_cost_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shown = io.BytesIO()
+    narrow = io.TextIOWrapper(shown, encoding="ascii")
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", narrow)
+        assert cli.main(["train", *SMALL, "--out", "a"]) == 0
+    assert b"mean" in shown.getvalue()
+    full = Path("/dev/full")
+    if not full.exists():
+        return
+    for argv, code in (
+        (["train", *SMALL, "--out", "b"], 0),
+        (["train", *SMALL, "--out", "c", "--quiet"], 0),
+        (["strategies", "fd"], 1),
+    ):
+        with monkeypatch.context() as patched, full.open("w") as stream:
+            patched.setattr(sys, "stdout", stream)
+            assert cli.main(argv) == code
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        says(told, "No space left on device")
+    assert read_summary("b") is not None
+    assert read_summary("c") is not None
+
+
+@pytest.mark.usefixtures("fake")
+def test_start_up_says_what_it_does_and_answers_ctrl_c_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    class Slow(FakeFederation):
+        def __init__(self, run: Run) -> None:
+            PULSE.phase("measuring the ranges of Moor-v0")
+            PULSE.count(3, 1000)
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+
+    monkeypatch.setattr(loop_module, "Federation", Slow)
+    monkeypatch.setattr(display_module, "START", 0.05)
+    begun = time.monotonic()
+    assert cli.main(["train", *SMALL, "--out", "a"]) == 130
+    assert time.monotonic() - begun < 20
+    says(capsys.readouterr().err, "measuring the ranges of Moor-v0", "3 of 1,000 steps")
+    assert not Path("a").exists()
 
 
 def test_a_reader_that_leaves_stops_the_run_and_is_told_how_to_go_on(tmp_path: Path) -> None:

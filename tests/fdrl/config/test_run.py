@@ -77,6 +77,7 @@ def test_checked_changes_nothing_that_is_right(tables: dict[str, Any]) -> None:
 def test_local_fields_do_not_change_the_digest() -> None:
     one = make_run()
     changes = {"out": "x", "checkpoint_every": 1, "threads": 3, "tensorboard": True}
+    changes |= {"patience": 1.0, "patience_stop": 2.0}
     two = make_run(**changes)
     assert changes.keys() == set(LOCAL_FIELDS)
     assert digest(one) == digest(two)

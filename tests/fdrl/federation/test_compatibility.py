@@ -9,9 +9,19 @@ from messages import fails, says
 
 from fdrl.config.run import Run, make_run
 from fdrl.core.errors import FdrlError, Notice
+from fdrl.federation import compatibility
 from fdrl.federation.build import environments
-from fdrl.federation.compatibility import adapt_proxies, check_analog, check_budget, check_teams
+from fdrl.federation.compatibility import (
+    adapt_proxies,
+    check_analog,
+    check_budget,
+    check_memory,
+    check_teams,
+    machine_bytes,
+    memory_needed,
+)  # fmt: skip
 from fdrl.federation.groups import groups
+from fdrl.federation.loop import Federation
 from fdrl.proxies.settings import Mix, Rollout, Sobol, Uniform, Visited
 
 IMAGES = {"env": "tiny_images:Beacon-v0", "agents": 2}
@@ -19,6 +29,33 @@ IMAGES = {"env": "tiny_images:Beacon-v0", "agents": 2}
 PAIR: dict[str, Any] = {"env": "shared_worlds:Pair"}
 AIR = {"channel": {"type": "mac-analog"}}
 PPO = {"type": "ppo", "n_envs": 8}
+
+
+@pytest.mark.parametrize(
+    ("fields", "knob"),
+    [
+        ({"agents": 10_000_000}, "agents"),
+        ({"agents": 10**14, "hetero": "dynamics"}, "agents"),
+        ({"agent": {"type": "ppo", "hidden": [10**6, 10**6]}}, "agent.hidden"),
+        ({"agent": {"type": "a2c", "n_steps": 10**11}, "steps": 10**13}, "agent.n_steps"),
+        ({"agent": {"type": "ppo", "n_envs": 10**9}}, "agent.n_envs"),
+        ({"evaluation": {"episodes": 10**9}}, "evaluation.episodes"),
+        ({"agents": 10**6, "proxy": {"type": "sobol", "size": 2**20}}, "proxy.size"),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_tried(
+    fields: dict[str, Any], knob: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compatibility, "machine_bytes", lambda: 8e9)
+    with fails(FdrlError, "8.0 GB", knob, f"{fields.get('agents', 10):,}"):
+        Federation(make_run(**fields))
+
+
+def test_what_fits_is_not_refused() -> None:
+    check_memory(make_run(agents=100), observation=64, answer=16)
+    parts = memory_needed(make_run(agents=100), observation=64, answer=16)
+    assert 1e6 < sum(parts.values()) < 1e8
+    assert machine_bytes() > 1e8
 
 
 def fit(**fields: Any) -> Run:

@@ -15,9 +15,10 @@ import moody
 import numpy as np
 import pytest
 from fdrl.agents.ppo import PPO
-from messages import fails
+from messages import fails, says
 from moody import K, context
 
+from fdrl.core import watch
 from fdrl.core.cohort import Cohort, Poolable
 from fdrl.core.errors import FdrlError
 from fdrl.core.settings import DistillSettings
@@ -142,6 +143,145 @@ def test_shorter_experience_is_padded_and_missing_metrics_are_zero() -> None:
     assert experience.steps.tolist() == [0, 1, 2, 3, 4]
     assert experience.metrics == {}
     cohort.close()
+
+
+def kill_one() -> None:
+    """Kill one of the worker processes, as a system without memory would."""
+    os.kill(multiprocessing.active_children()[-1].pid or 0, signal.SIGKILL)
+
+
+def test_a_killed_worker_is_started_again_to_the_bit(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = np.full(K, 16)
+    whole, cut = build(tile=10), build(threads=2, tile=2)
+    for cohort in (whole, cut):
+        cohort.learn(steps)
+        if cohort is cut:
+            kill_one()  # from the start: no state is known yet
+        cohort.learn(steps)
+        cohort.state()
+        cohort.learn(steps)
+        cohort.load_parameters(cohort.parameters() * 0.5)
+        if cohort is cut:
+            kill_one()  # from the state, and by repeating what was asked since
+    assert [n for n, a in whole.state().items() if not np.array_equal(a, cut.state()[n])] == []
+    told = capsys.readouterr().err
+    assert told.count("SIGKILL") == told.count("\n") == 2
+    says(told.splitlines()[0], "pid", "agents", "SIGKILL")
+    cut.close()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_whatever_it_does_ends_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cohort = build_moody("suicide")
+    with fails(FdrlError, "agents agent-2..agent-4", "SIGKILL", 3):
+        cohort.learn(np.zeros(K, np.int64))
+    assert capsys.readouterr().err.count("started again") == 2
+    cohort.close()
+
+
+@pytest.mark.slow
+def test_a_worker_that_stops_answering_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(watch, "_HEARD", [lines.append])
+    worker = hired("fine")
+    os.kill(worker._pid, signal.SIGSTOP)
+    with watch.watched(watch.Watch(patience=0.2, stop=1.0)):
+        worker.begin("learn", np.array([3]))
+        with fails(watch.NoAnswer, "agent agent-4", f"pid {worker._pid}", "learn"):
+            worker.finish()
+    says(lines[0], "agent agent-4", "stopped by a signal", "learn")
+    worker.close()
+
+
+def test_worker_processes_are_refused_where_none_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Daemon:
+        daemon = True
+
+    class Importing:
+        daemon = False
+        _inheriting = True
+
+    for process, fact in ((Daemon, "daemonic"), (Importing, "__main__")):
+        with monkeypatch.context() as patched:
+            patched.setattr(multiprocessing, "current_process", process)
+            with fails(FdrlError, fact, "threads"):
+                build_moody("fine")
+
+
+UNGUARDED = """
+import moody
+from fdrl.core.errors import FdrlError
+from fdrl.federation.shards import build_cohort
+try:
+    build_cohort("moody:make_moody", "fine", moody.context(), threads=2)
+except FdrlError as error:
+    print(error)
+"""
+FORKED = """
+import moody, os, sys, time
+import numpy as np
+from fdrl.federation.shards import build_cohort
+if __name__ == "__main__":
+    cohort = build_cohort("moody:make_moody", "fine", moody.context(), threads=2)
+    if os.fork() == 0:
+        try:
+            cohort.learn(np.arange(5))
+        except Exception as error:
+            print(error, flush=True)
+        sys.exit(0)
+    os.wait()
+    print("parent", cohort.learn(np.arange(5)).steps.tolist(), flush=True)
+"""
+
+
+def script(tmp_path: Path, text: str) -> str:
+    """Run a script of a user's; return what it printed, which is all that it said."""
+    (tmp_path / "script.py").write_text(text)
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "support")}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")],
+        env=here, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_of_it_in_one_line(tmp_path: Path) -> None:
+    told = script(tmp_path, UNGUARDED)
+    assert told.count("\n") == 1
+    says(told, "__main__", "threads")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_child_leaves_its_parents_workers_alone(tmp_path: Path) -> None:
+    child, parent = script(tmp_path, FORKED).splitlines()
+    says(child, "process", "forked")
+    assert parent == "parent [0, 1, 2, 3, 4]"
+
+
+@pytest.mark.slow
+def test_a_stopped_worker_dies_with_its_parent_too(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(ORPHANAGE)
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "support")}
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")], stdout=subprocess.PIPE, text=True, env=here
+    )
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    os.kill(workers[0], signal.SIGSTOP)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(_alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_alive(pid) for pid in workers)
 
 
 ORPHANAGE = """

@@ -157,6 +157,23 @@ def test_what_cannot_be_built_ends_the_worker(ignored: set[int]) -> None:
     worker.close()
 
 
+def test_a_process_that_was_forked_from_its_owner_may_not_ask(ignored: set[int]) -> None:
+    worker, _ = hired()
+    worker._owner += 1
+    with fails(FdrlError, "agents agent-2..agent-4", worker._owner):
+        worker.begin("learn", np.zeros(3, np.int64))
+    worker._owner -= 1
+    worker.close()
+
+
+def test_memory_that_a_worker_lacks_is_its_parents_error(ignored: set[int]) -> None:
+    worker, _ = hired("hungry")
+    worker.begin("learn", np.zeros(3, np.int64))
+    with fails(MemoryError, "7 TiB", "agents agent-2..agent-4"):
+        worker.finish()
+    worker.close()
+
+
 def test_a_pipe_that_breaks_ends_the_worker_too(
     ignored: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
