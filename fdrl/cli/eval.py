@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, flag
-from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.errors import FdrlError, nearest, warn_once
 from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
@@ -207,5 +207,9 @@ def _videos(federation: Federation, agents: list[int], target: Path, greedy: boo
         with file_errors("write", target):
             target.mkdir(parents=True, exist_ok=True)
         path = target / f"{federation.ids[index]}.gif"
-        total = record(env, policy(federation, index, greedy), seed, path)
-        print(f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}")
+        act = policy(federation, index, greedy)
+        total, note = record(env, act, seed, path, federation.envs.spec.name)
+        told = f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}"
+        print(told, flush=True)
+        if note:
+            warn_once(note)
