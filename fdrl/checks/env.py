@@ -17,16 +17,15 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from fdrl.core.arrays import Array
 from fdrl.core.env import MultiVectorEnv, Step, VectorEnv
-from fdrl.core.errors import FdrlError
+from fdrl.core.errors import FdrlError, heard
 from fdrl.vector import contract
 from fdrl.vector.contract import RAISED, EnvFault
 from fdrl.vector.factory import EnvFactory, limited, make_factory
-from fdrl.vector.flatten import masks_of
+from fdrl.vector.flatten import said_of
 from fdrl.vector.gym import check_spaces, open_env
 from fdrl.vector.heterogeneity import Dynamics, Nothing
 from fdrl.vector.parallel import (
     TeamSpec,
-    masks_of_team,
     open_world,
     random_moves,
     said_of_team,
@@ -83,7 +82,21 @@ def check_env(name: str, **kwargs: Any) -> list[Finding]:
         factory = _two_agents(name, kwargs)
     except FdrlError as error:
         return [Finding("error", "found", str(error))]
-    findings = [Finding("ok", "found", f"environment {factory.spec.name!r} was found")]
+    found = Finding("ok", "found", f"environment {factory.spec.name!r} was found")
+    with heard() as notes:
+        findings = [found, *_checked(factory)]
+    return findings + _noted(notes, findings)
+
+
+def _noted(notes: Sequence[str], findings: Sequence[Finding]) -> list[Finding]:
+    """Return what training would say as warnings, unless a finding says it already."""
+    known = " ".join(f.message for f in findings)
+    return [Finding("warning", "note", n) for n in dict.fromkeys(notes) if n not in known]
+
+
+def _checked(factory: EnvFactory) -> list[Finding]:
+    """Run all checks, or those up to the one without which no other makes sense."""
+    findings: list[Finding] = []
     checks: tuple[tuple[str, Check], ...] = (
         ("spaces", _spaces),
         ("rollout", _rollout),
@@ -177,11 +190,9 @@ def _spaces(factory: EnvFactory) -> Iterator[Finding]:
             env = open_env(factory.spec, kwargs)
             check_spaces(factory.spec.name, env.observation_space, env.action_space)
             same = env.observation_space.shape == seen.shape and env.action_space == moves
-            masks = contract.MASKS.intersection(masks_of(env))
+            if not agent and (said := said_of(env, factory.spec.name)):
+                yield Finding("ok", "spaces", said)
             contract.close(env, factory.spec.name)
-            if masks and not agent:
-                told = contract.masked(factory.spec.name, min(masks))
-                yield Finding("warning", "action masks", told)
             if not same:
                 yield Finding("error", "spaces", f"the spaces of agent {agent} differ: {kwargs}")
     acts = f"actions {moves}" if factory.gaussian else f"{factory.n_actions} actions"
@@ -354,16 +365,14 @@ def check_parallel_env(name: str, **kwargs: Any) -> list[Finding]:
     except FdrlError as error:
         return [Finding("error", "found", str(error))]
     findings = [Finding("ok", "roles", _said(team))]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), heard() as notes:
         warnings.simplefilter("ignore")
         for check in (_official, _ours, _leaving):
             try:
                 findings.append(check(team, team.given(kwargs)))
             except FdrlError as error:
                 findings.append(Finding("error", "rollout", str(error)))
-    if masks := contract.MASKS.intersection(masks_of_team(team)):
-        findings.append(Finding("warning", "action masks", contract.masked(name, min(masks))))
-    return findings
+    return findings + _noted(notes, findings)
 
 
 def _said(team: TeamSpec) -> str:

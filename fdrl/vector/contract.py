@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,11 @@ MASKS = frozenset(
     {"action_mask", "action_masks", "avail_actions", "available_actions", "legal_actions"}
 )
 """Names under which worlds say which actions are allowed."""
+
+PROBE = 10_000
+"""Steps of random actions in which a world without a limit should end an episode by itself."""
+PATIENCE = 10.0
+"""Seconds of computing that it gets for them; a world in another process gets six times as much."""
 
 RESET = "reset(self, *, seed=None, options=None) must return two things: observation, info"
 STEP = "step must return five things: observation, reward, terminated, truncated, info"
@@ -85,6 +91,17 @@ def _short_path(file: str) -> str:
     except (OSError, ValueError):  # another drive, or a folder that is gone
         return file
     return file if near.startswith("..") else near
+
+
+def ends(step: Callable[[], bool]) -> bool:
+    """Say whether a world ends an episode by itself; `step` takes a step and says whether it did.
+
+    One that is too slow for a probe has the benefit of the doubt: whether a run can go on must not
+    depend on how busy the machine is.
+    """
+    busy, end = time.process_time() + PATIENCE, time.monotonic() + 6 * PATIENCE
+    late = (time.process_time() > busy or time.monotonic() > end for _ in range(PROBE))
+    return any(step() or over for over in late)
 
 
 def close(env: Any, name: str) -> None:

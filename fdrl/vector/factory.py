@@ -6,7 +6,6 @@ Shapes: K agents, E copies per agent, H held-out environments, O observation sha
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,7 +23,6 @@ from fdrl.vector import contract
 from fdrl.vector.flatten import said_of
 from fdrl.vector.gym import (
     CAP,
-    PATIENCE,
     GymEnv,
     check_kwargs,
     check_same_spaces,
@@ -228,25 +226,21 @@ class EnvFactory:
         """Return the first states [steps, *O] that a random policy sees in a public copy."""
         return self._wander(_VISIT, steps)[:-1]
 
-    def ends(self, steps: int = CAP) -> bool:
-        """Say whether agent 0's environment ends an episode of random actions by itself.
-
-        One that is too slow for so many steps gets `PATIENCE` seconds, and the benefit of the
-        doubt: whether a run can go on must not depend on how busy the machine is.
-        """
+    def ends(self) -> bool:
+        """Say whether agent 0's environment ends an episode of random actions by itself."""
         seeds = [leaf(self.seed, Purpose.PROXY, _PROBE, 0)]
         env = self._build(self.kwargs[:1], seeds, ["public copy"], once=True)
         draw = generator(self.seed, Purpose.PROXY, _PROBE, 1)
+
+        def over() -> bool:
+            step = env.step(self.random_actions(draw, 1))
+            return bool(step.terminated[0] or step.truncated[0])
+
         try:
             env.reset()
-            end = time.monotonic() + PATIENCE
-            for _ in range(steps):
-                step = env.step(self.random_actions(draw, 1))
-                if step.terminated[0] or step.truncated[0] or time.monotonic() > end:
-                    return True
+            return contract.ends(over)
         finally:
             env.close()
-        return False
 
     def _wander(self, branch: int, steps: int) -> NDArray[np.float32]:
         """Let a random policy take steps; return every observation [steps + 1, *O].

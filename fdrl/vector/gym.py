@@ -30,8 +30,6 @@ OWN_LIMITS = ("max_steps", "max_episode_steps")
 """Arguments by which an environment's maker limits episodes itself."""
 CAP = 10_000
 """Steps after which an episode is cut in an environment that ends its episodes itself."""
-PATIENCE = 10.0
-"""Seconds that somebody else's world gets to end an episode by itself."""
 ENDLESS = 2**62
 LIMIT = "max_episode_steps"
 """Gymnasium's name of the time limit; an argument of this name sets it (`fdrl.vector.gym`)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.seeding import pack_generators, unpack_generators
 from fdrl.vector import contract
 from fdrl.vector.contract import RAISED, REAL, EnvFault
-from fdrl.vector.gym import CAP, LIMIT, PATIENCE, no_limit
+from fdrl.vector.gym import CAP, LIMIT, no_limit
 from fdrl.vector.parallel import TeamSpec, masks_of_team, open_world, random_moves
 
 STEP_PARTS = ("observations", "rewards", "terminations", "truncations", "infos")
@@ -347,22 +346,18 @@ class ParallelLoop:
             what += "; action masks are not honored, so an action may not have been allowed"
         return EnvFault(call, f"{self._where(w)}: {what}")
 
-    def ends(self, steps: int = CAP, patience: float = PATIENCE) -> bool:
-        """Say whether the first world's episode ends by itself, when all act at random.
-
-        One that is too slow for so many steps gets `patience` seconds, and the benefit of the
-        doubt, as an environment of one agent does (`fdrl.vector.factory.EnvFactory.ends`).
-        """
+    def ends(self) -> bool:
+        """Say whether the worlds' episodes end by themselves, when all act at random."""
         moves = dict(zip(self.agents, self.team.action_spaces, strict=True))
-        draw = np.random.Generator(np.random.PCG64(steps))
+        draw = np.random.Generator(np.random.PCG64(0))
         self._most = self.team.limit
         self.reset()
-        end = time.monotonic() + patience
-        for _ in range(steps):
+
+        def over() -> bool:
             self.step(random_moves(moves, draw))
-            if not self._present.any() or time.monotonic() > end:
-                return True
-        return False
+            return not self._present.any()
+
+        return contract.ends(over)
 
     def state(self) -> dict[str, Array]:
         """Return each world's random stream, its episode's seed and the actions since, padded."""
