@@ -16,14 +16,22 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from fdrl.core.arrays import Array
-from fdrl.core.env import Step, VectorEnv
-from fdrl.core.errors import FdrlError
-from fdrl.vector.factory import EnvFactory, make_factory
-from fdrl.vector.gym import check_spaces, has_limit, no_limit, open_env
-from fdrl.vector.gym_loop import EnvFault
+from fdrl.core.env import MultiVectorEnv, Step, VectorEnv
+from fdrl.core.errors import FdrlError, heard
+from fdrl.vector import contract
+from fdrl.vector.contract import RAISED, EnvFault
+from fdrl.vector.factory import EnvFactory, limited, make_factory
+from fdrl.vector.flatten import said_of
+from fdrl.vector.gym import check_spaces, open_env
 from fdrl.vector.heterogeneity import Dynamics, Nothing
-from fdrl.vector.parallel import TeamSpec, open_world, random_moves, said_of_team, team_spec
-from fdrl.vector.parallel_loop import make_worlds
+from fdrl.vector.parallel import (
+    TeamSpec,
+    open_world,
+    random_moves,
+    said_of_team,
+    team_spec,
+)
+from fdrl.vector.parallel_loop import check_ends, make_worlds
 
 Level = Literal["ok", "warning", "error"]
 STEPS = 100
@@ -64,6 +72,9 @@ class Finding:
 def check_env(name: str, **kwargs: Any) -> list[Finding]:
     """Check an environment, made with `kwargs`; it is usable if no finding's level is "error".
 
+    An error is what training refuses, or stops at. A promise that agents can learn without, such as
+    that a run can be repeated or resumed to the bit, is a warning where it is not kept.
+
     >>> {f.level for f in check_env("CartPole-v1")}
     {'ok'}
     """
@@ -71,7 +82,21 @@ def check_env(name: str, **kwargs: Any) -> list[Finding]:
         factory = _two_agents(name, kwargs)
     except FdrlError as error:
         return [Finding("error", "found", str(error))]
-    findings = [Finding("ok", "found", f"environment {factory.spec.name!r} was found")]
+    found = Finding("ok", "found", f"environment {factory.spec.name!r} was found")
+    with heard() as notes:
+        findings = [found, *_checked(factory)]
+    return findings + _noted(notes, findings)
+
+
+def _noted(notes: Sequence[str], findings: Sequence[Finding]) -> list[Finding]:
+    """Return what training would say as warnings, unless a finding says it already."""
+    known = " ".join(f.message for f in findings)
+    return [Finding("warning", "note", n) for n in dict.fromkeys(notes) if n not in known]
+
+
+def _checked(factory: EnvFactory) -> list[Finding]:
+    """Run all checks, or those up to the one without which no other makes sense."""
+    findings: list[Finding] = []
     checks: tuple[tuple[str, Check], ...] = (
         ("spaces", _spaces),
         ("rollout", _rollout),
@@ -104,6 +129,8 @@ def _run(check: str, run: Check, factory: EnvFactory) -> list[Finding]:
             warnings.simplefilter("ignore")
             return list(run(factory))
     except EnvFault as error:
+        if error.kind == "resume":  # found only where an episode is played again
+            return [Finding("warning", NAMES[error.kind], f"{error}. {MEND[error.kind]}")]
         what = COPY.sub("", str(error)).rstrip(".")
         return [Finding("error", NAMES[error.kind], f"{what}. {MEND[error.kind]}")]
     except Exception as error:
@@ -163,7 +190,9 @@ def _spaces(factory: EnvFactory) -> Iterator[Finding]:
             env = open_env(factory.spec, kwargs)
             check_spaces(factory.spec.name, env.observation_space, env.action_space)
             same = env.observation_space.shape == seen.shape and env.action_space == moves
-            env.close()
+            if not agent and (said := said_of(env, factory.spec.name)):
+                yield Finding("ok", "spaces", said)
+            contract.close(env, factory.spec.name)
             if not same:
                 yield Finding("error", "spaces", f"the spaces of agent {agent} differ: {kwargs}")
     acts = f"actions {moves}" if factory.gaussian else f"{factory.n_actions} actions"
@@ -200,7 +229,7 @@ def _gymnasium(factory: EnvFactory) -> Iterator[Finding]:
     env = open_env(spec, {} if spec.vector else factory.kwargs[0])
     if spec.vector:
         same = (env.observation_space, env.action_space) == factory._spaces
-        env.close()
+        contract.close(env, spec.name)
         if not same:
             yield Finding("error", "gymnasium", f"the spaces differ from those of {spec.gym_id!r}")
             return
@@ -209,11 +238,12 @@ def _gymnasium(factory: EnvFactory) -> Iterator[Finding]:
             warnings.simplefilter("always")
             try:
                 gymnasium_check_env(env.unwrapped, skip_render_check=True)
-            except Exception as error:
-                yield Finding("error", "gymnasium", f"{type(error).__name__}: {error}")
+            except RAISED as error:
+                what = f"Gymnasium's own checker says {contract.said(error)}"
+                yield Finding("warning", "gymnasium", what)
                 return
             finally:
-                env.close()
+                contract.close(env, spec.name)
         for message in dict.fromkeys(COLOR.sub("", str(w.message)) for w in caught):
             yield Finding("warning", "gymnasium", message)
     yield Finding("ok", "gymnasium", "keeps to Gymnasium's API")
@@ -223,7 +253,7 @@ def _seeding(factory: EnvFactory) -> Iterator[Finding]:
     once = _trajectory(factory)
     if not _same(once, _trajectory(factory)):
         yield Finding(
-            "error",
+            "warning",
             "seeding",
             "the same seed gave two different trajectories; call super().reset(seed=seed) in "
             "reset and draw every random number from self.np_random",
@@ -246,7 +276,7 @@ def _copies(factory: EnvFactory) -> Iterator[Finding]:
         row = [_mapped(step, itemgetter(slice(k, k + 1))) for step in together]
         if not _same(alone, row):
             yield Finding(
-                "error",
+                "warning",
                 "copies",
                 "a copy behaves differently when other copies are stepped beside it; copies "
                 "must not share state (module globals, class attributes, numpy.random)",
@@ -275,7 +305,7 @@ def _resume(factory: EnvFactory) -> Iterator[Finding]:
         yield Finding("ok", "resume", "a saved state continues to the bit")
     else:
         yield Finding(
-            "error",
+            "warning",
             "resume",
             "a resumed episode went on differently; reset(seed=...) must fix everything that an "
             "episode depends on, its random numbers and leftovers of earlier episodes included",
@@ -293,8 +323,8 @@ def _limit(factory: EnvFactory) -> Iterator[Finding]:
         yield Finding("error", "episode limit", "the step at the limit was not marked as truncated")
     elif (steps[2].terminated & steps[2].truncated).any():
         yield Finding("error", "episode limit", "a step must not be both terminated and truncated")
-    elif not has_limit(factory.spec, factory.kwargs[0]):
-        yield Finding("error", "episode limit", no_limit(factory.spec.name))
+    elif said := limited(factory.spec, factory.kwargs[0], factory.seed)[1]:
+        yield Finding("warning", "episode limit", said)
     else:
         yield Finding("ok", "episode limit", "episodes are truncated at the limit")
 
@@ -335,17 +365,14 @@ def check_parallel_env(name: str, **kwargs: Any) -> list[Finding]:
     except FdrlError as error:
         return [Finding("error", "found", str(error))]
     findings = [Finding("ok", "roles", _said(team))]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), heard() as notes:
         warnings.simplefilter("ignore")
         for check in (_official, _ours, _leaving):
             try:
-                findings.append(check(team, kwargs))
+                findings.append(check(team, team.given(kwargs)))
             except FdrlError as error:
                 findings.append(Finding("error", "rollout", str(error)))
-            except Exception as error:
-                what = f"{type(error).__name__}: {error}"
-                findings.append(Finding("error", "pettingzoo", what))
-    return findings
+    return findings + _noted(notes, findings)
 
 
 def _said(team: TeamSpec) -> str:
@@ -366,8 +393,14 @@ def _official(team: TeamSpec, kwargs: dict[str, Any]) -> Finding:
     from pettingzoo.test import parallel_api_test
 
     env = open_world(team.name, team.open, kwargs)
-    with contextlib.redirect_stdout(io.StringIO()):
-        parallel_api_test(env, num_cycles=WORLD_STEPS)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            parallel_api_test(env, num_cycles=WORLD_STEPS)
+    except RAISED as error:  # whether agents can be trained all the same is seen below
+        what = f"PettingZoo's parallel_api_test says {contract.said(error)}"
+        return Finding("warning", "pettingzoo", what)
+    finally:
+        contract.close(env, team.name)
     return Finding("ok", "pettingzoo", "PettingZoo's parallel_api_test passes")
 
 
@@ -377,6 +410,25 @@ def _ours(team: TeamSpec, kwargs: dict[str, Any]) -> Finding:
     draw = np.random.Generator(np.random.PCG64(2))
     one, two, late = (make_worlds(team, [kwargs], seeds, ["world"]) for _ in range(3))
     one.reset(), two.reset()
+    try:
+        differs = _compare(team, one, two, late, draw)
+    except EnvFault as error:
+        if error.kind != "resume":
+            raise
+        differs = str(error)
+    finally:
+        for world in (one, two, late):
+            world.close()
+    if differs:
+        return Finding("warning", "seeding", differs)
+    return Finding("ok", "rollout", f"{WORLD_STEPS} steps: finite, seeded, resumed to the bit")
+
+
+def _compare(
+    team: TeamSpec, one: MultiVectorEnv, two: MultiVectorEnv, late: MultiVectorEnv,
+    draw: np.random.Generator,
+) -> str:  # fmt: skip
+    """Play worlds of one seed side by side; say what differs first, or nothing."""
     for t in range(WORLD_STEPS):
         moves = random_moves(dict(zip(team.agents, team.action_spaces, strict=True)), draw)
         if t == WORLD_STEPS // 2:
@@ -385,17 +437,16 @@ def _ours(team: TeamSpec, kwargs: dict[str, Any]) -> Finding:
         for agent in team.agents:
             for other in steps[1:]:
                 if not np.array_equal(steps[0].observations[agent], other.observations[agent]):
-                    raise FdrlError(
+                    return (
                         f"environment {team.name!r}: with the same seed and actions, {agent} saw "
                         f"something else at step {t}; reset(seed=...) must fix all randomness"
                     )
-    for world in (one, two, late):
-        world.close()
-    return Finding("ok", "rollout", f"{WORLD_STEPS} steps: finite, seeded, resumed to the bit")
+    return ""
 
 
 def _leaving(team: TeamSpec, kwargs: dict[str, Any]) -> Finding:
     """Play an episode of random actions; say how many agents leave before the others do."""
+    check_ends(team, kwargs)
     world = make_worlds(team, [kwargs], [np.random.SeedSequence(3)], ["world"])
     draw = np.random.Generator(np.random.PCG64(4))
     world.reset()

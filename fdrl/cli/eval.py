@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, flag
-from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.errors import FdrlError, nearest, warn_once
 from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
@@ -207,5 +207,9 @@ def _videos(federation: Agents, agents: list[int], target: Path, greedy: bool) -
         env = render_env(federation.envs.spec, federation.envs.kwargs[index])
         make_folder(target, root)
         path = target / f"{federation.ids[index]}.gif"
-        total = record(env, policy(federation, index, greedy), seed, path, root)
-        print(f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}")
+        act = policy(federation, index, greedy)
+        total, note = record(env, act, seed, path, federation.envs.spec.name, root)
+        told = f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}"
+        print(told, flush=True)
+        if note:
+            warn_once(note)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 # ---- What can go wrong, said in one line to the person who can mend it ----
@@ -61,10 +62,24 @@ class Notice(UserWarning):
 
 
 _SAID: set[str] = set()
+_HEARERS: list[list[str]] = []
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collect what `warn_once` is told meanwhile, also what has been said before, and be silent."""
+    notes: list[str] = []
+    _HEARERS.append(notes)
+    try:
+        yield notes
+    finally:
+        _HEARERS.remove(notes)
 
 
 def warn_once(text: str) -> None:
     """Warn with a `Notice`, unless this process has said the same before."""
-    if text not in _SAID:
+    if _HEARERS:
+        _HEARERS[-1].append(text)
+    elif text not in _SAID:
         _SAID.add(text)
         warnings.warn(text, Notice, stacklevel=2)

@@ -21,8 +21,10 @@ from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import EnvSpec, load_object
 from fdrl.core.seeding import Purpose, generator, leaf
 from fdrl.core.watch import PULSE
+from fdrl.vector import contract
 from fdrl.vector.flatten import said_of
 from fdrl.vector.gym import (
+    CAP,
     GymEnv,
     check_kwargs,
     check_same_spaces,
@@ -31,6 +33,8 @@ from fdrl.vector.gym import (
     has_limit,
     no_limit,
     open_env,
+    own_end,
+    own_limit,
     take_limit,
 )
 from fdrl.vector.gym_loop import GymLoop
@@ -46,6 +50,7 @@ _MEASURE = 0xB0C5  # the branch of Purpose.PROXY that measures boxes
 _VISIT = 0x0517  # the one that visits proxy states
 REPEATED = 16
 """Steps of a measurement that are taken twice, to see whether the environment heeds its seed."""
+_PROBE = 0xE2D5  # the one that looks whether episodes end
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class EnvFactory:
             observations, actions = env.observation_space, env.action_space
             if done := said_of(env, self.spec.name):
                 warn_once(done)
-            env.close()
+            contract.close(env, self.spec.name)
         check_spaces(self.spec.name, observations, actions)
         if not self.spec.vector:
             check_same_spaces(self.spec, self.agents, self.kwargs, (observations, actions))
@@ -256,6 +261,22 @@ class EnvFactory:
             self._visited[int(name)] = np.array(states)
         return self
 
+    def ends(self) -> bool:
+        """Say whether agent 0's environment ends an episode of random actions by itself."""
+        seeds = [leaf(self.seed, Purpose.PROXY, _PROBE, 0)]
+        env = self._build(self.kwargs[:1], seeds, ["public copy"], once=True)
+        draw = generator(self.seed, Purpose.PROXY, _PROBE, 1)
+
+        def over() -> bool:
+            step = env.step(self.random_actions(draw, 1))
+            return bool(step.terminated[0] or step.truncated[0])
+
+        try:
+            env.reset()
+            return contract.ends(over)
+        finally:
+            env.close()
+
     def _wander(self, branch: int, steps: int) -> NDArray[np.float32]:
         """Let a random policy take steps; return every observation [steps + 1, *O].
 
@@ -267,19 +288,21 @@ class EnvFactory:
         draw = generator(self.seed, Purpose.PROXY, branch, 1)
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
         start, moves = None if self.spec.vector else env.state(), []
-        seen[0] = env.reset()[0]
         PULSE.phase(f"measuring the ranges of {self.spec.name}")
-        for t in range(1, steps + 1):
-            PULSE.count(t - 1, steps)
-            moves.append(self.random_actions(draw, 1))
-            seen[t] = env.step(moves[-1]).next_observations[0]
-        if start is not None:
-            env.load_state(start)
-            again = [env.reset()[0].copy()]
-            again += [env.step(m).next_observations[0].copy() for m in moves[:REPEATED]]
-            if not np.array_equal(seen[: len(again)], again):
-                warn_once(unrepeatable(self.spec.name))
-        env.close()
+        try:
+            seen[0] = env.reset()[0]
+            for t in range(1, steps + 1):
+                PULSE.count(t - 1, steps)
+                moves.append(self.random_actions(draw, 1))
+                seen[t] = env.step(moves[-1]).next_observations[0]
+            if start is not None:
+                env.load_state(start)
+                again = [env.reset()[0].copy()]
+                again += [env.step(m).next_observations[0].copy() for m in moves[:REPEATED]]
+                if not np.array_equal(seen[: len(again)], again):
+                    warn_once(unrepeatable(self.spec.name))
+        finally:
+            env.close()
         PULSE.phase("building")
         return seen
 
@@ -316,7 +339,11 @@ def make_factory(
         raise FdrlError(f"{len(per_agent)} sets of per-agent kwargs for {agents} agents")
     spec, given = take_limit(find_env(env), env_kwargs or {}, per_agent)
     shared = {**spec.kwargs, **given}
-    _check(spec, shared, per_agent, hetero, unlimited)
+    _check(spec, shared, per_agent, hetero)
+    if not unlimited:
+        spec, said = limited(spec, {**shared, **(per_agent[0] if per_agent else {})}, seed)
+        if said:
+            warn_once(said)
     centered = _centered(spec, shared)
     varied = agent_kwargs(centered, hetero, agents)
     own = per_agent or [{}] * agents
@@ -333,20 +360,35 @@ def make_factory(
 
 
 def _check(
-    spec: EnvSpec, shared: Kwargs, per_agent: Sequence[Kwargs], hetero: Heterogeneity,
-    unlimited: bool,
-) -> None:  # fmt: skip
-    """Raise for arguments, spaces or a missing time limit that agents cannot live with."""
+    spec: EnvSpec, shared: Kwargs, per_agent: Sequence[Kwargs], hetero: Heterogeneity
+) -> None:
+    """Raise for arguments or spaces that agents cannot live with."""
     for given in (shared, *per_agent):
         check_kwargs(spec, given)
-    first = {**shared, **(per_agent[0] if per_agent else {})}
-    limited = unlimited or bool(spec.max_steps)
-    if not limited or not isinstance(hetero, Nothing):
-        # That its spaces cannot be used is more to the point than that it never ends, or that its
-        # physics cannot vary.
+    if not isinstance(hetero, Nothing):
+        # That its spaces cannot be used is more to the point than that its physics cannot vary.
+        first = {**shared, **(per_agent[0] if per_agent else {})}
         _ = EnvFactory(spec, (first,), (), (0,), 0).n_actions
-    if not limited and not has_limit(spec, first):
+
+
+def limited(spec: EnvSpec, kwargs: Kwargs, seed: int) -> tuple[EnvSpec, str]:
+    """Return the spec with a limit on the length of an episode, and a line to say, or "".
+
+    An environment without one that ends an episode of random actions by itself, or whose maker has
+    a limit of its own, gets a `CAP`; any other is an error: its evaluation need never end.
+    """
+    if spec.max_steps:
+        return spec, ""
+    probe = EnvFactory(spec, (kwargs,), (), (0,), seed)
+    # That its spaces cannot be used is more to the point than that it never ends.
+    _ = probe.n_actions
+    if has_limit(spec, kwargs):
+        return spec, ""
+    own = own_limit(spec, kwargs)
+    if spec.vector or not (own > CAP or probe.ends()):
         raise FdrlError(no_limit(spec.name))
+    most = max(own, CAP)
+    return replace(spec, max_steps=most), own_end(spec.name, most)
 
 
 def _centered(spec: EnvSpec, shared: Kwargs) -> EnvSpec:

@@ -28,6 +28,8 @@ Env = gymnasium.Env[Any, Any]
 def flat(env: Env) -> Env:
     """Return an environment with flat spaces: `env` itself where they are, or cannot be made so."""
     observations, actions = env.observation_space, env.action_space
+    check_is_space("observation_space", observations)
+    check_is_space("action_space", actions)
     if not _is_flat(observations) and (kept := _flattenable(observations)) is not None:
         env = FlatObservation(env, kept)
     if isinstance(actions, spaces.MultiDiscrete | spaces.MultiBinary):
@@ -35,6 +37,28 @@ def flat(env: Env) -> Env:
         if math.prod(sizes) <= MOST_ACTIONS:
             env = NumberedActions(env, sizes)
     return env
+
+
+def check_is_space(what: str, found: Any) -> None:
+    """Raise for what is no space of Gymnasium's; `what` says which one it should be."""
+    if isinstance(found, spaces.Space):
+        return
+    kind = type(found)
+    old = " (of the old gym package: import gymnasium instead)" * kind.__module__.startswith("gym.")
+    raise FdrlError(
+        f"{what} is {short(found)}, of type {kind.__name__}{old}, but must be a "
+        "gymnasium.spaces.Space"
+    )
+
+
+def masks_of(env: Env) -> tuple[str, ...]:
+    """Return the names of what an environment shows at once, if that is a dictionary."""
+    seen: Any = env.observation_space
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, FlatObservation):
+            seen = env.before
+        env = env.env
+    return tuple(map(str, seen.spaces)) if isinstance(seen, spaces.Dict) else ()
 
 
 def said_of(env: Env, name: str) -> str | None:

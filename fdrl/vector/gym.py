@@ -18,12 +18,19 @@ from gymnasium.envs.registration import EnvSpec as GymSpec
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
 
-from fdrl.core.errors import FdrlError, UnknownEnvironment, nearest
+from fdrl.core.errors import FdrlError, UnknownEnvironment, nearest, short
 from fdrl.core.registry import ENVS, EnvSpec, load_object, not_installed
+from fdrl.vector import contract
+from fdrl.vector.contract import RAISED
 from fdrl.vector.flatten import cannot, flat
 
 GymEnv = gymnasium.Env[Any, Any]
 
+OWN_LIMITS = ("max_steps", "max_episode_steps")
+"""Arguments by which an environment's maker limits episodes itself."""
+CAP = 10_000
+"""Steps after which an episode is cut in an environment that ends its episodes itself."""
+ENDLESS = 2**62
 LIMIT = "max_episode_steps"
 """Gymnasium's name of the time limit; an argument of this name sets it (`fdrl.vector.gym`)."""
 
@@ -68,6 +75,11 @@ def _named_spec(name: str) -> EnvSpec | None:
     return ENVS.spec(attribute) if attribute in ENVS else None
 
 
+ONE_ACTION = (
+    "with one action there is nothing to choose, so nothing to learn and nothing to exchange"
+)
+
+
 def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
     """Raise, saying what is supported, if agents cannot live in these spaces."""
     _check_actions(name, actions)
@@ -80,12 +92,19 @@ def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Spa
             f"environment {name!r} has observations of shape {observations.shape}; "
             f"{cannot(observations)}"
         )
+    if observations.dtype.kind not in contract.REAL:
+        raise FdrlError(
+            f"environment {name!r} has observations of {observations.dtype}, but they must be "
+            "real numbers"
+        )
 
 
 def _check_actions(name: str, actions: spaces.Space[Any]) -> None:
-    if isinstance(actions, spaces.Discrete):
-        return
     has = f"environment {name!r} has the action space {actions}"
+    if isinstance(actions, spaces.Discrete):
+        if actions.n < 2:
+            raise FdrlError(f"{has}: {ONE_ACTION}")
+        return
     if not isinstance(actions, spaces.Box):
         raise FdrlError(f"{has}; supported: Discrete, or a flat Box with bounds")
     if len(actions.shape) != 1 or actions.dtype.kind != "f" or not actions.shape[0]:
@@ -98,6 +117,8 @@ def _check_actions(name: str, actions: spaces.Space[Any]) -> None:
             f"{has}, which is unbounded; actions are clipped to the space, so give it finite low "
             "and high (gymnasium.wrappers.RescaleAction makes bounds)"
         )
+    if not (actions.low < actions.high).any():
+        raise FdrlError(f"{has}: {ONE_ACTION}")
 
 
 def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
@@ -150,18 +171,23 @@ def mendable(spec: EnvSpec, doing: str) -> Iterator[None]:
     """Turn what goes wrong inside into an `FdrlError` that names the environment."""
     try:
         yield
-    except FdrlError:
+    except UnknownEnvironment:
         raise
+    except FdrlError as error:
+        if repr(spec.name) in str(error):
+            raise
+        raise FdrlError(f"environment {spec.name!r}: {error}") from error
     except (ImportError, DependencyNotInstalled) as error:
         if spec.extra:
             raise FdrlError(
                 f'environment {spec.name!r} needs more packages: pip install "fdrl[{spec.extra}]"'
             ) from error
-        raise FdrlError(f"cannot import what environment {spec.name!r} needs: {error}") from error
-    except Exception as error:
         raise FdrlError(
-            f"environment {spec.name!r} {doing}: {type(error).__name__}: {error}"
+            f"cannot import what environment {spec.name!r} needs: {short(error)}"
+            f"{contract.place(error)}"
         ) from error
+    except RAISED as error:
+        raise FdrlError(f"environment {spec.name!r} {doing}: {contract.said(error)}") from error
 
 
 def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None = None) -> GymEnv:
@@ -174,6 +200,8 @@ def open_env(spec: EnvSpec, kwargs: Mapping[str, Any], render_mode: str | None =
     with mendable(spec, f"could not be made with {given}"):
         entry = resolve(spec.gym_id)
         if isinstance(entry, GymSpec):
+            if LIMIT in given:  # make() would keep it to itself, but the maker takes it too
+                entry.kwargs = {**entry.kwargs, LIMIT: given.pop(LIMIT)}
             made = gymnasium.make(entry, max_episode_steps=spec.max_steps or None, **given)
             return flat(made)
         env = entry(**given)
@@ -191,15 +219,20 @@ def known_kwargs(spec: EnvSpec) -> set[str] | None:
     if spec.vector:
         return set(spec.physics) | ({"init_low", "init_high"} if spec.init else set())
     with mendable(spec, "could not be loaded"):
-        entry = resolve(spec.gym_id)
-        creator = entry.entry_point if isinstance(entry, GymSpec) else entry
-        if creator is None:
-            raise FdrlError(f"environment {spec.name!r} is registered without an entry point")
-        made = load_env_creator(creator) if isinstance(creator, str) else creator
-        parameters = inspect.signature(made).parameters.values()
+        parameters = _parameters(spec)
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return {p.name for p in parameters if p.kind is not p.VAR_POSITIONAL} - {"render_mode"}
+
+
+def _parameters(spec: EnvSpec) -> list[inspect.Parameter]:
+    """Return what the maker of a real environment takes."""
+    entry = resolve(spec.gym_id)
+    creator = entry.entry_point if isinstance(entry, GymSpec) else entry
+    if creator is None:
+        raise FdrlError(f"environment {spec.name!r} is registered without an entry point")
+    made = load_env_creator(creator) if isinstance(creator, str) else creator
+    return list(inspect.signature(made).parameters.values())
 
 
 def check_kwargs(spec: EnvSpec, kwargs: Mapping[str, Any]) -> None:
@@ -253,8 +286,10 @@ def draws(spec: EnvSpec, kwargs: Mapping[str, Any]) -> bool:
     known: Any = made
     if not isinstance(made, type):  # a function: only what it makes knows
         known = open_env(spec, {} if spec.vector else kwargs)
-        known.close()
-    return "rgb_array" in (getattr(known, "metadata", None) or {}).get("render_modes", ())
+        contract.close(known, spec.name)
+    told = getattr(known, "metadata", None)
+    modes = told.get("render_modes") if isinstance(told, Mapping) else None
+    return isinstance(modes, Sequence | set) and "rgb_array" in modes
 
 
 def render_env(spec: EnvSpec, kwargs: Mapping[str, Any]) -> GymEnv:
@@ -302,13 +337,19 @@ def take_limit(
         )
     if LIMIT not in rest:
         return spec, rest
-    steps = rest.pop(LIMIT)
+    steps = whole_limit(spec.name, rest.pop(LIMIT))
+    if LIMIT in (known_kwargs(spec) or ()):  # then the maker is told as well
+        rest[LIMIT] = steps
+    return replace(spec, max_steps=steps), rest
+
+
+def whole_limit(name: str, steps: Any) -> int:
+    """Return a time limit that was given; raise if it is no whole number of at least 1."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise FdrlError(
-            f"environment {spec.name!r}: {LIMIT} must be a whole number of at least 1, "
-            f"not {steps!r}"
+            f"environment {name!r}: {LIMIT} must be a whole number of at least 1, not {steps!r}"
         )
-    return replace(spec, max_steps=steps), rest
+    return steps
 
 
 def has_limit(spec: EnvSpec, kwargs: Kwargs) -> bool:
@@ -316,21 +357,51 @@ def has_limit(spec: EnvSpec, kwargs: Kwargs) -> bool:
     if spec.max_steps or spec.vector:
         return spec.max_steps > 0
     env = open_env(spec, kwargs)
-    limited = env.spec is not None and env.spec.max_episode_steps is not None
-    inner = env
-    while isinstance(inner, gymnasium.Wrapper):
-        limited |= isinstance(inner, gymnasium.wrappers.TimeLimit)
-        inner = inner.env
-    env.close()
+    limited = longest(env) < ENDLESS
+    contract.close(env, spec.name)
     return limited
 
 
-def no_limit(name: str) -> str:
-    """Say what is wrong with an environment without a limit, and how to mend it."""
+def longest(env: GymEnv) -> int:
+    """Return the steps after which a wrapper truncates an episode; `ENDLESS` if none does."""
+    found, inner = ENDLESS, env
+    while isinstance(inner, gymnasium.Wrapper):
+        if isinstance(inner, gymnasium.wrappers.TimeLimit):
+            found = min(found, inner._max_episode_steps)
+        inner = inner.env
+    return found
+
+
+def own_limit(spec: EnvSpec, kwargs: Kwargs) -> int:
+    """Return the limit that an environment's maker is given, or has by default; 0 if none."""
+    given = {**spec.kwargs, **kwargs}
+    with mendable(spec, "could not be loaded"):
+        defaults = {p.name: p.default for p in _parameters(spec)}
+    for name in OWN_LIMITS:
+        steps = given.get(name, defaults.get(name))
+        if isinstance(steps, int) and not isinstance(steps, bool) and steps > 0:
+            return steps
+    return 0
+
+
+def no_limit(name: str, *, world: bool = False) -> str:
+    """Say what is wrong with an environment without a limit, and how to mend it.
+
+    Agents that share a `world` have no register in which to set one.
+    """
+    elsewhere = f", or where the environment is registered ({LIMIT} in gymnasium.register)"
     return (
         f"environment {name!r} has no limit on the length of an episode: an agent that never ends "
-        f"one cannot be evaluated; set one with --env_kwargs.{LIMIT} N, or where the environment "
-        f"is registered ({LIMIT} in gymnasium.register)"
+        f"one cannot be evaluated; set one with --env_kwargs.{LIMIT} N{'' if world else elsewhere}"
+    )
+
+
+def own_end(name: str, most: int) -> str:
+    """Say what becomes of an environment that ends its episodes itself."""
+    return (
+        f"environment {name!r} is registered without a time limit; it ends its episodes itself, "
+        f"and one that goes on is cut after {most:,} steps (--env_kwargs.{LIMIT} N sets another "
+        "limit)"
     )
 
 
@@ -354,7 +425,7 @@ def check_same_spaces(
         seen.append(dict(given))
         env = open_env(spec, given)
         own = (env.observation_space, env.action_space)
-        env.close()
+        contract.close(env, spec.name)
         if (which := _differs(first, own)) is not None:
             what = ("observation", "action")[which]
             raise FdrlError(

@@ -17,28 +17,10 @@ from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.registry import EnvSpec
 from fdrl.core.seeding import pack_generators, unpack_generators
 from fdrl.core.watch import PULSE
-from fdrl.vector.gym import GymEnv, open_env
-
-Fault = Literal["reset", "step", "shape", "finite", "spaces", "resume"]
-
-
-class EnvFault(FdrlError):
-    """An environment that broke its contract; `kind` says which part of it."""
-
-    def __init__(self, kind: Fault, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-def _one_number(reward: Any) -> float:
-    """Return a reward that came in an array of its own; raise for one of several parts."""
-    array = np.asarray(reward)
-    if array.size != 1:
-        raise FdrlError(
-            f"step gave a reward of shape {array.shape}, but an agent learns from one number: "
-            "return a weighted sum (mo_gymnasium.wrappers.LinearReward makes one)"
-        )
-    return float(array.reshape(()))
+from fdrl.vector import contract
+from fdrl.vector.contract import RAISED, REAL, EnvFault
+from fdrl.vector.flatten import masks_of
+from fdrl.vector.gym import GymEnv, longest, open_env
 
 
 def seen_now(observations: Array) -> Array:
@@ -98,6 +80,8 @@ class GymLoop:
             PULSE.enter(self._present, "its constructor")
             self._envs.append(open_env(spec, given))
         PULSE.leave()
+        self._most = longest(self._envs[0]) if once else 0
+        self._masked = contract.note_masks(self._name, masks_of(self._envs[0]))
         self._step_calls = [env.step for env in self._envs]
         self._seeds = [-1] * self.count
         self._played: list[list[Any]] = [[] for _ in range(self.count)]
@@ -149,14 +133,28 @@ class GymLoop:
             self._at = i
             pulse.beats += 1
             try:
-                seen, reward, terminated[i], truncated[i], _ = self._step_calls[i](moves[i])
-                rewards[i] = _one_number(reward) if getattr(reward, "ndim", 0) else reward
-            except Exception as error:
+                result = self._step_calls[i](moves[i])
+            except RAISED as error:
                 raise self._raised(i, "step", error) from error
-            if getattr(seen, "shape", None) != shape:
-                raise self._misshapen(i, seen)
-            following[i] = seen
+            # What most worlds give is looked at here, for speed; `_read` looks at the rest.
+            try:
+                seen, reward, ended, cut, info = result
+                if not (
+                    type(seen) is np.ndarray
+                    and seen.shape == shape
+                    and seen.dtype.kind in REAL
+                    and isinstance(reward, float)
+                    and type(ended) is bool
+                    and type(cut) is bool
+                    and type(info) is dict
+                ):
+                    seen, reward, ended, cut = self._read(result)
+            except (EnvFault, TypeError, ValueError) as error:
+                raise self._raised(i, "step", error, result) from error
+            following[i], rewards[i], terminated[i], truncated[i] = seen, reward, ended, cut
             self._played[i].append(kept[i])
+            if self._once and len(self._played[i]) > self._most:
+                raise self._endless(i)
         pulse.leave()
         if not (np.isfinite(following).all() and np.isfinite(rewards).all()):
             self._name_the_infinite()
@@ -186,26 +184,23 @@ class GymLoop:
         self._at = i
         PULSE.enter(self._present, "reset")
         try:
-            seen, _ = self._envs[i].reset(seed=seed)
-        except Exception as error:
+            seen, info = contract.of_reset(self._envs[i].reset(seed=seed))
+            self._observations[i] = contract.observation(seen, self._shape)
+        except RAISED as error:
             raise self._raised(i, "reset", error) from error
         PULSE.leave()
-        self._show(i, seen)
+        self._masked |= contract.note_masks(self._name, info)
         if not np.isfinite(self._observations[i]).all():
             raise EnvFault("finite", f"{self._where(i)}: reset gave the observation {short(seen)}")
 
-    def _show(self, i: int, seen: Any) -> None:
-        if getattr(seen, "shape", None) != self._shape:
-            raise self._misshapen(i, seen)
-        self._observations[i] = seen
-
-    def _misshapen(self, i: int, seen: Any) -> EnvFault:
-        # Checked by hand, because NumPy would broadcast a single number without a word.
-        gave = f"has shape {seen.shape}" if hasattr(seen, "shape") else f"is {seen!r}"
-        return EnvFault(
-            "shape",
-            f"{self._where(i)}: the observation {gave}, but observation_space says an array of "
-            f"shape {self._shape}",
+    def _read(self, result: Any) -> tuple[NDArray[Any], float, bool, bool]:
+        """Return observation, reward, terminated and truncated of a step, each checked."""
+        seen, reward, ended, cut, _ = contract.of_step(result)
+        return (
+            contract.observation(seen, self._shape),
+            contract.number(reward),
+            contract.flag(ended, "terminated"),
+            contract.flag(cut, "truncated"),
         )
 
     def _present(self) -> str:
@@ -218,13 +213,45 @@ class GymLoop:
             f"episode with seed {self._seeds[i]}"
         )
 
-    def _raised(self, i: int, call: Literal["reset", "step"], error: Exception) -> EnvFault:
+    def _raised(
+        self, i: int, call: Literal["reset", "step"], error: BaseException, result: Any = None
+    ) -> EnvFault:
+        """Return what to raise for an error of a call, or of reading its `result`."""
+        if result is not None:
+            try:  # an error of the fast look, which names no rule
+                self._read(result)
+            except EnvFault as broken:
+                error = broken
+        if (rule := self._of_a_layer(i, call, error)) is not None:
+            return EnvFault(call, f"{self._where(i)}: {rule}")
         if isinstance(error, FdrlError):  # from a wrapper of ours, which knows better
-            return EnvFault("shape", f"{self._where(i)}: {error}")
-        what = f"{call} raised {type(error).__name__}: {short(error)}"
+            kind = error.kind if isinstance(error, EnvFault) else "shape"
+            return EnvFault(kind, f"{self._where(i)}: {error}")
+        what = f"{call} raised {contract.said(error)}"
         if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
             what += "; let it be reset(self, *, seed=None, options=None)"
+        if call == "step" and self._masked:
+            what += "; action masks are not honored, so the action may not have been allowed"
         return EnvFault(call, f"{self._where(i)}: {what}")
+
+    def _of_a_layer(self, i: int, call: str, error: BaseException) -> str | None:
+        """Say whether a wrapper choked on what reset or step of the world inside it returns."""
+        if not isinstance(error, TypeError | ValueError | FdrlError) or contract.place(error):
+            return None
+        if call == "reset":
+            seed = self._seeds[i]
+            return contract.diagnose(
+                self._envs[i], lambda env: env.reset(seed=seed), contract.of_reset
+            )
+        move = self._envs[i].unwrapped.action_space.sample()
+        return contract.diagnose(self._envs[i], lambda env: env.step(move), contract.of_step)
+
+    def _endless(self, i: int) -> EnvFault:
+        return EnvFault(
+            "step",
+            f"{self._where(i)}: the episode goes on after its limit of {self._most} steps; a "
+            "wrapper must not hide that it was truncated",
+        )
 
     def _name_the_infinite(self) -> None:
         for i, (seen, reward) in enumerate(zip(self._next, self._rewards, strict=True)):
@@ -287,11 +314,12 @@ class GymLoop:
     def _replay(self, i: int, seed: int, moves: list[Any]) -> None:
         self._restart(i, seed)
         for move in moves:
+            result = None
             try:
-                seen, _, terminated, truncated, _ = self._step_calls[i](copy.copy(move))
-            except Exception as error:
-                raise self._raised(i, "step", error) from error
-            self._show(i, seen)
+                result = self._step_calls[i](copy.copy(move))
+                self._observations[i], _, terminated, truncated = self._read(result)
+            except RAISED as error:
+                raise self._raised(i, "step", error, result) from error
             self._played[i].append(move)
             if terminated or truncated:
                 # A run is worth more than this episode: another one begins in its place.
@@ -302,4 +330,4 @@ class GymLoop:
     def close(self) -> None:
         """Close every environment."""
         for env in self._envs:
-            env.close()
+            contract.close(env, self._name)

@@ -7,8 +7,9 @@ import importlib
 import inspect
 import json
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from fdrl.core.env import MultiVectorEnv
 from fdrl.core.errors import FdrlError, short
 from fdrl.core.registry import ENVS, PARALLEL, EnvSpec, Physics, load_object
-from fdrl.vector.flatten import as_flat
-from fdrl.vector.gym import check_spaces
+from fdrl.vector import contract
+from fdrl.vector.contract import RAISED
+from fdrl.vector.flatten import as_flat, check_is_space
+from fdrl.vector.gym import LIMIT, check_spaces, whole_limit
 
 Opener = Callable[..., Any]
 Vectorizer = Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], MultiVectorEnv]
@@ -37,12 +40,22 @@ class TeamSpec:
     """What agents see before it is flattened to `observation_spaces`."""
     open: Opener
     """Makes one world, called with keyword arguments."""
+    ids: tuple[Any, ...]
+    """The agents as the world itself names them: PettingZoo's ids are often whole numbers."""
     roles: tuple[tuple[int, ...], ...]
     """Agents (indices) that share proxies and parameters: by spaces and name, or as told."""
     physics: Mapping[str, Physics] = field(default_factory=dict)
     """Arguments, one number an agent, that heterogeneity may vary: the class's `physics`."""
     vectorized: Vectorizer | None = None
     """Makes many worlds that step together, if the environment's class can."""
+    limit: int = 0
+    """Steps after which an episode is truncated; 0: never."""
+    told: bool = False
+    """Whether what makes a world takes the limit as an argument of its own."""
+
+    def given(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a world's own arguments: the limit is one only of those who know it."""
+        return {k: v for k, v in kwargs.items() if k != LIMIT or self.told}
 
 
 def opener(name: str) -> Opener | None:
@@ -62,8 +75,8 @@ def opener(name: str) -> Opener | None:
     if "/" in attribute:
         try:
             importlib.import_module(module_name)  # which may register the id
-        except ImportError:
-            return None
+        except RAISED:
+            return None  # `find_env` says what is wrong
         return _registered(attribute)
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
@@ -72,6 +85,8 @@ def opener(name: str) -> Opener | None:
     except ImportError as error:
         check_missing(name, error)
         return None  # `find_env` says what is missing
+    except RAISED:
+        return None  # and what else is wrong with the module
     if isinstance(found, types.ModuleType):
         made = getattr(found, "parallel_env", None)
         if not callable(made):
@@ -110,11 +125,12 @@ def _factory(name: str, found: Any) -> Opener | None:
         return found  # type: ignore[no-any-return]
     try:
         env = found()
-    except Exception:
+    except RAISED:
         return None
     check_turns(name, env)
     made = isinstance(env, ParallelEnv)
-    env.close() if hasattr(env, "close") else None
+    if hasattr(env, "close"):
+        contract.close(env, name)
     return found if made else None
 
 
@@ -130,24 +146,105 @@ def _team_spec(name: str, kwargs: str, groups: str) -> TeamSpec | None:
     made = opener(name)
     if made is None:
         return None
-    env = open_world(name, made, json.loads(kwargs))
-    agents = tuple(str(a) for a in getattr(env, "possible_agents", ()))
-    if not agents:
-        raise FdrlError(f"environment {name!r} does not list its possible_agents")
-    seen = tuple(env.observation_space(a) for a in agents)
-    moves = tuple(env.action_space(a) for a in agents)
+    given = json.loads(kwargs)
+    limit, told = whole_limit(name, given[LIMIT]) if LIMIT in given else 0, _takes_limit(made)
+    if not told:
+        given.pop(LIMIT, None)
+    env = open_world(name, made, given)
+    ids = _ids(name, env)
+    agents = tuple(str(a) for a in ids)
+    seen = tuple(_space(name, env, "observation_space", a) for a in ids)
+    moves = tuple(_space(name, env, "action_space", a) for a in ids)
     physics = getattr(env.unwrapped, "physics", None)
     known = physics if isinstance(physics, Mapping) else {}
     known = {name: p for name, p in known.items() if isinstance(p, Physics)}
     many = getattr(type(env.unwrapped), "vectorized", None)
     vectorized = many if inspect.ismethod(many) else None  # a class method, not just of that name
-    env.close()
+    contract.close(env, name)
     for agent, observations, actions in zip(agents, seen, moves, strict=True):
         check_spaces(f"{name}, {agent}", as_flat(observations)[1], actions)
     shown, boxes = (tuple(part) for part in zip(*(as_flat(s) for s in seen), strict=True))
     found = _roles(agents, boxes, moves)
     roles = _forced(name, agents, boxes, moves, json.loads(groups)) if groups != "null" else found
-    return TeamSpec(name, agents, boxes, moves, shown, made, roles, known, vectorized)
+    return TeamSpec(
+        name, agents, boxes, moves, shown, made, ids, roles, known, vectorized, limit, told
+    )
+
+
+def _takes_limit(made: Opener) -> bool:
+    try:
+        parameters = inspect.signature(made).parameters
+    except (TypeError, ValueError):  # a callable that does not say what it takes
+        return False
+    return LIMIT in parameters
+
+
+def _ids(name: str, env: Any) -> tuple[Any, ...]:
+    """Return a world's agents as it names them; raise unless all are listed and can be told apart.
+
+    Agents are known by `str(id)`, so ids are texts or numbers, or tuples of such.
+    """
+    listed = _attribute(name, env, "possible_agents")
+    if not isinstance(listed, Sequence | KeysView) or isinstance(listed, str) or not listed:
+        raise FdrlError(
+            f"environment {name!r} does not list its possible_agents: they are "
+            f"{short(listed)}, but must be a list of ids"
+        )
+    ids = tuple(listed)
+    for one in ids:
+        if not _is_id(one):
+            raise FdrlError(
+                f"environment {name!r}: the agent id {short(one)} is of type "
+                f"{type(one).__name__}, but ids must be texts or whole numbers"
+            )
+    agents = [str(one) for one in ids]
+    twins = [a for i, a in enumerate(agents) if a in agents[:i]]
+    if twins:
+        raise FdrlError(
+            f"environment {name!r}: possible_agents has {twins[0]!r} more than once; agent ids "
+            "must differ, also as texts"
+        )
+    return ids
+
+
+def _is_id(one: Any) -> bool:
+    if isinstance(one, tuple):
+        return all(map(_is_id, one))
+    return isinstance(one, str | int | float | np.number | Enum)
+
+
+def _attribute(name: str, env: Any, attribute: str) -> Any:
+    try:
+        return getattr(env, attribute, None)
+    except RAISED as error:
+        raise FdrlError(
+            f"environment {name!r}: {attribute} raised {contract.said(error)}"
+        ) from error
+
+
+def _space(name: str, env: Any, which: str, agent: Any) -> Any:
+    """Return an agent's space; raise unless the world gives one, and always the same."""
+    method = _attribute(name, env, which)
+    if not callable(method):
+        raise FdrlError(
+            f"environment {name!r}: {which} is {short(method)}, but observation_space and "
+            "action_space must be methods that take an agent"
+        )
+    try:
+        space, again = method(agent), method(agent)
+        check_is_space(f"{which}({agent!r})", space)
+    except FdrlError as error:
+        raise FdrlError(f"environment {name!r}: {error}") from None
+    except RAISED as error:
+        raise FdrlError(
+            f"environment {name!r}: {which}({agent!r}) raised {contract.said(error)}"
+        ) from error
+    if space != again:
+        raise FdrlError(
+            f"environment {name!r}: {which}({agent!r}) gave {short(space)}, then {short(again)}; "
+            "an agent's space must not change"
+        )
+    return space
 
 
 def said_of_team(team: TeamSpec) -> str | None:
@@ -162,6 +259,12 @@ def said_of_team(team: TeamSpec) -> str | None:
     return (
         f"environment {team.name!r}: its observations are flattened, {', '.join(sorted(changed))}"
     )
+
+
+def masks_of_team(team: TeamSpec) -> tuple[str, ...]:
+    """Return the names of what agents are shown, where that is a dictionary."""
+    kinds = (space.spaces for space in team.shown if isinstance(space, spaces.Dict))
+    return tuple({str(key): None for parts in kinds for key in parts})
 
 
 def resting(space: Any, worlds: int) -> NDArray[Any]:
@@ -188,10 +291,9 @@ def open_world(name: str, made: Opener, kwargs: Mapping[str, Any]) -> Any:
 
     try:
         env = made(**kwargs)
-    except Exception as error:
+    except RAISED as error:
         raise FdrlError(
-            f"environment {name!r} could not be made with {dict(kwargs)}: "
-            f"{type(error).__name__}: {error}"
+            f"environment {name!r} could not be made with {dict(kwargs)}: {contract.said(error)}"
         ) from error
     if not isinstance(env, ParallelEnv):
         raise FdrlError(f"{name!r} gave {type(env).__name__}, but must give a ParallelEnv")
@@ -263,7 +365,7 @@ def check_turns(name: str, found: Any) -> None:
 def _made(found: Any) -> Any:
     try:
         return found()
-    except Exception:  # what it needs is not our business here
+    except RAISED:  # what it needs is not our business here
         return None
 
 

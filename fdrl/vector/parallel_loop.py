@@ -14,8 +14,14 @@ from fdrl.core.env import MultiStep, MultiVectorEnv
 from fdrl.core.errors import FdrlError, short, warn_once
 from fdrl.core.seeding import pack_generators, unpack_generators
 from fdrl.core.watch import PULSE
-from fdrl.vector.gym_loop import EnvFault, check_seen, replayed, seen_now
-from fdrl.vector.parallel import TeamSpec, open_world
+from fdrl.vector import contract
+from fdrl.vector.contract import RAISED, REAL, EnvFault
+from fdrl.vector.gym import CAP, LIMIT, no_limit
+from fdrl.vector.gym_loop import check_seen, replayed, seen_now
+from fdrl.vector.parallel import TeamSpec, masks_of_team, open_world, random_moves
+
+STEP_PARTS = ("observations", "rewards", "terminations", "truncations", "infos")
+"""What a step of a world gives, each a dictionary with a value for each agent."""
 
 
 def make_worlds(
@@ -30,9 +36,25 @@ def make_worlds(
 
     With `once` nobody wants more than one episode of each; real worlds then take no more steps.
     """
-    if team.vectorized is not None:
+    if team.vectorized is not None and not team.limit:  # those that step together know none
         return team.vectorized(kwargs, seeds)
     return ParallelLoop(team, kwargs, seeds, labels, once=once)
+
+
+def check_ends(team: TeamSpec, kwargs: Mapping[str, Any]) -> None:
+    """Raise for a world without a limit whose episode of random actions never ends.
+
+    An agent that never ends an episode cannot be evaluated. Worlds that step together know when
+    they end.
+    """
+    if team.limit or team.vectorized is not None:
+        return
+    loop = ParallelLoop(team, [kwargs], [np.random.SeedSequence(0)], ["public world"], once=True)
+    try:
+        if not loop.ends():
+            raise FdrlError(no_limit(team.name, world=True))
+    finally:
+        loop.close()
 
 
 class ParallelLoop:
@@ -64,11 +86,13 @@ class ParallelLoop:
             self._envs.append(open_world(team.name, team.open, given))
             self._at += 1
         PULSE.leave()
+        self._ids = team.ids
+        self._most = team.limit or (CAP if once else 0)
+        self._masked = contract.note_masks(team.name, masks_of_team(team))
         self._wide = max(0 if isinstance(s, spaces.Discrete) else s.shape[0]
                          for s in team.action_spaces)  # fmt: skip
         self._seeds = [-1] * self.worlds
         self._played: list[list[list[Any]]] = [[] for _ in range(self.worlds)]
-        self._index = {a: i for i, a in enumerate(self.agents)}
         w, n = self.worlds, len(self.agents)
         self._observations = [np.zeros((w, *s.shape), np.float32) for s in team.observation_spaces]
         self._next = [o.copy() for o in self._observations]
@@ -124,41 +148,136 @@ class ParallelLoop:
     def _advance(self, w: int, moves: list[Any]) -> None:
         """Step one world and note what became of the agents that acted."""
         present = [i for i in range(len(moves)) if self._present[i, w]]
-        given = {self.agents[i]: self._move(i, moves[i]) for i in present}
+        given = {self._ids[i]: self._move(i, moves[i]) for i in present}
         self._at = w
         PULSE.enter(self._whose, "step")
         try:
-            seen, rewards, terminated, truncated, _ = self._envs[w].step(given)
-        except Exception as error:
+            result = self._envs[w].step(given)
+        except RAISED as error:
             raise self._raised(w, "step", error) from error
         PULSE.leave()
         self._played[w].append(moves)
+        seen, rewards, terminated, truncated, infos = self._parts(w, result)
+        listed = self._listed(w)
         for i in present:
-            agent = self.agents[i]
-            if agent not in seen or agent not in rewards:
-                raise EnvFault("shape", f"{self._where(w)}: step said nothing of {agent}")
-            self._show(w, i, seen[agent], self._next, "step")
-            self._rewards[i, w] = rewards[agent]
-            cut = bool(truncated[agent])
+            one = self._ids[i]
+            try:
+                what, reward, ended, cut = seen[one], rewards[one], terminated[one], truncated[one]
+            except KeyError:
+                raise self._missing(w, i, "step", STEP_PARTS, result) from None
+            self._show(w, i, what, self._next, "step")
+            if type(ended) is not bool or type(cut) is not bool or not isinstance(reward, float):
+                reward, ended, cut = self._numbers(w, i, reward, ended, cut)
+            self._rewards[i, w] = reward
             # Whoever is gone without a word has ended too: nobody asks for its actions any more.
-            ended = bool(terminated[agent]) or not (cut or agent in self._envs[w].agents)
+            ended = ended or not (cut or one in listed)
             self._terminated[i, w], self._truncated[i, w] = ended, cut and not ended
             self._present[i, w] = not (ended or cut)
+            if one not in infos:
+                self._note_infos(i)
         if not np.isfinite(self._rewards[:, w]).all():
-            raise EnvFault("finite", f"{self._where(w)}: step gave the rewards {rewards}")
-        self._check_agents(w, seen)
+            raise EnvFault("finite", f"{self._where(w)}: step gave the rewards {short(rewards)}")
+        if len(rewards) > len(present):
+            self._check_strangers(w, rewards, "step gave a reward of")
+        self._check_agents(w, present, listed)
+        if self._most and len(self._played[w]) >= self._most:
+            self._cut(w)
 
-    def _check_agents(self, w: int, seen: Mapping[str, Any]) -> None:
-        acting = {self.agents[i] for i in np.flatnonzero(self._present[:, w]).tolist()}
-        late = sorted({*self._envs[w].agents, *seen} - set(self.agents)) or sorted(
-            {*self._envs[w].agents} - acting
+    def _cut(self, w: int) -> None:
+        """Truncate an episode at its limit, for everybody who is still there."""
+        there = self._present[:, w]
+        if there.any() and not self.team.limit:
+            warn_once(
+                f"environment {self.team.name!r}: an episode was cut after {self._most:,} steps, "
+                f"since nothing ended it (--env_kwargs.{LIMIT} N sets another limit)"
+            )
+        self._truncated[there, w] = True
+        self._present[:, w] = False
+
+    def _parts(self, w: int, result: Any) -> tuple[Any, ...]:
+        """Return the five dictionaries of a step."""
+        try:
+            parts = contract.of_step(result)
+        except EnvFault as error:
+            raise EnvFault("step", f"{self._where(w)}: {error}") from None
+        for part, which in zip(parts, STEP_PARTS, strict=True):
+            self._check_dictionary(w, "step", which, part)
+        return parts
+
+    def _check_dictionary(self, w: int, call: Any, which: str, part: Any) -> None:
+        if not isinstance(part, Mapping):
+            raise EnvFault(
+                call,
+                f"{self._where(w)}: {call} gave the {which} {short(part)}, but they must be a "
+                "dictionary with a value for each agent",
+            )
+
+    def _missing(self, w: int, i: int, call: Any, names: Sequence[str], parts: Any) -> EnvFault:
+        """Name what is missing of an agent in the parts that `call` returned."""
+        gone = [which for which, part in zip(names, parts, strict=True)
+                if self._ids[i] not in part and which != "infos"]  # fmt: skip
+        return EnvFault(
+            call,
+            f"{self._where(w)}: {call} said nothing of {self.agents[i]} in its "
+            f"{' and '.join(gone)}; every agent that acted needs a value there",
         )
-        if late:
+
+    def _numbers(
+        self, w: int, i: int, reward: Any, ended: Any, cut: Any
+    ) -> tuple[float, bool, bool]:
+        try:
+            return (
+                contract.number(reward),
+                contract.flag(ended, "terminated"),
+                contract.flag(cut, "truncated"),
+            )
+        except EnvFault as error:
+            raise EnvFault("step", f"{self._where(w)}, {self.agents[i]}: {error}") from None
+
+    def _note_infos(self, i: int) -> None:
+        warn_once(
+            f"environment {self.team.name!r}: infos hold nothing of {self.agents[i]}; PettingZoo "
+            "asks for a dictionary for each agent, fdrl does without"
+        )
+
+    def _listed(self, w: int) -> set[Any]:
+        """Return the agents that a world says are there."""
+        try:
+            return set(self._envs[w].agents)
+        except RAISED as error:
             raise EnvFault(
                 "step",
-                f"{self._where(w)}: {late[0]} appeared after the episode began; all agents must "
-                "be there from the start",
+                f"{self._where(w)}: agents must be the list of those who act next, but reading it "
+                f"raised {contract.said(error)}",
+            ) from error
+
+    def _check_strangers(self, w: int, part: Any, doing: str) -> None:
+        """Raise if anybody is among `part` who is not one of the possible agents."""
+        strangers = [one for one in part if one not in self._ids]
+        if strangers:
+            raise EnvFault(
+                "step",
+                f"{self._where(w)}: {doing} {short(strangers[0])}, which is not among the "
+                "possible_agents",
             )
+
+    def _check_agents(self, w: int, before: Sequence[int], listed: set[Any]) -> None:
+        """Raise for agents that cannot be there now; `before` acted in this step."""
+        acting = {self._ids[i] for i in np.flatnonzero(self._present[:, w]).tolist()}
+        late = sorted(listed - acting, key=str)
+        if not late or (not acting and listed <= set(self._ids)):
+            return  # nobody acts, so who is still listed does not matter: the world starts again
+        self._check_strangers(w, late, "agents lists")
+        if late[0] in {self._ids[i] for i in before}:
+            raise EnvFault(
+                "step",
+                f"{self._where(w)}: {late[0]} has ended, but is still one of agents; take it out",
+            )
+        raise EnvFault(
+            "step",
+            f"{self._where(w)}: {late[0]} appeared after the episode began; all agents must "
+            "be there from the start",
+        )
 
     def _begin(self, w: int) -> None:
         self._restart(w, int(self._generators[w].integers(2**31 - 1)))
@@ -168,35 +287,51 @@ class ParallelLoop:
         self._at = w
         PULSE.enter(self._whose, "reset")
         try:
-            seen, _ = self._envs[w].reset(seed=seed)
-        except Exception as error:
+            result = self._envs[w].reset(seed=seed)
+        except RAISED as error:
             raise self._raised(w, "reset", error) from error
         PULSE.leave()
-        missing = [a for a in self.agents if a not in seen]
+        try:
+            seen, infos = contract.of_reset(result)
+        except EnvFault as error:
+            raise EnvFault("reset", f"{self._where(w)}: {error}") from None
+        self._check_dictionary(w, "reset", "observations", seen)
+        if (now := list(self._envs[w].possible_agents)) != list(self._ids):
+            raise EnvFault(
+                "reset",
+                f"{self._where(w)}: possible_agents changed, to {short(now)}; they must stay "
+                f"{short(list(self._ids))}",
+            )
+        missing = [a for a, one in zip(self.agents, self._ids, strict=True) if one not in seen]
         if missing:
             raise EnvFault(
                 "reset",
                 f"{self._where(w)}: {missing[0]} is not there when the episode begins; agents "
                 "that appear later are not supported",
             )
-        for i, agent in enumerate(self.agents):
-            self._show(w, i, seen[agent], self._observations, "reset")
+        for i, one in enumerate(self._ids):
+            self._show(w, i, seen[one], self._observations, "reset")
+            own = infos.get(one)
+            if own is None:
+                self._note_infos(i)
+            elif isinstance(own, Mapping):
+                self._masked |= contract.note_masks(self.team.name, own)
         self._present[:, w] = True
 
     def _show(self, w: int, i: int, seen: Any, rows: list[Array], call: str) -> None:
         shape, shown = rows[i].shape[1:], self.team.shown[i]
         if shown is not self.team.observation_spaces[i]:
             seen = self._flattened(w, i, seen)
-        if getattr(seen, "shape", None) != shape:
-            raise EnvFault(
-                "shape",
-                f"{self._where(w)}: {self.agents[i]} observed {seen!r}, but its space says an "
-                f"array of shape {shape}",
-            )
+        if not (type(seen) is np.ndarray and seen.shape == shape and seen.dtype.kind in REAL):
+            try:
+                seen = contract.observation(seen, shape)
+            except EnvFault as error:
+                raise EnvFault("shape", f"{self._where(w)}, {self.agents[i]}: {error}") from None
         rows[i][w] = seen
         if not np.isfinite(rows[i][w]).all():
             raise EnvFault(
-                "finite", f"{self._where(w)}: {call} gave {self.agents[i]} the observation {seen}"
+                "finite",
+                f"{self._where(w)}: {call} gave {self.agents[i]} the observation {short(seen)}",
             )
 
     def _flattened(self, w: int, i: int, seen: Any) -> Array:
@@ -220,8 +355,26 @@ class ParallelLoop:
             f"the episode with seed {self._seeds[w]}"
         )
 
-    def _raised(self, w: int, call: Any, error: Exception) -> EnvFault:
-        return EnvFault(call, f"{self._where(w)}: {call} raised {type(error).__name__}: {error}")
+    def _raised(self, w: int, call: Any, error: BaseException) -> EnvFault:
+        what = f"{call} raised {contract.said(error)}"
+        if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
+            what += "; let it be reset(self, seed=None, options=None)"
+        if call == "step" and self._masked:
+            what += "; action masks are not honored, so an action may not have been allowed"
+        return EnvFault(call, f"{self._where(w)}: {what}")
+
+    def ends(self) -> bool:
+        """Say whether the worlds' episodes end by themselves, when all act at random."""
+        moves = dict(zip(self.agents, self.team.action_spaces, strict=True))
+        draw = np.random.Generator(np.random.PCG64(0))
+        self._most = self.team.limit
+        self.reset()
+
+        def over() -> bool:
+            self.step(random_moves(moves, draw))
+            return not self._present.any()
+
+        return contract.ends(over)
 
     def state(self) -> dict[str, Array]:
         """Return each world's random stream, its episode's seed and the actions since, padded."""
@@ -280,4 +433,4 @@ class ParallelLoop:
     def close(self) -> None:
         """Close every world."""
         for env in self._envs:
-            env.close()
+            contract.close(env, self.team.name)

@@ -20,9 +20,10 @@ from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import EnvSpec
 from fdrl.core.seeding import Purpose, generator, leaf
 from fdrl.vector.factory import EnvFactory, unrepeatable
+from fdrl.vector.gym import LIMIT
 from fdrl.vector.heterogeneity import Heterogeneity, Nothing, agent_kwargs
 from fdrl.vector.parallel import TeamSpec, random_moves, said_of_team, team_spec
-from fdrl.vector.parallel_loop import make_worlds
+from fdrl.vector.parallel_loop import check_ends, make_worlds
 from fdrl.vector.shared import RoleEnv, RoleThreads, StepBarrier, UnsteppableEnv
 
 _MEASURE = 0xB0C5  # the branch of Purpose.PROXY, as for an agent alone
@@ -187,13 +188,15 @@ class RoleEnvFactory(EnvFactory):
         names = [team.agents[i] for i in team.roles[self.role]]
         moves = dict(zip(team.agents, team.action_spaces, strict=True))
         seen = np.zeros((steps + 1, *self.observation_shape), np.float32)
-        first = {a: o.copy() for a, o in worlds.reset().items()}
-        seen[0] = first[names[0]][0]
-        for t in range(1, steps + 1):
-            moved = worlds.step(random_moves(moves, draw))
-            there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
-            seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
-        worlds.close()
+        try:
+            first = {a: o.copy() for a, o in worlds.reset().items()}
+            seen[0] = first[names[0]][0]
+            for t in range(1, steps + 1):
+                moved = worlds.step(random_moves(moves, draw))
+                there = [a for a in names[t % len(names) :] + names if moved.alive[a][0]]
+                seen[t] = moved.next_observations[there[0]][0] if there else seen[t - 1]
+        finally:
+            worlds.close()
         twin = make_worlds(team, *public)
         again = twin.reset()
         if not all(np.array_equal(first[a], again[a]) for a in first):
@@ -228,7 +231,13 @@ def make_teams(
                 f"config: agents {t * n} to {t * n + n - 1} share a world, so their agent_kwargs "
                 "must be the same"
             )
-    kwargs = _varied(team, [{**env_kwargs, **own[t * n]} for t in range(agents // n)], hetero)
+    if any(LIMIT in given for given in per_agent):
+        raise FdrlError(
+            f"environment {env!r}: {LIMIT} is one number for all agents: give it in env_kwargs"
+        )
+    worlds = [team.given({**env_kwargs, **own[t * n]}) for t in range(agents // n)]
+    kwargs = _varied(team, worlds, hetero)
+    check_ends(team, kwargs[0])
     if said := said_of_team(team):
         warn_once(said)
     return SharedEnvFactory(team, kwargs, seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
+from gymnasium.spaces import Box
 from messages import says
 from PIL import Image
 
@@ -175,6 +176,8 @@ def test_an_environment_that_draws_nothing_gets_its_table_and_one_line(
 
 class Pixel:
     """An environment of 11 steps whose picture is its step."""
+
+    observation_space = Box(0, 1, (1,))
 
     def reset(self, seed: int) -> tuple[np.ndarray, dict[str, int]]:
         self.step_now = 0
