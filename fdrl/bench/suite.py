@@ -16,7 +16,7 @@ from fdrl.config.errors import config_error
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.files import file_errors, write_atomic
 from fdrl.core.records import Summary
-from fdrl.core.settings import NonNegativeInt, PositiveInt
+from fdrl.core.settings import NonNegativeInt, PositiveInt, convert
 
 # ---- A suite file: which methods are compared in which settings, on which seeds ----
 #
@@ -188,7 +188,7 @@ def parse_suite(raw: Mapping[str, Any], source: str) -> Suite:
         if isinstance(method, dict) and "overrides" in method:
             method["overrides"] = _split_all(method["overrides"], Override)
     try:
-        suite = msgspec.convert(raw, Suite)
+        suite: Suite = convert(raw, Suite)
     except msgspec.ValidationError as error:
         text = str(config_error(error, "", Suite, raw)).removeprefix("config: ")
         raise FdrlError(f"{source}: {text}") from None
@@ -384,7 +384,7 @@ def parse_tuned(text: str, source: str, suite: Suite) -> Tuned:
     """Read tuned values; refuse those of another suite."""
     raw = decode(text, source)
     try:
-        tuned = msgspec.convert(raw, Tuned)
+        tuned: Tuned = convert(raw, Tuned)
     except msgspec.ValidationError as error:
         message = str(config_error(error, "", Tuned, raw)).removeprefix("config: ")
         raise FdrlError(f"{source}: {message}") from None

@@ -50,6 +50,8 @@ class Event(msgspec.Struct, frozen=True):
     trace: str = ""
 
 
+EVENTS = msgspec.json.Decoder(Event)
+"""Made once: each worker has a reading thread, and msgspec must be alone when it meets a class."""
 Events = queue.SimpleQueue[tuple["WorkerProcess", Event]]
 
 
@@ -82,7 +84,7 @@ class WorkerProcess:
     def _read(self, events: Events) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            events.put((self, msgspec.json.decode(line, type=Event)))
+            events.put((self, EVENTS.decode(line)))
         self._process.wait()
         events.put((self, Event(event="gone")))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, ENVS, load_object
-from fdrl.core.settings import LearnerSettings
+from fdrl.core.settings import LearnerSettings, convert
 
 UNKNOWN_LENGTH = 10_000
 """Steps that an episode may take where the environment's limit is not known."""
@@ -68,7 +68,7 @@ def _copies(agent: Mapping[str, Any]) -> int:
     """Return the environment copies that a learner steps together."""
     cls = load_object(AGENTS.spec(str(agent.get("type", AGENTS.default().name))).settings)
     try:
-        settings: LearnerSettings = msgspec.convert(dict(agent), cls)
+        settings: LearnerSettings = convert(dict(agent), cls)
     except msgspec.ValidationError:  # complained of where the whole config is read
         return 1
     return settings.copies

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.resources
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
@@ -23,7 +24,7 @@ from fdrl.config.budget import Goal, step_cap
 from fdrl.config.errors import check_finite, config_error
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
-from fdrl.core.settings import Exchange, LearnerSettings, NonNegativeInt, PositiveInt
+from fdrl.core.settings import Exchange, LearnerSettings, NonNegativeInt, PositiveInt, convert
 from fdrl.proxies.settings import ProxySettings
 from fdrl.vector.heterogeneity import Heterogeneity, Nothing
 
@@ -137,7 +138,13 @@ def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
 
 def run_type(agent: str, strategy: str) -> type[Run]:
     """Return `Run` with the settings classes of one learner and one strategy filled in."""
-    return _run_type(settings_class("agent", agent), settings_class("strategy", strategy))
+    classes = settings_class("agent", agent), settings_class("strategy", strategy)
+    with _LOCK:
+        return _run_type(*classes)
+
+
+_LOCK = threading.Lock()
+"""Held around the cache, or two threads could get two classes of one run."""
 
 
 @functools.cache
@@ -153,7 +160,7 @@ def _run_type(agent: Any, strategy: Any) -> type[Run]:
 
 def _convert(raw: Any, cls: Any, where: str = "") -> Any:
     try:
-        made = msgspec.convert(raw, cls)
+        made = convert(raw, cls)
     except msgspec.ValidationError as error:
         raise config_error(error, where, cls, raw) from None
     check_finite(made, where)

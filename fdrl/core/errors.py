@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 import warnings
 from collections.abc import Iterable
 
@@ -57,10 +58,13 @@ class Notice(UserWarning):
 
 
 _SAID: set[str] = set()
+_LOCK = threading.Lock()
 
 
 def warn_once(text: str) -> None:
     """Warn with a `Notice`, unless this process has said the same before."""
-    if text not in _SAID:
+    with _LOCK:
+        new = text not in _SAID
         _SAID.add(text)
+    if new:
         warnings.warn(text, Notice, stacklevel=2)

@@ -14,6 +14,7 @@ from fdrl.config.run import Run
 from fdrl.core.cohort import Labeled
 from fdrl.core.errors import FdrlError, warn_once
 from fdrl.core.registry import AGENTS, STRATEGIES, labeled_example, load_object
+from fdrl.core.settings import convert
 from fdrl.federation.client import CohortClient
 from fdrl.federation.groups import Group, groups
 from fdrl.proxies.settings import Mix, ProxySettings, Rollout, Uniform, Visited
@@ -153,7 +154,7 @@ def check_labels(run: Run, clients: Sequence[CohortClient]) -> None:
 
 
 def _default(run: Run) -> object:
-    return msgspec.convert(dict(run.strategy.default_proxy), ProxySettings)
+    return convert(dict(run.strategy.default_proxy), ProxySettings)
 
 
 def check_teams(run: Run) -> None:

@@ -22,6 +22,7 @@ from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig
 from fdrl.core.files import file_errors, write_atomic
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.settings import convert
 from fdrl.runs.checkpoint import (
     Checkpoint,
     checkpoint_files,
@@ -65,7 +66,7 @@ def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:
             fixed[key] = {k: nan if v is None else v for k, v in value.items()}
         elif isinstance(value, list) and hints[key] == list[float]:
             fixed[key] = [nan if v is None else v for v in value]
-    return msgspec.convert(fixed, cls)
+    return convert(fixed, cls)
 
 
 def read_records(folder: str | Path) -> list[RoundRecord]:

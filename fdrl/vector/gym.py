@@ -58,8 +58,9 @@ def find_env(name: str) -> EnvSpec:
 
 def _named_spec(name: str) -> EnvSpec | None:
     """Import the module of ``"module:name"``; it may hold an `EnvSpec` or register one."""
-    attribute = name.rpartition(":")[2]
+    module, _, attribute = name.rpartition(":")
     try:
+        load_object(f"{module}:__name__")
         entry = load_object(name)
     except FdrlError:
         entry = None  # it may still be a Gymnasium id; if not, `resolve` says so
