@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, flag
+from fdrl.config.trust import command
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.settings import PositiveInt
 
@@ -33,6 +34,8 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
     """Record an animated GIF to DIR (RUN/video if none is named)."""
     agent: Annotated[str, flag("ID", "all; a video is of the best and the worst")] = ""
     """This agent only, by id or number."""
+    trust: Switch = False
+    """Import what the folder names although it is not registered: you trust who made it."""
 
 
 def main(argv: list[str]) -> int:
@@ -45,7 +48,7 @@ def main(argv: list[str]) -> int:
     if not asked.run:
         raise FdrlError("fdrl eval needs a run folder: fdrl eval RUN")
     folder = Path(asked.run)
-    federation, round = load(folder)
+    federation, round = load(folder, trust=asked.trust)
     try:
         _evaluate(federation, round, folder, asked)
     finally:
@@ -53,16 +56,20 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def load(folder: Path) -> tuple[Federation, int]:
-    """Build a run's federation as its last checkpoint left it; also return the round."""
+def load(folder: Path, *, trust: bool = False) -> tuple[Federation, int]:
+    """Build a run's federation as its last checkpoint left it; also return the round.
+
+    What the folder names is imported if it is registered, or if you `trust` who made it.
+    """
     from fdrl.federation.loop import Federation
     from fdrl.runs.folder import own_checkpoint, read_run
 
-    run = read_run(folder)
+    run = read_run(folder, trust=trust)
     checkpoint = own_checkpoint(folder, run)
     if checkpoint is None:
         raise FdrlError(
-            f"{folder} has no checkpoint yet; run it on with: fdrl train --resume {folder}"
+            f"{folder} has no checkpoint yet; run it on with: "
+            + command("fdrl train --resume", folder, run)
         )
     federation = Federation(msgspec.structs.replace(run, threads=1))
     try:

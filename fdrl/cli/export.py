@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
-from fdrl.cli.options import argument, flag
+from fdrl.cli.options import Switch, argument, flag
 from fdrl.core.errors import FdrlError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     """Which one, by id or number."""
     out: Annotated[str | None, flag("FILE", "RUN/AGENT.zip")] = None
     """The zip to write."""
+    trust: Switch = False
+    """Import what the folder names although it is not registered: you trust who made it."""
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> int:
         return options.usage(Export, "export")
     asked = options.read(Export, argv, "export")
     folder = Path(asked.run)
-    federation, _ = load(folder)
+    federation, _ = load(folder, trust=asked.trust)
     try:
         path, note = export(federation, folder, asked.agent, asked.out)
     finally:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.resources
 import math
+import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgspec
 import tomli_w
 
 from fdrl.channels.settings import ChannelSettings, IdealChannel
-from fdrl.config.budget import Goal, step_cap
+from fdrl.config.budget import Goal, implied_cap, step_cap
 from fdrl.config.errors import check_finite, config_error
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
@@ -100,12 +101,19 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     @property
     def strategy_name(self) -> str:
         """The name under which the strategy is registered."""
-        return str(type(self.strategy).__struct_config__.tag)
+        return _tag(self.strategy)
 
     @property
     def agent_name(self) -> str:
         """The name under which the learner is registered."""
-        return str(type(self.agent).__struct_config__.tag)
+        return _tag(self.agent)
+
+
+def _tag(settings: Any) -> str:
+    """Return the name of a learner or strategy, whose table is but data in a config read so."""
+    if isinstance(settings, Mapping):
+        return str(settings["type"])
+    return str(type(settings).__struct_config__.tag)
 
 
 LOCAL_FIELDS = ("out", "checkpoint_every", "threads", "tensorboard")
@@ -143,6 +151,7 @@ def run_type(agent: str, strategy: str) -> type[Run]:
         return _run_type(*classes)
 
 
+Table = dict[str, Any]
 _LOCK = threading.Lock()
 """Held around the cache, or two threads could get two classes of one run."""
 
@@ -211,24 +220,32 @@ def _default_proxy(raw: Mapping[str, Any], team: TeamSpec | None) -> dict[str, A
     return proxy
 
 
-def parse(raw: Mapping[str, Any]) -> Run:
-    """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place."""
-    cls = run_class(raw)
+def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
+    """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place.
+
+    As `data`, nothing is imported or called that the tables name: learners and strategies that
+    are not fdrl's own stay tables, and what only the environment knows stays unset. Such a run can
+    be compared, but not trained.
+    """
+    classes = {k: settings_class(k, _type_of(raw, k)) for k in PLUGINS if not data or _ours(raw, k)}
+    with _LOCK:
+        cls = _run_type(*(classes.get(key, Table) for key in PLUGINS))
     raw = {k: v for k, v in raw.items() if v is not None}
-    for field in msgspec.structs.fields(cls):
-        if field.name in PLUGINS and field.name in raw:
-            raw[field.name] = merge_defaults(raw[field.name], field.type)
-    if raw.get("episodes") and "steps" not in raw:
+    for key, settings in classes.items():
+        if key in raw:
+            raw[key] = merge_defaults(raw[key], settings)
+    if raw.get("episodes") and "steps" not in raw and not data:
         raw["steps"] = _step_cap(raw)
-    team = _team(raw)
+    team = None if data else _team(raw)
     if team is not None and "agents" not in raw:
         raw["agents"] = len(team.agents)
-    raw.setdefault("proxy", _default_proxy(raw, team))
-    defaults = settings_class("strategy", _type_of(raw, "strategy"))
-    raw.setdefault("same_init", defaults.default_same_init)
+    if "strategy" in classes:
+        raw.setdefault("proxy", _default_proxy(raw, team))
+        raw.setdefault("same_init", classes["strategy"].default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):
-        agent_settings(cohort.agent, f"cohorts[{index}].agent")
+        if not data or _ours({"agent": cohort.agent}, "agent"):
+            agent_settings(cohort.agent, f"cohorts[{index}].agent")
     if run.cohorts:
         total = sum(c.agents for c in run.cohorts)
         if raw.get("agents", total) != total:
@@ -239,6 +256,12 @@ def parse(raw: Mapping[str, Any]) -> Run:
             f"config: agent_kwargs has {len(run.agent_kwargs)} tables for {run.agents} agents"
         )
     return run
+
+
+def _ours(raw: Mapping[str, Any], key: str) -> bool:
+    """Say whether the learner or strategy of raw tables is one that comes with fdrl."""
+    registry, name = PLUGINS[key][0], _type_of(raw, key)
+    return name in registry and registry.spec(name).settings.startswith("fdrl.")
 
 
 def _team(raw: Mapping[str, Any]) -> TeamSpec | None:
@@ -428,7 +451,7 @@ def chosen_steps(run: Run) -> int | None:
         return run.steps
     agents = [c.agent for c in run.cohorts] or [msgspec.to_builtins(run.agent)]
     raw = {"env": run.env, "env_kwargs": run.env_kwargs, "episodes": run.episodes}
-    return None if run.steps == step_cap(raw, agents) else run.steps
+    return None if run.steps == implied_cap(raw, agents, run.steps) else run.steps
 
 
 # ---- Where raw configs come from: the presets that ship with fdrl, and TOML files ----
@@ -454,7 +477,8 @@ def read_tables(source: str) -> dict[str, Any]:
         known = presets()
         if Path(source).is_dir():
             run = (Path(source) / "config.toml").is_file()
-            hint = f": to go on with its run, fdrl train --resume {source}" if run else ""
+            quoted = shlex.quote(source)
+            hint = f": to go on with its run, fdrl train --resume {quoted}" if run else ""
             raise FdrlError(f"{source} is a folder, not a preset or FILE.toml{hint}")
         if source not in known:
             raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")

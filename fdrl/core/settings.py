@@ -128,6 +128,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     steps_together: ClassVar[bool] = True
     """Whether all its agents take each step at the same time, as those who share a world must."""
+    may_name: ClassVar[tuple[str, ...]] = ()
+    """Modules whose classes its settings may name, even in a run folder that nobody vouches for."""
 
     @property
     def copies(self) -> int:

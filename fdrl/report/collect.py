@@ -17,7 +17,7 @@ from fdrl.core.errors import FdrlError
 from fdrl.core.files import file_errors
 from fdrl.core.records import Summary
 from fdrl.runs.curves import carried, mean_over_agents, smooth
-from fdrl.runs.folder import CONFIG, LOCK, METRICS, SUMMARY, read_run, read_summary
+from fdrl.runs.folder import CONFIG, LOCK, METRICS, SUMMARY, read_data, read_summary
 
 MANIFEST = "bench.json"
 """What ``fdrl bench`` writes into a suite's folder."""
@@ -219,7 +219,7 @@ def read(folder: str | Path) -> Entry:
     """Read a run folder; what is wrong with it becomes its `problem`, never an exception."""
     path = Path(folder)
     try:
-        run = read_run(path)
+        run = read_data(path)
     except FdrlError as error:
         return Entry(str(folder), problem=f"its config cannot be read: {error}")
     problems, trace, summary = [], None, None

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fdrl.config.run import Run
+from fdrl.config.trust import command
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.runs.folder import METRICS, read_records
 from fdrl.runs.metric_names import of_env, wording
@@ -312,6 +313,6 @@ def closing(summary: Summary, run: Run, folder: Path | None) -> Table:
     if folder is not None:
         table.add_row("run folder", str(folder))
         table.add_row("learning curves", str(folder / "curves.png"))
-        film = " --video" if can_film(run) else ""
-        table.add_row("look further", Text(f"fdrl eval {folder}{film}", style="bold"))
+        look = command("fdrl eval", folder, run, "--video" if can_film(run) else "")
+        table.add_row("look further", Text(look, style="bold"))
     return table

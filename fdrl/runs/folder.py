@@ -17,7 +17,8 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from fdrl.config.run import Run, differences, digest, parse, read_tables, to_toml
+from fdrl.config.run import Run, differences, digest, parse, read_tables, to_tables, to_toml
+from fdrl.config.trust import check_trusted, same_names
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig
 from fdrl.core.files import file_errors, write_atomic
@@ -50,9 +51,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return read_tables(str(path / CONFIG))
 
 
-def read_run(folder: str | Path) -> Run:
-    """Read the config of a run folder."""
-    return parse(read_config(folder))
+def read_run(folder: str | Path, *, trust: bool = False) -> Run:
+    """Read the config of a run folder, to go on with the run.
+
+    Raises `FdrlError` if it names what is not registered, unless you `trust` who made the folder.
+    """
+    tables = read_config(folder)
+    if not trust:
+        check_trusted(folder, tables)
+    return parse(tables)
+
+
+def read_data(folder: str | Path) -> Run:
+    """Read the config of a run folder, to look at it: nothing is imported that it names."""
+    return parse(read_config(folder), data=True)
 
 
 def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:
@@ -137,7 +149,11 @@ def check_free(path: str | Path) -> None:
 
 def check_same(path: str | Path, run: Run | None = None) -> Run:
     """Return the folder's config; raise if `run` differs from it in more than local fields."""
-    kept = read_run(path)
+    tables = read_config(path)
+    if run is None:
+        check_trusted(path, tables)
+    # What the caller's own run names may be imported for that; else the two are compared as data.
+    kept = parse(tables, data=run is not None and not same_names(tables, to_tables(run)))
     if run is not None and digest(kept) != digest(run):
         names = differences(kept, run)
         raise OtherConfig(

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from fdrl.config.run import Run
+from fdrl.config.trust import command
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, OtherConfig
 from fdrl.core.records import RoundRecord, Summary
@@ -187,7 +188,7 @@ class _Training:
         between = "," if kept == "which is saved" else ";"
         return FdrlError(
             f"{error} (run stopped after round {done}{between} {kept}; once that is mended, go on "
-            f"with fdrl train --resume {path})"
+            f"with {command('fdrl train --resume', path, self.folder.run)})"
         )
 
 

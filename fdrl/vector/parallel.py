@@ -19,7 +19,7 @@ from fdrl.core.env import MultiVectorEnv
 from fdrl.core.errors import FdrlError, short
 from fdrl.core.registry import ENVS, PARALLEL, EnvSpec, Physics, load_object
 from fdrl.vector.flatten import as_flat
-from fdrl.vector.gym import check_spaces
+from fdrl.vector.gym import check_maker, check_spaces
 
 Opener = Callable[..., Any]
 Vectorizer = Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], MultiVectorEnv]
@@ -76,6 +76,7 @@ def opener(name: str) -> Opener | None:
         made = getattr(found, "parallel_env", None)
         if not callable(made):
             check_turns(name, getattr(found, "env", getattr(found, "raw_env", None)))
+        check_maker(name, made) if callable(made) else None
         return made if callable(made) else None
     return _factory(name, found)
 
@@ -100,6 +101,7 @@ def _factory(name: str, found: Any) -> Opener | None:
     """Return a class or function that makes a `ParallelEnv`; to know of a function, call it."""
     if not callable(found) or isinstance(found, EnvSpec):
         return None
+    check_maker(name, found)
     from pettingzoo import ParallelEnv
 
     if inspect.isclass(found):

@@ -13,7 +13,6 @@ from fdrl.core.errors import FdrlError
 from fdrl.core.threads import Coroutine, present
 from fdrl.vector.shared import PeerFailed, RoleThreads
 
-
 FIRST_USE = """
 import sys, threading, fdrl
 A = {"type": "ppo", "n_envs": 2, "n_steps": 32, "batch_size": 32, "hidden": [8]}
