@@ -23,6 +23,7 @@ import msgspec
 from fdrl.bench.grid import Cell
 from fdrl.config.run import Run, parse, to_tables
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute, current_folder, look_in
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import THREAD_VARIABLES
 from fdrl.packs.train import Order, Outcome, train_orders
@@ -93,9 +94,10 @@ class WorkerProcess:
         assert self._process.stdin is not None
         self._log.seek(0)
         self._log.truncate()
-        order = {"cells": [{"folder": str(out / c.folder), "run": to_tables(c.run)} for c in cells]}
+        place = absolute(out)
+        told = [{"folder": str(place / c.folder), "run": to_tables(c.run)} for c in cells]
         with suppress(OSError):
-            self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+            self._process.stdin.write(msgspec.json.encode({"cells": told}) + b"\n")
             self._process.stdin.flush()
 
     def stop(self) -> None:
@@ -219,7 +221,8 @@ def main() -> int:
     os.dup2(2, 1)
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path.append(os.getcwd())
+    if here := current_folder():
+        look_in(here)
 
     def say(event: str, **facts: Any) -> None:
         with suppress(OSError):

@@ -13,6 +13,7 @@ from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, flag
 from fdrl.config.trust import command
 from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.paths import absolute
 from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def load(folder: Path, *, trust: bool = False) -> tuple[Federation, int]:
     from fdrl.federation.loop import Federation
     from fdrl.runs.folder import own_checkpoint, read_run
 
+    place = absolute(folder)
     run = read_run(folder, trust=trust)
-    checkpoint = own_checkpoint(folder, run)
+    checkpoint = own_checkpoint(place, run)
     if checkpoint is None:
         raise FdrlError(
             f"{folder} has no checkpoint yet; run it on with: "
@@ -209,10 +211,12 @@ def _videos(federation: Federation, agents: list[int], target: Path, greedy: boo
     assert isinstance(federation.envs, EnvFactory)
     root = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
     seed = int(root.generate_state(1)[0])
+    typed, target = target, absolute(target)
     for index in agents:
         env = render_env(federation.envs.spec, federation.envs.kwargs[index])
         with file_errors("write", target):
             target.mkdir(parents=True, exist_ok=True)
         path = target / f"{federation.ids[index]}.gif"
         total = record(env, policy(federation, index, greedy), seed, path)
-        print(f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}")
+        said = f"one episode of {federation.ids[index]}, return {human_return(total)}"
+        print(f"{typed / path.name}: {said}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +15,7 @@ from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
 from fdrl.cli.options import Switch, argument, flag
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute
 
 if TYPE_CHECKING:
     from fdrl.federation.loop import Federation
@@ -27,7 +30,7 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     agent: Annotated[str | None, flag("ID", "the best")] = None
     """Which one, by id or number."""
     out: Annotated[str | None, flag("FILE", "RUN/AGENT.zip")] = None
-    """The zip to write."""
+    """The zip to write, or a folder for it."""
     trust: Switch = False
     """Import what the folder names although it is not registered: you trust who made it."""
 
@@ -38,6 +41,7 @@ def main(argv: list[str]) -> int:
         return options.usage(Export, "export")
     asked = options.read(Export, argv, "export")
     folder = Path(asked.run)
+    check_name(asked.out)
     federation, _ = load(folder, trust=asked.trust)
     try:
         path, note = export(federation, folder, asked.agent, asked.out)
@@ -47,6 +51,24 @@ def main(argv: list[str]) -> int:
     if note:
         print(f"fdrl: note: {note}", file=sys.stderr)
     return 0
+
+
+def check_name(out: str | None) -> None:
+    """Raise unless a zip can be called so; a name without an ending gets one."""
+    path = Path(out or "")
+    if path.suffix not in ("", ".zip") and not absolute(path).is_dir():
+        raise FdrlError(
+            f"--out {shlex.quote(str(out))}: an exported agent is a zip; call it "
+            f"{shlex.quote(str(path.with_suffix('.zip')))}"
+        )
+
+
+def _target(out: str | None, folder: Path, agent: str) -> Path:
+    """Return the zip that is meant: of a folder, the agent's in it."""
+    path = Path(out) if out else folder
+    if not out or out.endswith(("/", os.sep)) or absolute(path).is_dir():
+        return path / f"{agent}.zip"
+    return path.with_name(path.name.removesuffix(".zip") + ".zip")
 
 
 def export(
@@ -70,10 +92,10 @@ def export(
     envs = factory_of(federation.envs, index)
     convert = _converter(groups[number].name)
     model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
-    path = Path(out) if out else folder / f"{ids[index]}.zip"
+    path = _target(out, folder, ids[index])
     with file_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        model.save(path)
+        absolute(path).parent.mkdir(parents=True, exist_ok=True)
+        model.save(absolute(path))
     return path, _shared(federation, index, envs)
 
 

@@ -15,6 +15,7 @@ from fdrl.cli.options import Switch, flag
 from fdrl.config.run import Run, parse, presets, read_tables
 from fdrl.config.trust import check_trusted, command
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
+from fdrl.core.paths import meant
 from fdrl.core.settings import LearnerSettings
 from fdrl.federation.client import steps_per_round
 from fdrl.runs.folder import new_path, read_config, read_summary
@@ -47,7 +48,7 @@ def _names_env(words: list[str]) -> bool:
 
 def _said(words: Sequence[str]) -> set[tuple[str, str]]:
     """Return the values that flags give: ``--strategy.type x`` and ``--strategy x`` are alike."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     return {
         (options.name_of(word).removesuffix(".type"), word.partition("=")[2] or after)
         for word, after in pairs
@@ -193,13 +194,13 @@ def _finished(run: Run, folder: Path) -> bool:
     from fdrl.runs.folder import check_same
 
     try:
-        check_same(folder, run)
+        check_same(meant(folder), run)
     except OtherConfig as error:
         raise FdrlError(
             f"{error}; a run's config cannot change; start a new run with these flags and another "
             "--out"
         ) from None
-    return read_summary(folder) is not None
+    return read_summary(meant(folder)) is not None
 
 
 # ---- Tell a user whose agents exchange only a few times because of a learner's default ----

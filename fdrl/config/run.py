@@ -22,7 +22,7 @@ import tomli_w
 
 from fdrl.channels.settings import ChannelSettings, IdealChannel
 from fdrl.config.budget import Goal, implied_cap, step_cap
-from fdrl.config.errors import check_finite, config_error
+from fdrl.config.errors import check_finite, config_error, toml_text
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
 from fdrl.core.settings import Exchange, LearnerSettings, NonNegativeInt, PositiveInt, convert
@@ -467,12 +467,7 @@ def presets() -> dict[str, str]:
 def read_tables(source: str) -> dict[str, Any]:
     """Read a preset's name or a TOML file's path into raw tables; errors name file and place."""
     if source.endswith(".toml") or Path(source).is_file():
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            raise FdrlError(f"cannot read the config {source}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise FdrlError(f"cannot read the config {source}: {error}") from None
+        text = toml_text(source, "config")
     else:
         known = presets()
         if Path(source).is_dir():

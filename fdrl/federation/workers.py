@@ -20,6 +20,7 @@ from typing import Any
 from fdrl.core.abilities import Profile, profile
 from fdrl.core.cohort import Cohort
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import looked_in
 from fdrl.core.threads import THREAD_VARIABLES
 
 PATIENCE = 5.0
@@ -40,7 +41,7 @@ class Remote:
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process: SpawnProcess = spawn.Process(
-            target=_work, args=(theirs, build, args), daemon=True
+            target=_work, args=(looked_in(), theirs, build, args), daemon=True
         )
         with _one_thread_each(), _signals_held():
             self._process.start()
@@ -150,8 +151,13 @@ def _ignore_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _work(pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...]) -> None:
-    """Build a cohort and serve calls until the pipe closes or says None."""
+def _work(
+    looked: object, pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...]
+) -> None:
+    """Build a cohort and serve calls until the pipe closes or says None.
+
+    `looked` comes first: received, it lets the modules be found that `args` are made of.
+    """
     _ignore_signals()
     _die_with_parent()
     built: list[Cohort] = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array
 from fdrl.core.errors import BadMessage, FdrlError
 from fdrl.core.message import ProxyUpdate, Recipe
+from fdrl.core.paths import absolute
 from fdrl.core.seeding import Purpose, generator
 from fdrl.ops.sobol import sobol
 from fdrl.proxies.grid import CellCounts, GridCells, check_box, most_visited
@@ -246,10 +246,10 @@ def _load(path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Read states [N, *O] from a .npy file; never unpickles."""
     if not path:
         raise FdrlError("proxy file: proxy.path is not set; it names a .npy file of states")
-    if not Path(path).is_file():
+    if not absolute(path).is_file():
         raise FdrlError(f"proxy file: no such file: {path}")
     try:
-        states = np.load(path, allow_pickle=False)
+        states = np.load(absolute(path), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise FdrlError(f"proxy file: {path} is not a plain .npy array: {error}") from None
     if not isinstance(states, np.ndarray) or states.dtype.kind not in "fiu":

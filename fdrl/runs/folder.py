@@ -22,6 +22,7 @@ from fdrl.config.trust import check_trusted, same_names
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig
 from fdrl.core.files import file_errors, write_atomic
+from fdrl.core.paths import absolute
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.settings import convert
 from fdrl.runs.checkpoint import (
@@ -169,7 +170,7 @@ def new_path(run: Run, parent: str | Path = "runs") -> Path:
     strategy = re.sub(r"[^\w.+-]+", "-", run.strategy_name)
     base = Path(parent) / f"{env}-{strategy}-{run.seed}"
     path, number = base, 2
-    while path.exists():
+    while absolute(path).exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1
     return path
 

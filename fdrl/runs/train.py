@@ -17,6 +17,7 @@ from fdrl.config.run import Run
 from fdrl.config.trust import command
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, OtherConfig
+from fdrl.core.paths import absolute, meant, started
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.runs.checkpoint import Checkpoint, checkpoint_files
 from fdrl.runs.folder import RunFolder, check_free, check_same, read_summary
@@ -72,6 +73,8 @@ class _Training:
     every: int
     curves: bool = True
     wall_seconds: float = 0.0
+    typed: Path | None = None
+    """The folder as the user called it."""
     saved: int = -1
     fragile: bool = False
     spare: tuple[int, dict[str, Array]] | None = None
@@ -179,8 +182,8 @@ class _Training:
         """Add to an error in the middle of a run where the run can be picked up again."""
         if self.folder is None:
             return error
-        done, path = self.federation.rounds_done, self.folder.path
-        files = checkpoint_files(path)
+        done, path = self.federation.rounds_done, self.typed or self.folder.path
+        files = [path / f.relative_to(f.parents[1]) for f in checkpoint_files(self.folder.path)]
         if files and self.saved == done:
             kept = "which is saved"
         else:
@@ -246,9 +249,18 @@ def train(
     path = Path(out or run.out) if out or run.out else None
     if resume and path is None:
         raise FdrlError("resume needs the run folder: name it with out=")
+    with started():  # an environment may change the current folder
+        return _train(run, path, resume, trackers, curves, federation, stop)
+
+
+def _train(
+    run: Run, path: Path | None, resume: bool, trackers: Sequence[Tracker], curves: bool,
+    federation: Callable[[Run], Trainable], stop: StopFlag | None,
+) -> Summary:  # fmt: skip
+    typed, path = path, None if path is None else absolute(path)
     if resume and path is not None:
         try:
-            check_same(path, run)
+            check_same(meant(typed or path), run)
         except OtherConfig as error:
             raise FdrlError(
                 f"{error}; a run's config cannot change: train this one with another out"
@@ -256,12 +268,14 @@ def train(
         finished = read_summary(path)
         if finished is not None:
             return finished
+    if typed is not None and not resume:
+        check_free(meant(typed))
     everyone = _everyone(run, path, trackers)
     with heeded(stop) as asked:
         learner, folder, checkpoint = _open(run, path, resume, federation)
         fragile = bool(getattr(learner, "foreign", False))
         training = _Training(
-            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile
+            learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile, typed=typed
         )
         return training.run(run, checkpoint, asked)
 

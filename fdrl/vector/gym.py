@@ -151,7 +151,8 @@ def check_maker(name: str, found: Any) -> None:
     if inspect.isbuiltin(found) or home == "builtins" or home in sys.stdlib_module_names:
         raise FdrlError(
             f"environment {name!r} is of Python's own library and makes no environment; name a "
-            "class that derives from gymnasium.Env or pettingzoo.ParallelEnv, or a function that returns one"
+            "class that derives from gymnasium.Env or pettingzoo.ParallelEnv, or a function "
+            "that returns one"
         )
     kind = _returned(found)
     if kind is not None and not _is_env(kind):

@@ -35,7 +35,8 @@ EVIL = """
 from pathlib import Path
 Path("imported").touch()
 import gymnasium
-gymnasium.register("Evil-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+if "Evil-v0" not in gymnasium.registry:
+    gymnasium.register("Evil-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
 """
 HOSTILE: list[dict[str, Any]] = [
     {"env": "evil:Walk"},
