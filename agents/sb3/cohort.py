@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array, Metrics, stack_padded
 from fdrl.core.cohort import Cohort, CohortContext, Episodes, Experience, Part
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute
 from fdrl.core.seeding import Purpose, leaf
 from fdrl.core.settings import DistillSettings
 from fdrl.core.threads import calm_forks
@@ -85,7 +85,7 @@ class SB3Cohort(NetworkCohort):
         with ScopedGlobalRng(leaf(context.seed, Purpose.INIT, first))():
             model, callback = build(self.settings, copies)
         if self.settings.load:
-            load_weights(model, Path(self.settings.load))
+            load_weights(model, absolute(self.settings.load))
         if self.settings.start == "weights":
             self._lost |= not start(model, self.settings.model or {})
         model.action_space.seed(int(leaf(context.seed, Purpose.ACTION, agent).generate_state(1)[0]))

@@ -26,6 +26,7 @@ class SB3(
     """A Stable-Baselines3 algorithm; unset fields have its own defaults."""
 
     steps_together: ClassVar[bool] = False
+    may_name: ClassVar[tuple[str, ...]] = ("stable_baselines3", "torch.nn", "torch.optim")
 
     algorithm: Literal["PPO", "A2C", "DQN"] = "PPO"
     """Which algorithm."""

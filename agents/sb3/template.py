@@ -23,6 +23,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
 from fdrl.core.errors import FdrlError, short
+from fdrl.core.registry import load_object
 
 from .settings import SB3
 
@@ -383,8 +384,7 @@ def decode(value: Any) -> Any:
     if set(value) == {"@none"}:
         return None
     if set(value) == {"@object"}:
-        module, _, name = str(value["@object"]).partition(":")
-        return getattr(importlib.import_module(module), name)
+        return load_object(str(value["@object"]))
     return {n: decode(v) for n, v in value.items()}
 
 

@@ -18,7 +18,7 @@ from fdrl.bench.tuning import check_tuned
 from fdrl.config.run import Run, chosen_steps, differences, digest
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import RoundRecord, Summary
-from fdrl.runs.folder import CONFIG, read_records, read_run, read_summary
+from fdrl.runs.folder import CONFIG, read_data, read_records, read_summary
 
 SAME = (
     "env", "env_kwargs", "agent_kwargs", "agents", "steps", "episodes", "goal", "networks",
@@ -79,7 +79,7 @@ def _read(out: Path, cell: Cell) -> Finished | str:
     summary = read_summary(folder)
     if summary is None:
         return f"failed: {failure.reason}" if failure else "not finished"
-    return Finished(cell, read_run(folder), summary, read_records(folder))
+    return Finished(cell, read_data(folder), summary, read_records(folder))
 
 
 def check_run(f: Finished) -> Iterator[str]:

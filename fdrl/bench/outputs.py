@@ -37,6 +37,9 @@ class Failure(msgspec.Struct, frozen=True):
     trace: str = ""
 
 
+FAILURE = msgspec.json.Decoder(Failure)
+
+
 def failure_path(out: Path, cell: Cell) -> Path:
     """Return ``OUT/SETTING/METHOD/seed-000.failed.json``."""
     return out / f"{cell.folder}.failed.json"
@@ -57,7 +60,7 @@ def clear_failure(out: Path, cell: Cell) -> None:
 def read_failure(out: Path, cell: Cell) -> Failure | None:
     """Return why a cell failed; None if it did not."""
     with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(failure_path(out, cell).read_bytes(), type=Failure)
+        return FAILURE.decode(failure_path(out, cell).read_bytes())
     return None
 
 

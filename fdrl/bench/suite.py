@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import msgspec
 import tomli_w
 
-from fdrl.config.errors import config_error
+from fdrl.config.errors import config_error, toml_text
 from fdrl.core.errors import FdrlError, nearest
-from fdrl.core.files import file_errors, make_folder, write_atomic
+from fdrl.core.files import make_folder, write_atomic
 from fdrl.core.records import Summary
-from fdrl.core.settings import NonNegativeInt, PositiveInt
+from fdrl.core.settings import NonNegativeInt, PositiveInt, convert
 
 # ---- A suite file: which methods are compared in which settings, on which seeds ----
 #
@@ -188,7 +188,7 @@ def parse_suite(raw: Mapping[str, Any], source: str) -> Suite:
         if isinstance(method, dict) and "overrides" in method:
             method["overrides"] = _split_all(method["overrides"], Override)
     try:
-        suite = msgspec.convert(raw, Suite)
+        suite: Suite = convert(raw, Suite)
     except msgspec.ValidationError as error:
         text = str(config_error(error, "", Suite, raw)).removeprefix("config: ")
         raise FdrlError(f"{source}: {text}") from None
@@ -322,11 +322,8 @@ def read_text(source: str) -> tuple[str, str]:
         return known[source], _shipped().get(f"{source}.tuned", "")
     path = Path(source)
     beside = path.with_name(path.name.removesuffix(".toml") + TUNED_ENDING)
-    try:
-        text = path.read_text(encoding="utf-8")
-        return text, beside.read_text(encoding="utf-8") if beside.is_file() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise FdrlError(f"cannot read the suite {source}: {error}") from None
+    tuned = toml_text(beside, "tuned values") if beside.is_file() else ""
+    return toml_text(path, "suite"), tuned
 
 
 def read_suite(source: str) -> Suite:
@@ -383,7 +380,7 @@ def parse_tuned(text: str, source: str, suite: Suite) -> Tuned:
     """Read tuned values; refuse those of another suite."""
     raw = decode(text, source)
     try:
-        tuned = msgspec.convert(raw, Tuned)
+        tuned: Tuned = convert(raw, Tuned)
     except msgspec.ValidationError as error:
         message = str(config_error(error, "", Tuned, raw)).removeprefix("config: ")
         raise FdrlError(f"{source}: {message}") from None
@@ -396,8 +393,7 @@ def find_tuned(suite: Suite, out: Path, shipped: str) -> tuple[Tuned | None, str
     """Return the tuned values in `out`, else those beside the suite, and where they were found."""
     path = out / TUNED
     if path.is_file():
-        with file_errors("read", path):
-            return parse_tuned(path.read_text(encoding="utf-8"), str(path), suite), str(path)
+        return parse_tuned(toml_text(path, "tuned values"), str(path), suite), str(path)
     if shipped:
         source = f"the tuned values of suite {suite.name!r}"
         return parse_tuned(shipped, source, suite), "the file beside the suite"

@@ -24,6 +24,7 @@ from fdrl.bench.grid import Cell
 from fdrl.config.run import Run, parse, to_tables
 from fdrl.core import terminal, watch
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute, current_folder, look_in
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import THREAD_VARIABLES, stop_signals
 from fdrl.federation.workers import cause, signal_with_parent
@@ -52,6 +53,8 @@ class Event(msgspec.Struct, frozen=True):
     trace: str = ""
 
 
+EVENTS = msgspec.json.Decoder(Event)
+"""Made once: each worker has a reading thread, and msgspec must be alone when it meets a class."""
 Events = queue.SimpleQueue[tuple["WorkerProcess", Event]]
 
 
@@ -84,7 +87,7 @@ class WorkerProcess:
     def _read(self, events: Events) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            events.put((self, msgspec.json.decode(line, type=Event)))
+            events.put((self, EVENTS.decode(line)))
         self._process.wait()
         events.put((self, Event(event="gone")))
 
@@ -93,9 +96,10 @@ class WorkerProcess:
         assert self._process.stdin is not None
         self._log.seek(0)
         self._log.truncate()
-        order = {"cells": [{"folder": str(out / c.folder), "run": to_tables(c.run)} for c in cells]}
+        place = absolute(out)
+        told = [{"folder": str(place / c.folder), "run": to_tables(c.run)} for c in cells]
         with suppress(OSError):
-            self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+            self._process.stdin.write(msgspec.json.encode({"cells": told}) + b"\n")
             self._process.stdin.flush()
 
     def stop(self) -> None:
@@ -233,7 +237,8 @@ def main() -> int:
             signal.signal(number, signal.SIG_IGN)
     signal_with_parent(end=True)  # the bench's thread outlives its workers
     terminal.guard()
-    sys.path.append(os.getcwd())
+    if here := current_folder():
+        look_in(here)
 
     def say(event: str, **facts: Any) -> None:
         with suppress(OSError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from fdrl.core import terminal
 from fdrl.core.errors import FdrlError, Notice, nearest
+from fdrl.core.paths import look_in, started
 from fdrl.core.threads import THREAD_VARIABLES
 
 VERBS = {
@@ -91,13 +92,14 @@ def _answered(words: list[str]) -> int:
     # Pools of spinning threads slow small matrices down; numpy reads these when it is imported.
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
-    # A user's own environment is most often a module in the current folder, which an installed
-    # command does not look into; last, so that it shadows nothing.
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     warnings.formatwarning = _one_line
     try:
-        return _dispatch(words)
+        with started() as here:
+            # A user's own environment is most often a module in the current folder, which an
+            # installed command does not look into.
+            if here:
+                look_in(here)
+            return _dispatch(words)
     except FdrlError as error:
         if os.environ.get("FDRL_DEBUG"):
             traceback.print_exc()

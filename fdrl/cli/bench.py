@@ -20,6 +20,7 @@ from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, counted, flag, spell
 from fdrl.core import terminal
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute
 from fdrl.core.settings import NonNegativeFloat, PositiveInt
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def read_command(argv: Sequence[str]) -> Request:
 
     suite = read_suite(asked.suite)
     out = Path(asked.out or suite.out or f"runs/{suite.name}")
+    absolute(out)  # of a deleted current folder this says so
     return Request(asked, suite, out, asked.jobs or _cores())
 
 

@@ -11,7 +11,9 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import Switch, argument, flag
+from fdrl.config.trust import command
 from fdrl.core.errors import FdrlError, nearest, warn_once
+from fdrl.core.paths import absolute
 from fdrl.core.settings import PositiveInt
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Eval(msgspec.Struct, frozen=True, kw_only=True):
     """Record an animated GIF to DIR (RUN/video if none is named)."""
     agent: Annotated[str, flag("ID", "all; a video is of the best and the worst")] = ""
     """This agent only, by id or number."""
+    trust: Switch = False
+    """Import what the folder names although it is not registered: you trust who made it."""
 
 
 def main(argv: list[str]) -> int:
@@ -45,7 +49,7 @@ def main(argv: list[str]) -> int:
     if not asked.run:
         raise FdrlError("fdrl eval needs a run folder: fdrl eval RUN")
     folder = Path(asked.run)
-    federation, round = load(folder)
+    federation, round = load(folder, trust=asked.trust)
     try:
         _evaluate(federation, round, folder, asked)
     finally:
@@ -53,17 +57,22 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def load(folder: Path) -> tuple[Agents, int]:
-    """Build a run's agents as its last checkpoint left them; also return the round."""
+def load(folder: Path, *, trust: bool = False) -> tuple[Agents, int]:
+    """Build a run's agents as its last checkpoint left them; also return the round.
+
+    What the folder names is imported if it is registered, or if you `trust` who made it.
+    """
     from fdrl.federation.loop import Agents
     from fdrl.runs.checkpoint import checkpoint_path, continue_from
     from fdrl.runs.folder import own_checkpoint, read_run
 
-    run = read_run(folder)
-    checkpoint = own_checkpoint(folder, run)
+    place = absolute(folder)
+    run = read_run(folder, trust=trust)
+    checkpoint = own_checkpoint(place, run)
     if checkpoint is None:
         raise FdrlError(
-            f"{folder} has no checkpoint yet; run it on with: fdrl train --resume {folder}"
+            f"{folder} has no checkpoint yet; run it on with: "
+            + command("fdrl train --resume", folder, run)
         )
     federation = Agents(msgspec.structs.replace(run, threads=1))
     try:
@@ -200,6 +209,7 @@ def _videos(federation: Agents, agents: list[int], target: Path, greedy: bool) -
     from fdrl.vector.gym import render_env
 
     assert isinstance(federation.envs, EnvFactory)
+    typed, target = target, absolute(target)
     root = target.parent if (target.parent / CONFIG).is_file() else None
     branch = leaf(federation.run.evaluation.seed, Purpose.EVALUATION, 0)
     seed = int(branch.generate_state(1)[0])
@@ -209,7 +219,7 @@ def _videos(federation: Agents, agents: list[int], target: Path, greedy: bool) -
         path = target / f"{federation.ids[index]}.gif"
         act = policy(federation, index, greedy)
         total, note = record(env, act, seed, path, federation.envs.spec.name, root)
-        told = f"{path}: one episode of {federation.ids[index]}, return {human_return(total)}"
-        print(told, flush=True)
+        said = f"one episode of {federation.ids[index]}, return {human_return(total)}"
+        print(f"{typed / path.name}: {said}", flush=True)
         if note:
             warn_once(note)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +14,9 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.eval import agent_index, load
-from fdrl.cli.options import argument, flag
+from fdrl.cli.options import Switch, argument, flag
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute
 
 if TYPE_CHECKING:
     from fdrl.federation.loop import Agents
@@ -28,7 +31,9 @@ class Export(msgspec.Struct, frozen=True, kw_only=True):
     agent: Annotated[str | None, flag("ID", "the best")] = None
     """Which one, by id or number."""
     out: Annotated[str | None, flag("FILE", "RUN/AGENT.zip")] = None
-    """The zip to write."""
+    """The zip to write, or a folder for it."""
+    trust: Switch = False
+    """Import what the folder names although it is not registered: you trust who made it."""
 
 
 def main(argv: list[str]) -> int:
@@ -37,7 +42,8 @@ def main(argv: list[str]) -> int:
         return options.usage(Export, "export")
     asked = options.read(Export, argv, "export")
     folder = Path(asked.run)
-    federation, _ = load(folder)
+    check_name(asked.out)
+    federation, _ = load(folder, trust=asked.trust)
     try:
         path, note = export(federation, folder, asked.agent, asked.out)
     finally:
@@ -46,6 +52,24 @@ def main(argv: list[str]) -> int:
     if note:
         print(f"fdrl: note: {note}", file=sys.stderr)
     return 0
+
+
+def check_name(out: str | None) -> None:
+    """Raise unless a zip can be called so; a name without an ending gets one."""
+    path = Path(out or "")
+    if path.suffix not in ("", ".zip") and not absolute(path).is_dir():
+        raise FdrlError(
+            f"--out {shlex.quote(str(out))}: an exported agent is a zip; call it "
+            f"{shlex.quote(str(path.with_suffix('.zip')))}"
+        )
+
+
+def _target(out: str | None, folder: Path, agent: str) -> Path:
+    """Return the zip that is meant: of a folder, the agent's in it."""
+    path = Path(out) if out else folder
+    if not out or out.endswith(("/", os.sep)) or absolute(path).is_dir():
+        return path / f"{agent}.zip"
+    return path.with_name(path.name.removesuffix(".zip") + ".zip")
 
 
 def export(
@@ -69,12 +93,12 @@ def export(
     envs = factory_of(federation.envs, index)
     convert = _converter(groups[number].name)
     model = convert(groups[number].settings, row, envs.subset([envs.agents.index(index)]))
-    path = Path(out) if out else folder / f"{ids[index]}.zip"
-    root = None if out else folder
+    path = _target(out, folder, ids[index])
+    root = None if out else absolute(folder)
     buffer = io.BytesIO()
     model.save(buffer)
-    make_folder(path.parent, root)
-    write_atomic(path, buffer.getvalue(), root)
+    make_folder(absolute(path).parent, root)
+    write_atomic(absolute(path), buffer.getvalue(), root)
     return path, _shared(federation, index, envs)
 
 

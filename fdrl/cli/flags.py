@@ -41,6 +41,7 @@ most used:
   --seed N             root of all randomness
   --out DIR            run folder (default: runs/ENV-STRATEGY-SEED)
   --resume DIR         continue a stopped run, to the bit
+  --trust              with --resume: import what DIR names although it is not registered
   --env_kwargs.NAME V  keyword argument of the environment; max_episode_steps: its time limit
   --quiet              print one line at the end
 
@@ -183,7 +184,7 @@ def check_flags(
             near = elsewhere(name) or near_flag(name, own, f"{union}.")
             kind = type_name(tables, union)
             raise FdrlError(f"unknown flag {flag!r} of {union} {kind!r}{near}")
-        near = near_flag(name, [*known, *UNIONS, "goal", "resume", "config", "quiet", "help"])
+        near = near_flag(name, [*known, *UNIONS, *OURS])
         raise FdrlError(f"unknown flag {flag!r}{near}")
 
 
@@ -271,6 +272,8 @@ def _same(value: Any) -> Any:
 
 
 UNIONS = ("agent", "strategy", "hetero", "proxy", "channel")
+OURS = ("goal", "resume", "config", "quiet", "trust", "help")
+"""Flags that are no settings."""
 TABLES = ("env_kwargs", "agent_kwargs", "cohorts")
 """Fields of free shape: TOML only, but for ``--env_kwargs.NAME VALUE``."""
 HIDDEN = (*TABLES, "goal", "groups")

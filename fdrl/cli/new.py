@@ -20,6 +20,7 @@ from tyro.conf import Positional
 from fdrl.cli import options
 from fdrl.cli.options import argument, flag
 from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.paths import absolute
 
 # ---- ``fdrl new KIND NAME``: begin a project of your own ----
 
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> int:
         raise FdrlError(f"unknown kind {kind!r}{nearest(kind, KINDS)}; use: fdrl new KIND NAME")
     if not name:
         raise FdrlError(f"name the package: fdrl new {kind} NAME")
+    absolute(asked.into)  # of a deleted current folder this says so
     folder = write(kind, name, Path(asked.into))
     made = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     title = "".join(part.capitalize() for part in name.split("_"))

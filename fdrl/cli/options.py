@@ -28,6 +28,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from fdrl.config.errors import check_finite, config_error
 from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.settings import convert
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -101,7 +102,7 @@ def checked(cls: type[T], found: Mapping[str, Any], argv: Sequence[str]) -> T:
         table[last] = value
     with naming_flags(argv):
         try:
-            made = msgspec.convert(raw, cls)
+            made: T = convert(raw, cls)
         except msgspec.ValidationError as error:
             raise config_error(error, "", cls, raw) from None
         check_finite(made)

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import argument, counted, flag
+from fdrl.core.paths import absolute
 from fdrl.core.registry import STRATEGIES
 
 
@@ -41,6 +42,7 @@ def main(argv: list[str]) -> int:
     runs, target = list(asked.runs), asked.archive
     if target is not None:
         archive.check_name(target)
+    absolute(asked.out)  # of a deleted current folder this says so
     path, groups = write(runs, Path(asked.out), reference=asked.reference)
     print(f"{path}: {summary(groups)}")
     for note in notes(groups):

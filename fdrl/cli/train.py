@@ -13,7 +13,9 @@ from fdrl.cli import options
 from fdrl.cli.flags import apply_flags
 from fdrl.cli.options import Switch, flag
 from fdrl.config.run import Run, parse, presets, read_tables
+from fdrl.config.trust import check_trusted, command
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
+from fdrl.core.paths import meant
 from fdrl.core.settings import LearnerSettings
 from fdrl.federation.client import steps_per_round
 from fdrl.runs.folder import new_path, read_config, read_summary
@@ -38,11 +40,23 @@ class Train(msgspec.Struct, frozen=True, kw_only=True):
     """Continue a stopped run, to the bit."""
     quiet: Switch = False
     """Print one line at the end."""
+    trust: Switch = False
+    """Import what the folder that is resumed names although it is not registered."""
 
 
 def _names_env(words: list[str]) -> bool:
     """Say whether an environment is named: the quickstart's settings fit its own one only."""
     return any(w == "--env" or w.startswith("--env=") for w in words)
+
+
+def _said(words: Sequence[str]) -> set[tuple[str, str]]:
+    """Return the values that flags give: ``--strategy.type x`` and ``--strategy x`` are alike."""
+    pairs = zip(words, [*words[1:], ""], strict=False)
+    return {
+        (options.name_of(word).removesuffix(".type"), word.partition("=")[2] or after)
+        for word, after in pairs
+        if options.is_flag(word)
+    }
 
 
 class Command(NamedTuple):
@@ -88,6 +102,8 @@ def read_command(argv: list[str]) -> Command:
     if own.resume is not None:
         # Without a preset the folder's own config is what flags are applied to (and compared with).
         base = read_config(own.resume) if source is None else read_tables(source)
+        if source is None and not own.trust:
+            check_trusted(own.resume, base, said=_said(words))
         run = _apply(source, base, words)
         if run.out and Path(run.out).resolve() != Path(own.resume).resolve():
             raise FdrlError(
@@ -120,7 +136,8 @@ def main(argv: list[str]) -> int:
 def _main(argv: list[str]) -> int:
     run, folder, resume, quiet, source = read_command(argv)
     if resume and _finished(run, folder):
-        print(f"{folder} is finished: nothing to resume (see fdrl eval {folder})")
+        see = command("fdrl eval", folder, run)
+        print(f"{folder} is finished: nothing to resume (see {see})")
         return 0
     from fdrl.core import terminal
     from fdrl.runs.display import LiveTable, PlainLines, closing, closing_line
@@ -155,13 +172,14 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
         _notes(federation)
         return federation
 
-    go_on = f"continue with: fdrl train --resume {folder}"
+    resumes = command("fdrl train --resume", folder, run)
+    go_on = f"continue with: {resumes}"
     try:
         return train(run, out=folder, resume=resume, trackers=trackers, federation=build)
     except HoldsRun:
         raise FdrlError(
             f"{folder} holds a run already: delete it, choose another --out, or continue it with "
-            f"fdrl train --resume {folder}"
+            f"{resumes}"
         ) from None
     except BrokenPipeError:
         print(f"nobody reads the output any more: stopped; {go_on}", file=sys.stderr)
@@ -186,13 +204,13 @@ def _finished(run: Run, folder: Path) -> bool:
     from fdrl.runs.folder import check_same
 
     try:
-        check_same(folder, run)
+        check_same(meant(folder), run)
     except OtherConfig as error:
         raise FdrlError(
             f"{error}; a run's config cannot change; start a new run with these flags and another "
             "--out"
         ) from None
-    return read_summary(folder) is not None
+    return read_summary(meant(folder)) is not None
 
 
 # ---- Tell a user whose agents exchange only a few times because of a learner's default ----

@@ -10,7 +10,7 @@ import msgspec
 
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, ENVS, load_object
-from fdrl.core.settings import LearnerSettings
+from fdrl.core.settings import LearnerSettings, convert
 
 UNKNOWN_LENGTH = 10_000
 """Steps that an episode may take where the environment's limit is not known."""
@@ -58,17 +58,43 @@ def step_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]]) -> int
     `raw` are the tables of a `fdrl.Run`, `agents` those of its learners. Every copy may have an
     episode in progress, so each counts for one more; the copies must share the steps evenly.
     """
-    copies = [_copies(agent) for agent in agents]
     longest = longest_episode(str(raw.get("env") or ENVS.default().name), raw.get("env_kwargs", {}))
-    most, unit = (int(raw["episodes"]) + max(copies)) * longest, math.lcm(*copies)
+    return _cap(int(raw["episodes"]), longest, [_copies(agent) for agent in agents])
+
+
+def _cap(episodes: int, longest: int, copies: Sequence[int]) -> int:
+    most, unit = (episodes + max(copies)) * longest, math.lcm(*copies)
     return -(-most // unit) * unit
+
+
+def implied_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]], steps: int) -> int:
+    """Return what `step_cap` is for a run of so many `steps`, without importing anything.
+
+    How long the episodes of somebody's own environment are is then what `steps` implies, and a
+    learner that does not come with fdrl has the copies that its table says.
+    """
+    env, kwargs = str(raw["env"]), raw.get("env_kwargs", {})
+    copies = [_copies(agent) if _ours(agent) else _said(agent) for agent in agents]
+    known = ":" not in env or "max_episode_steps" in kwargs
+    longest = longest_episode(env, kwargs) if known else steps // (raw["episodes"] + max(copies))
+    return _cap(int(raw["episodes"]), longest, copies)
+
+
+def _ours(agent: Mapping[str, Any]) -> bool:
+    name = str(agent.get("type", AGENTS.default().name))
+    return name in AGENTS and AGENTS.spec(name).settings.startswith("fdrl.")
+
+
+def _said(agent: Mapping[str, Any]) -> int:
+    copies = agent.get("n_envs", 1)
+    return copies if isinstance(copies, int) and copies > 0 else 1
 
 
 def _copies(agent: Mapping[str, Any]) -> int:
     """Return the environment copies that a learner steps together."""
     cls = load_object(AGENTS.spec(str(agent.get("type", AGENTS.default().name))).settings)
     try:
-        settings: LearnerSettings = msgspec.convert(dict(agent), cls)
+        settings: LearnerSettings = convert(dict(agent), cls)
     except msgspec.ValidationError:  # complained of where the whole config is read
         return 1
     return settings.copies

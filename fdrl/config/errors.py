@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -152,3 +154,39 @@ def _choices_at(cls: Any, path: str) -> list[str]:
     found = [_kinds(c).get(parts[-1]) for c in _structs_at(cls, ".".join(parts[:-1]))]
     literals = [t for kind in found for t in _leaves(kind) if get_origin(t) is Literal]
     return [str(a) for t in literals for a in get_args(t)]
+
+
+# ---- The text of a TOML file, which is UTF-8 whatever an editor or a shell made of it ----
+
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""How files of other encodings begin."""
+
+
+def toml_text(path: str | Path, what: str) -> str:
+    """Read a TOML file's text; a byte-order mark before it, as Notepad writes one, is left out.
+
+    Raises `FdrlError` that names the file, what it is, and the encoding that it appears to have.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise FdrlError(f"cannot read the {what} {path}: {error.strerror or error}") from None
+    try:
+        if b"\0" not in data[:4]:
+            return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte {data[error.start]:#04x} at position {error.start} is not UTF-8"
+    else:
+        found = "it has zero bytes"
+    marked = (name for mark, name in MARKS.items() if data.startswith(mark))
+    seems = next(marked, "UTF-16" if b"\0" in data[:4] else "Latin-1 or Windows-1252")
+    raise FdrlError(
+        f"cannot read the {what} {path}: {found}, it appears to be {seems}; TOML is UTF-8: save it "
+        "as that"
+    )

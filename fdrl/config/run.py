@@ -11,6 +11,8 @@ import functools
 import hashlib
 import importlib.resources
 import math
+import shlex
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
@@ -19,8 +21,8 @@ import msgspec
 import tomli_w
 
 from fdrl.channels.settings import ChannelSettings, IdealChannel, MacAnalog
-from fdrl.config.budget import Goal, step_cap
-from fdrl.config.errors import check_finite, config_error
+from fdrl.config.budget import Goal, implied_cap, step_cap
+from fdrl.config.errors import check_finite, config_error, toml_text
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
 from fdrl.core.settings import (
@@ -29,6 +31,7 @@ from fdrl.core.settings import (
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
+    convert,
 )
 from fdrl.proxies.settings import ProxySettings
 from fdrl.vector.heterogeneity import Heterogeneity, Nothing
@@ -109,12 +112,19 @@ class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     @property
     def strategy_name(self) -> str:
         """The name under which the strategy is registered."""
-        return str(type(self.strategy).__struct_config__.tag)
+        return _tag(self.strategy)
 
     @property
     def agent_name(self) -> str:
         """The name under which the learner is registered."""
-        return str(type(self.agent).__struct_config__.tag)
+        return _tag(self.agent)
+
+
+def _tag(settings: Any) -> str:
+    """Return the name of a learner or strategy, whose table is but data in a config read so."""
+    if isinstance(settings, Mapping):
+        return str(settings["type"])
+    return str(type(settings).__struct_config__.tag)
 
 
 LOCAL_FIELDS = (
@@ -152,7 +162,14 @@ def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
 
 def run_type(agent: str, strategy: str) -> type[Run]:
     """Return `Run` with the settings classes of one learner and one strategy filled in."""
-    return _run_type(settings_class("agent", agent), settings_class("strategy", strategy))
+    classes = settings_class("agent", agent), settings_class("strategy", strategy)
+    with _LOCK:
+        return _run_type(*classes)
+
+
+Table = dict[str, Any]
+_LOCK = threading.Lock()
+"""Held around the cache, or two threads could get two classes of one run."""
 
 
 @functools.cache
@@ -168,7 +185,7 @@ def _run_type(agent: Any, strategy: Any) -> type[Run]:
 
 def _convert(raw: Any, cls: Any, where: str = "") -> Any:
     try:
-        made = msgspec.convert(raw, cls)
+        made = convert(raw, cls)
     except msgspec.ValidationError as error:
         raise config_error(error, where, cls, raw) from None
     check_finite(made, where)
@@ -191,7 +208,9 @@ def _usual_strategy(raw: Mapping[str, Any]) -> str:
     """
     cohorts = raw.get("cohorts")
     tables = [raw.get("agent")] if not isinstance(cohorts, list | tuple) or not cohorts else cohorts
-    abilities = [set(AGENTS.spec(_learner(table)).abilities) for table in tables]
+    names = map(_learner, tables)
+    # Nothing is imported to find out: one's own learners do not say what they can.
+    abilities = [set(AGENTS.spec(n).abilities if n in AGENTS else ()) for n in names]
     channel = raw.get("channel")
     adding = isinstance(channel, Mapping) and channel.get("type") == ADDING
     for spec in STRATEGIES.defaults(set[str].intersection(*abilities)):
@@ -245,24 +264,32 @@ def _default_proxy(raw: Mapping[str, Any], team: TeamSpec | None) -> dict[str, A
     return proxy
 
 
-def parse(raw: Mapping[str, Any]) -> Run:
-    """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place."""
-    cls = run_class(raw)
+def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
+    """Read raw tables (as TOML gives them) into a checked `Run`; errors name the place.
+
+    As `data`, nothing is imported or called that the tables name: learners and strategies that
+    are not fdrl's own stay tables, and what only the environment knows stays unset. Such a run can
+    be compared, but not trained.
+    """
+    classes = {k: settings_class(k, _type_of(raw, k)) for k in PLUGINS if not data or _ours(raw, k)}
+    with _LOCK:
+        cls = _run_type(*(classes.get(key, Table) for key in PLUGINS))
     raw = {k: v for k, v in raw.items() if v is not None}
-    for field in msgspec.structs.fields(cls):
-        if field.name in PLUGINS and field.name in raw:
-            raw[field.name] = merge_defaults(raw[field.name], field.type)
-    if raw.get("episodes") and "steps" not in raw:
+    for key, settings in classes.items():
+        if key in raw:
+            raw[key] = merge_defaults(raw[key], settings)
+    if raw.get("episodes") and "steps" not in raw and not data:
         raw["steps"] = _step_cap(raw)
-    team = _team(raw)
+    team = None if data else _team(raw)
     if team is not None and "agents" not in raw:
         raw["agents"] = len(team.agents)
-    raw.setdefault("proxy", _default_proxy(raw, team))
-    defaults = settings_class("strategy", _type_of(raw, "strategy"))
-    raw.setdefault("same_init", defaults.default_same_init)
+    if "strategy" in classes:
+        raw.setdefault("proxy", _default_proxy(raw, team))
+        raw.setdefault("same_init", classes["strategy"].default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):
-        agent_settings(cohort.agent, f"cohorts[{index}].agent")
+        if not data or _ours({"agent": cohort.agent}, "agent"):
+            agent_settings(cohort.agent, f"cohorts[{index}].agent")
     if run.cohorts:
         total = sum(c.agents for c in run.cohorts)
         if raw.get("agents", total) != total:
@@ -273,6 +300,12 @@ def parse(raw: Mapping[str, Any]) -> Run:
             f"config: agent_kwargs has {len(run.agent_kwargs)} tables for {run.agents} agents"
         )
     return run
+
+
+def _ours(raw: Mapping[str, Any], key: str) -> bool:
+    """Say whether the learner or strategy of raw tables is one that comes with fdrl."""
+    registry, name = PLUGINS[key][0], _type_of(raw, key)
+    return name in registry and registry.spec(name).settings.startswith("fdrl.")
 
 
 def _team(raw: Mapping[str, Any]) -> TeamSpec | None:
@@ -464,7 +497,7 @@ def chosen_steps(run: Run) -> int | None:
         return run.steps
     agents = [c.agent for c in run.cohorts] or [msgspec.to_builtins(run.agent)]
     raw = {"env": run.env, "env_kwargs": run.env_kwargs, "episodes": run.episodes}
-    return None if run.steps == step_cap(raw, agents) else run.steps
+    return None if run.steps == implied_cap(raw, agents, run.steps) else run.steps
 
 
 # ---- Where raw configs come from: the presets that ship with fdrl, and TOML files ----
@@ -480,17 +513,13 @@ def presets() -> dict[str, str]:
 def read_tables(source: str) -> dict[str, Any]:
     """Read a preset's name or a TOML file's path into raw tables; errors name file and place."""
     if source.endswith(".toml") or Path(source).is_file():
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except OSError as error:
-            raise FdrlError(f"cannot read the config {source}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise FdrlError(f"cannot read the config {source}: {error}") from None
+        text = toml_text(source, "config")
     else:
         known = presets()
         if Path(source).is_dir():
             run = (Path(source) / "config.toml").is_file()
-            hint = f": to go on with its run, fdrl train --resume {source}" if run else ""
+            quoted = shlex.quote(source)
+            hint = f": to go on with its run, fdrl train --resume {quoted}" if run else ""
             raise FdrlError(f"{source} is a folder, not a preset or FILE.toml{hint}")
         if source not in known:
             raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,7 @@ class Notice(UserWarning):
 
 _SAID: set[str] = set()
 _HEARERS: list[list[str]] = []
+_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -80,6 +82,9 @@ def warn_once(text: str) -> None:
     """Warn with a `Notice`, unless this process has said the same before."""
     if _HEARERS:
         _HEARERS[-1].append(text)
-    elif text not in _SAID:
+        return
+    with _LOCK:
+        new = text not in _SAID
         _SAID.add(text)
+    if new:
         warnings.warn(text, Notice, stacklevel=2)

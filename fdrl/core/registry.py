@@ -13,9 +13,11 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -112,6 +114,9 @@ class StrategySpec:
 
 Spec = TypeVar("Spec", EnvSpec, AgentSpec, StrategySpec)
 
+_LOCK = threading.RLock()
+"""Held while the tables change."""
+
 
 class Registry(Generic[Spec]):
     """A table of names; reading it loads the plugins first."""
@@ -128,16 +133,26 @@ class Registry(Generic[Spec]):
         A config that names none means a `default`, of which there is one for all, and one for
         learners that have an ability (what the entry `needs`).
         """
-        known = self._specs.get(spec.name)
-        if known is not None and known != spec:
-            raise FdrlError(f"{self.kind} {spec.name!r} is registered already, differently")
         needs = str(getattr(spec, "needs", ""))
-        usual = self._defaults.get(needs, spec.name)
-        if default and usual != spec.name:
-            raise FdrlError(f"{self.kind} {spec.name!r} cannot be the default: that is {usual!r}")
-        self._specs[spec.name] = spec
-        if default:
-            self._defaults[needs] = spec.name
+        with _LOCK:
+            known = self._specs.get(spec.name)
+            if known is not None and known != spec:
+                raise FdrlError(f"{self.kind} {spec.name!r} is registered already, differently")
+            usual = self._defaults.get(needs, spec.name)
+            if default and usual != spec.name:
+                raise FdrlError(
+                    f"{self.kind} {spec.name!r} cannot be the default: that is {usual!r}"
+                )
+            self._specs[spec.name] = spec
+            if default:
+                self._defaults[needs] = spec.name
+
+    def forget(self, name: str) -> Spec | None:
+        """Take an entry out, and return it; None if there is none of that name."""
+        load_plugins()
+        with _LOCK:
+            self._defaults = {n: usual for n, usual in self._defaults.items() if usual != name}
+            return self._specs.pop(name, None)
 
     def spec(self, name: str) -> Spec:
         """Return the entry, or raise an error that names the nearest one.
@@ -145,12 +160,13 @@ class Registry(Generic[Spec]):
         ``"module:Name"`` needs none, where settings classes say all that an entry would.
         """
         load_plugins()
-        if name not in self._specs:
+        found = self._specs.get(name)
+        if found is None:
             if ":" in name and self._own is not None:
                 return self._own(name)
             hint = self._offered(name) or nearest(name, self._specs)
             raise FdrlError(f"unknown {self.kind} {name!r}{hint}{not_installed()}")
-        return self._specs[name]
+        return found
 
     def default(self) -> Spec:
         """Return the entry that a config means which names none, whatever its learners can."""
@@ -194,7 +210,9 @@ class Registry(Generic[Spec]):
 
     def __iter__(self) -> Iterator[Spec]:
         load_plugins()
-        return iter(sorted(self._specs.values(), key=lambda s: s.name))
+        with _LOCK:
+            found = list(self._specs.values())
+        return iter(sorted(found, key=lambda s: s.name))
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
@@ -394,6 +412,8 @@ def load_object(entry_point: str) -> Any:
     A script that is running is not imported a second time under its own name.
     """
     module_name, _, attribute = entry_point.partition(":")
+    if not _dotted(module_name) or not _dotted(attribute):
+        raise FdrlError(f"{entry_point!r} is no name of the form module:attribute")
     running = module_name not in sys.modules and module_name == _home("__main__")
     try:
         module = importlib.import_module("__main__" if running else module_name)
@@ -404,6 +424,10 @@ def load_object(entry_point: str) -> Any:
     except AttributeError:
         hint = nearest(attribute, [n for n in vars(module) if not n.startswith("_")])
         raise FdrlError(f"module {module_name!r} has no {attribute!r}{hint}") from None
+
+
+def _dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def not_installed() -> str:
@@ -423,17 +447,46 @@ def not_installed() -> str:
 
 
 _loaded = False
+_LOADING = threading.local()
 
 
 def load_plugins() -> None:
-    """Call every function in the entry-point group ``fdrl.plugins``, once per process."""
+    """Call every function in the entry-point group ``fdrl.plugins``, once per process.
+
+    Threads that come while the first one is at it wait: nobody sees half a table. Modules are
+    imported before the lock is taken, as one that is being imported elsewhere may want to read the
+    tables; what a plugin itself reads while it is loaded is what is registered so far.
+    """
     global _loaded
-    if _loaded:
+    if _loaded or getattr(_LOADING, "here", False):
         return
-    _loaded = True
-    load_object("fdrl.strategies:register")()
+    _LOADING.here = True
+    try:
+        found = _plugins()
+        with _LOCK:
+            if _loaded:
+                return
+            for name, value, register in found:
+                try:
+                    register()
+                except Exception as error:  # somebody else's package must not stop this one
+                    warnings.warn(f"plugin {name!r} ({value}) failed: {error}", stacklevel=2)
+            _loaded = True
+    finally:
+        _LOADING.here = False
+
+
+def _plugins() -> list[tuple[str, str, Callable[[], Any]]]:
+    """Import what registers; one that cannot be imported says so when it is called."""
+    own = "fdrl.strategies:register"
+    found = [("strategies", own, load_object(own))]
     for entry in importlib.metadata.entry_points(group="fdrl.plugins"):
         try:
-            entry.load()()
-        except Exception as error:  # somebody else's package must not stop this one
-            warnings.warn(f"plugin {entry.name!r} ({entry.value}) failed: {error}", stacklevel=2)
+            found.append((entry.name, entry.value, entry.load()))
+        except Exception as error:
+            found.append((entry.name, entry.value, partial(_fail, error)))
+    return found
+
+
+def _fail(error: Exception) -> None:
+    raise error

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
+
+_LOCK = threading.RLock()
+
+
+def convert(raw: Any, cls: Any) -> Any:
+    """Make plain data an object of a class, as `msgspec.convert` does, in any thread.
+
+    msgspec looks at a class when it is first asked for one; two threads that ask at once crash the
+    process (msgspec 0.20). Raises `msgspec.ValidationError` for data that is no such object.
+    """
+    with _LOCK:
+        return msgspec.convert(raw, cls)
+
 
 Loss = Literal["forward", "reverse", "js"]
 NonNegativeCount = Annotated[int, msgspec.Meta(ge=0)]
@@ -115,6 +129,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     steps_together: ClassVar[bool] = True
     """Whether all its agents take each step at the same time, as those who share a world must."""
+    may_name: ClassVar[tuple[str, ...]] = ()
+    """Modules whose classes its settings may name, even in a run folder that nobody vouches for."""
 
     @property
     def copies(self) -> int:

@@ -18,6 +18,7 @@ from fdrl.config.run import Run, agent_settings
 from fdrl.core.cohort import Labeled
 from fdrl.core.errors import FdrlError, Notice, warn_once
 from fdrl.core.registry import AGENTS, STRATEGIES, labeled_example, load_object
+from fdrl.core.settings import convert
 from fdrl.federation.client import CohortClient
 from fdrl.federation.groups import Group, groups
 from fdrl.proxies.settings import Mix, ProxySettings, Rollout, Uniform, Visited
@@ -188,7 +189,7 @@ def check_labels(run: Run, clients: Sequence[CohortClient]) -> None:
 
 
 def _default(run: Run) -> object:
-    return msgspec.convert(dict(run.strategy.default_proxy), ProxySettings)
+    return convert(dict(run.strategy.default_proxy), ProxySettings)
 
 
 def check_teams(run: Run) -> None:

@@ -26,6 +26,7 @@ from fdrl.core import terminal, watch
 from fdrl.core.abilities import Profile, profile
 from fdrl.core.cohort import Cohort
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import looked_in
 from fdrl.core.threads import THREAD_VARIABLES, stop_signals
 
 PATIENCE = 5.0
@@ -73,7 +74,7 @@ class Remote:
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process: SpawnProcess = spawn.Process(
-            target=_work, args=(theirs, *self._work), daemon=True
+            target=_work, args=(looked_in(), theirs, *self._work), daemon=True
         )
         with _one_thread_each(), _signals_held():
             self._process.start()
@@ -337,8 +338,13 @@ def _ignore_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
-def _work(pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...]) -> None:
-    """Build a cohort and serve calls until the pipe closes or says None."""
+def _work(
+    looked: object, pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...]
+) -> None:
+    """Build a cohort and serve calls until the pipe closes or says None.
+
+    `looked` comes first: received, it lets the modules be found that `args` are made of.
+    """
     _ignore_signals()
     np.seterr(over="ignore", invalid="ignore", divide="ignore")  # whose numbers die is looked at
     if multiprocessing.parent_process() is not None:

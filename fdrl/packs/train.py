@@ -16,6 +16,7 @@ from fdrl.config.run import Run, differences, validated
 from fdrl.core.abilities import alone, profile
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError
+from fdrl.core.paths import absolute
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import stop_signals
 from fdrl.federation import groups as groups_federation
@@ -117,9 +118,9 @@ def train_packed(
     >>> summaries = train_packed(runs)
     """
     if isinstance(out, str | Path):
-        folders: list[Path | None] = [Path(out) / f"seed-{r.seed:03d}" for r in runs]
+        folders: list[Path | None] = [absolute(out) / f"seed-{r.seed:03d}" for r in runs]
     else:
-        folders = [Path(f) for f in out] if out is not None else [None] * len(runs)
+        folders = [absolute(f) for f in out] if out is not None else [None] * len(runs)
     if len(folders) != len(runs):
         raise FdrlError(f"{len(folders)} run folders for {len(runs)} runs")
     named = [f for f in folders if f is not None]

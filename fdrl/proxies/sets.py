@@ -11,7 +11,6 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array
 from fdrl.core.errors import BadMessage, FdrlError
 from fdrl.core.message import ProxyUpdate, Recipe
+from fdrl.core.paths import absolute
 from fdrl.core.seeding import Purpose, generator
 from fdrl.ops.sobol import sobol
 from fdrl.proxies.grid import CellCounts, GridCells, check_box, most_visited
@@ -247,10 +247,10 @@ def _load(path: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Read states [N, *O] from a .npy file; never unpickles."""
     if not path:
         raise FdrlError("proxy file: proxy.path is not set; it names a .npy file of states")
-    if not Path(path).is_file():
+    if not absolute(path).is_file():
         raise FdrlError(f"proxy file: no such file: {path}")
     try:
-        with open(path, "rb") as file:  # which `np.load` leaves open if it gives up half-way
+        with open(absolute(path), "rb") as file:  # `np.load` leaves open what it gives up on
             states = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FdrlError(f"proxy file: {path} is not a plain .npy array: {error}") from None

@@ -17,7 +17,7 @@ from fdrl.core.errors import FdrlError
 from fdrl.core.files import file_errors
 from fdrl.core.records import Summary
 from fdrl.runs.curves import carried, mean_over_agents, smooth
-from fdrl.runs.folder import CONFIG, LOCK, METRICS, SUMMARY, read_run, read_summary
+from fdrl.runs.folder import CONFIG, LOCK, METRICS, SUMMARY, read_data, read_summary
 
 MANIFEST = "bench.json"
 """What ``fdrl bench`` writes into a suite's folder."""
@@ -76,6 +76,9 @@ class _Line(msgspec.Struct, frozen=True):
     sim_seconds: float = 0.0
 
 
+_LINE = msgspec.json.Decoder(_Line)
+
+
 def find(places: Sequence[str | Path]) -> list[Path]:
     """Return the run folders that `places` are or contain, at any depth, in order of name.
 
@@ -104,10 +107,10 @@ def _lines(folder: Path) -> list[_Line]:
     path = folder / METRICS
     with file_errors("read", path):
         rows = path.read_bytes().split(b"\n")[:-1]
-    decoder, lines = msgspec.json.Decoder(_Line), []
+    lines = []
     for number, row in enumerate(rows, 1):
         try:
-            lines.append(decoder.decode(row))
+            lines.append(_LINE.decode(row))
         except msgspec.DecodeError as error:
             raise FdrlError(f"{path}, line {number}: not a round record: {error}") from None
     return lines
@@ -172,6 +175,9 @@ class Manifest(msgspec.Struct, frozen=True):
     not_applicable: list[_Cell] = []
 
 
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
 def manifests(places: Sequence[str | Path]) -> list[tuple[Path, Manifest]]:
     """Read the suites whose folders are among `places` or in them; damaged ones are left out."""
     found = []
@@ -181,7 +187,7 @@ def manifests(places: Sequence[str | Path]) -> list[tuple[Path, Manifest]]:
                 names.clear()
                 try:
                     data = (folder / MANIFEST).read_bytes()
-                    found.append((folder, msgspec.json.decode(data, type=Manifest)))
+                    found.append((folder, _MANIFEST.decode(data)))
                 except (OSError, msgspec.DecodeError):
                     continue
     return found
@@ -213,7 +219,7 @@ def read(folder: str | Path) -> Entry:
     """Read a run folder; what is wrong with it becomes its `problem`, never an exception."""
     path = Path(folder)
     try:
-        run = read_run(path)
+        run = read_data(path)
     except FdrlError as error:
         return Entry(str(folder), problem=f"its config cannot be read: {error}")
     problems, trace, summary = [], None, None

@@ -76,7 +76,8 @@ def network_words(run: Run) -> str:
         return f"{len(run.cohorts)} cohorts"
     if run.networks != "same":
         return {"arch": "ten architectures", "fedhpd": "FedHPD's ten networks"}[run.networks]
-    return f"{run.agent_name} {run.agent.architecture}".rstrip()
+    own = "" if isinstance(run.agent, Mapping) else run.agent.architecture
+    return f"{run.agent_name} {own}".rstrip()
 
 
 def hetero_words(run: Run) -> str:
@@ -156,7 +157,8 @@ def _differing(fields: Sequence[Flat]) -> list[str]:
 @functools.cache
 def _defaults(strategy: str, agent: str) -> Flat:
     try:
-        return method_fields(parse({"strategy": {"type": strategy}, "agent": {"type": agent}}))
+        tables = {"strategy": {"type": strategy}, "agent": {"type": agent}}
+        return method_fields(parse(tables, data=True))
     except FdrlError:
         return {}
 

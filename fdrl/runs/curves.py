@@ -16,7 +16,7 @@ from fdrl.core.errors import FdrlError
 from fdrl.core.files import write_atomic
 from fdrl.core.records import RoundRecord
 from fdrl.core.registry import ENVS
-from fdrl.runs.folder import read_records, read_run
+from fdrl.runs.folder import read_data, read_records
 from fdrl.runs.metric_names import of_env
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def curve(label: str, env: str, records: Sequence[RoundRecord], by_episodes: boo
 
 def read_curve(folder: str | Path) -> Curve:
     """Read the curves of a run folder."""
-    run, records = read_run(folder), read_records(folder)
+    run, records = read_data(folder), read_records(folder)
     if not records:
         raise FdrlError(f"{folder} has no finished round to draw")
     label = f"{run.strategy_name}, seed {run.seed}"

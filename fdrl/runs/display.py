@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fdrl.config.run import Run
+from fdrl.config.trust import command
 from fdrl.core import terminal
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.watch import PULSE
@@ -415,6 +416,6 @@ def _results(summary: Summary, run: Run, folder: Path | None) -> Table:
     if folder is not None:
         table.add_row("run folder", str(folder))
         table.add_row("learning curves", str(folder / "curves.png"))
-        film = " --video" if can_film(run) else ""
-        table.add_row("look further", Text(f"fdrl eval {folder}{film}", style="bold"))
+        look = command("fdrl eval", folder, run, "--video" if can_film(run) else "")
+        table.add_row("look further", Text(look, style="bold"))
     return table

@@ -23,7 +23,8 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from fdrl.config.run import Run, differences, digest, parse, read_tables, to_toml
+from fdrl.config.run import Run, differences, digest, parse, read_tables, to_tables, to_toml
+from fdrl.config.trust import check_trusted, same_names
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, warn_once
 from fdrl.core.files import (
@@ -38,7 +39,9 @@ from fdrl.core.files import (
     write_all,
     write_atomic,
 )
+from fdrl.core.paths import absolute
 from fdrl.core.records import RoundRecord, Summary
+from fdrl.core.settings import convert
 from fdrl.runs.checkpoint import (
     Checkpoint,
     DamagedCheckpoint,
@@ -71,9 +74,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return read_tables(str(path / CONFIG))
 
 
-def read_run(folder: str | Path) -> Run:
-    """Read the config of a run folder."""
-    return parse(read_config(folder))
+def read_run(folder: str | Path, *, trust: bool = False) -> Run:
+    """Read the config of a run folder, to go on with the run.
+
+    Raises `FdrlError` if it names what is not registered, unless you `trust` who made the folder.
+    """
+    tables = read_config(folder)
+    if not trust:
+        check_trusted(folder, tables)
+    return parse(tables)
+
+
+def read_data(folder: str | Path) -> Run:
+    """Read the config of a run folder, to look at it: nothing is imported that it names."""
+    return parse(read_config(folder), data=True)
 
 
 def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:
@@ -87,7 +101,7 @@ def _revive(raw: dict[str, Any], cls: type[Any]) -> Any:
             fixed[key] = {k: nan if v is None else v for k, v in value.items()}
         elif isinstance(value, list) and hints[key] == list[float]:
             fixed[key] = [nan if v is None else v for v in value]
-    return msgspec.convert(fixed, cls)
+    return convert(fixed, cls)
 
 
 def read_records(folder: str | Path) -> list[RoundRecord]:
@@ -207,7 +221,11 @@ def check_free(path: str | Path) -> None:
 
 def check_same(path: str | Path, run: Run | None = None) -> Run:
     """Return the folder's config; raise if `run` differs from it in more than local fields."""
-    kept = read_run(path)
+    tables = read_config(path)
+    if run is None:
+        check_trusted(path, tables)
+    # What the caller's own run names may be imported for that; else the two are compared as data.
+    kept = parse(tables, data=run is not None and not same_names(tables, to_tables(run)))
     if run is not None and digest(kept) != digest(run):
         names = differences(kept, run)
         raise OtherConfig(
@@ -223,7 +241,7 @@ def new_path(run: Run, parent: str | Path = "runs") -> Path:
     strategy = re.sub(r"[^\w.+-]+", "-", run.strategy_name)
     base = Path(parent) / f"{env}-{strategy}-{run.seed}"
     path, number = base, 2
-    while path.exists():
+    while absolute(path).exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1
     return path
 

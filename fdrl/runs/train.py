@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -17,8 +16,10 @@ from types import FrameType
 from typing import Protocol
 
 from fdrl.config.run import Run
+from fdrl.config.trust import command
 from fdrl.core.arrays import Array, subtree
 from fdrl.core.errors import FdrlError, OtherConfig
+from fdrl.core.paths import absolute, meant, started
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.threads import stop_signals
 from fdrl.core.watch import NoAnswer, Watch, watched
@@ -94,6 +95,8 @@ class _Training:
     every: int
     curves: bool = True
     wall_seconds: float = 0.0
+    typed: Path | None = None
+    """The folder as the user called it."""
     saved: int = -1
     fragile: bool = False
     """Whether somebody else's environment may fail at any step."""
@@ -189,8 +192,8 @@ class _Training:
         self.rescue()
         if self.folder is None or self.saved < 0:
             return ""
-        path = shlex.quote(str(self.folder.path))
-        return f"round {self.saved} is saved, go on with fdrl train --resume {path}"
+        go_on = command("fdrl train --resume", self.typed or self.folder.path, self.folder.run)
+        return f"round {self.saved} is saved, go on with {go_on}"
 
     def rounds(self, stop: StopFlag) -> None:
         """Run rounds until the budget is used up; raises `Stopped` between two of them."""
@@ -229,8 +232,8 @@ class _Training:
         """Add to an error in the middle of a run where the run can be picked up again."""
         if self.folder is None:
             return error
-        done, path = self.federation.rounds_done, self.folder.path
-        files = checkpoint_files(path)
+        done, path = self.federation.rounds_done, self.typed or self.folder.path
+        files = [path / f.relative_to(f.parents[1]) for f in checkpoint_files(self.folder.path)]
         if files and self.saved == done:
             kept = "which is saved"
         else:
@@ -239,7 +242,7 @@ class _Training:
         kind = NoAnswer if isinstance(error, NoAnswer) else FdrlError
         return kind(
             f"{error} (run stopped after round {done}{between} {kept}; once that is mended, go on "
-            f"with fdrl train --resume {path})"
+            f"with {command('fdrl train --resume', path, self.folder.run)})"
         )
 
 
@@ -299,9 +302,18 @@ def train(
     path = Path(out or run.out) if out or run.out else None
     if resume and path is None:
         raise FdrlError("resume needs the run folder: name it with out=")
+    with started():  # an environment may change the current folder
+        return _train(run, path, resume, trackers, curves, federation, stop)
+
+
+def _train(
+    run: Run, path: Path | None, resume: bool, trackers: Sequence[Tracker], curves: bool,
+    federation: Callable[[Run], Trainable], stop: StopFlag | None,
+) -> Summary:  # fmt: skip
+    typed, path = path, None if path is None else absolute(path)
     if resume and path is not None:
         try:
-            check_same(path, run)
+            check_same(meant(typed or path), run)
         except OtherConfig as error:
             raise FdrlError(
                 f"{error}; a run's config cannot change: train this one with another out"
@@ -309,6 +321,8 @@ def train(
         finished = read_summary(path)
         if finished is not None:
             return finished
+    if typed is not None and not resume:
+        check_free(meant(typed))
     everyone = _everyone(run, path, trackers)
     with heeded(stop) as asked:
         watch = Watch(run.patience, run.patience_stop)
@@ -320,7 +334,7 @@ def train(
             training = _Training(
                 learner, folder, everyone, run.checkpoint_every, curves, fragile=fragile,
                 # In a pack the state is not this run's alone to take, nor to time.
-                sparing=stop is None,
+                sparing=stop is None, typed=typed,
             )  # fmt: skip
             watch.rescue = training.give_up
             return training.run(run, checkpoint, asked)

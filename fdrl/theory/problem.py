@@ -15,7 +15,7 @@ from fdrl.config.errors import check_finite, config_error
 from fdrl.core.arrays import Doubles
 from fdrl.core.errors import FdrlError
 from fdrl.core.seeding import Purpose, generator
-from fdrl.core.settings import NonNegativeInt, PositiveInt
+from fdrl.core.settings import NonNegativeInt, PositiveInt, convert
 from fdrl.theory.closed_forms import cd_largest_step, rms
 from fdrl.theory.labels import block_diagonal
 
@@ -72,7 +72,7 @@ def parse(tables: Mapping[str, Any]) -> Theory:
     if isinstance(widths, list | tuple) and len(widths) < 2:
         raise FdrlError("config: a slope needs at least two widths (at widths)")
     try:
-        made = msgspec.convert(dict(tables), Theory)
+        made: Theory = convert(dict(tables), Theory)
     except msgspec.ValidationError as error:
         raise config_error(error, "", Theory, dict(tables)) from None
     check_finite(made)

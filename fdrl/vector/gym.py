@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import gymnasium
 import numpy as np
@@ -65,8 +67,9 @@ def find_env(name: str) -> EnvSpec:
 
 def _named_spec(name: str) -> EnvSpec | None:
     """Import the module of ``"module:name"``; it may hold an `EnvSpec` or register one."""
-    attribute = name.rpartition(":")[2]
+    module, _, attribute = name.rpartition(":")
     try:
+        load_object(f"{module}:__name__")
         entry = load_object(name)
     except FdrlError:
         entry = None  # it may still be a Gymnasium id; if not, `resolve` says so
@@ -136,12 +139,62 @@ def resolve(gym_id: str) -> GymSpec | Callable[..., GymEnv]:
         return entry
     made = getattr(module, name, None)
     if callable(made):
+        check_maker(gym_id, made)
         return made  # type: ignore[no-any-return]
     known = list(gymnasium.registry)
     if module is not None:
         known += [n for n in vars(module) if not n.startswith("_")]
     where = f" in {module_name!r} or in Gymnasium" if module_name else ""
-    raise _unknown(name, known, where)
+    raise _unknown(name or gym_id, known, where)
+
+
+_BASES = ("gymnasium.core.Env", "pettingzoo.utils.env.ParallelEnv", "pettingzoo.utils.env.AECEnv")
+
+
+def check_maker(name: str, found: Any) -> None:
+    """Raise unless ``"module:callable"`` may make an environment; nothing is called to know it.
+
+    Classes must derive from gymnasium.Env or pettingzoo.ParallelEnv. What a function makes only
+    calling it tells, so one that is Python's own, or says that it returns something else, is none.
+    """
+    while isinstance(found, functools.partial):
+        found = found.func
+    if isinstance(found, type):
+        if not _is_env(found):
+            old = any(b.__module__.partition(".")[0] == "gym" for b in found.__mro__)
+            but = "the old gym.Env, not from " if old else "neither "
+            raise FdrlError(
+                f"environment {name!r}: {found.__qualname__} is a class that derives from {but}"
+                f"gymnasium.Env{'' if old else ' nor pettingzoo.ParallelEnv'}"
+            )
+        return
+    home = str(getattr(found, "__module__", None) or "builtins").partition(".")[0]
+    if inspect.isbuiltin(found) or home == "builtins" or home in sys.stdlib_module_names:
+        raise FdrlError(
+            f"environment {name!r} is of Python's own library and makes no environment; name a "
+            "class that derives from gymnasium.Env or pettingzoo.ParallelEnv, or a function "
+            "that returns one"
+        )
+    kind = _returned(found)
+    if kind is not None and not _is_env(kind):
+        raise FdrlError(
+            f"environment {name!r}: it says that it returns {kind.__qualname__}, which is neither "
+            "a gymnasium.Env nor a pettingzoo.ParallelEnv"
+        )
+
+
+def _is_env(kind: type) -> bool:
+    return any(f"{b.__module__}.{b.__qualname__}" in _BASES for b in kind.__mro__)
+
+
+def _returned(function: Any) -> type | None:
+    """Return the class that a function says it returns; None if it leaves that open."""
+    try:
+        hint = get_type_hints(function).get("return", object)
+    except Exception:  # an annotation that cannot be read says nothing
+        return None
+    kind = get_origin(hint) or hint
+    return kind if isinstance(kind, type) and kind is not object else None
 
 
 def _unknown(name: str, known: list[str], where: str = "") -> UnknownEnvironment:

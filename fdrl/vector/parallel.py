@@ -22,7 +22,7 @@ from fdrl.core.registry import ENVS, PARALLEL, EnvSpec, Physics, load_object
 from fdrl.vector import contract
 from fdrl.vector.contract import RAISED
 from fdrl.vector.flatten import as_flat, check_is_space
-from fdrl.vector.gym import LIMIT, check_spaces, whole_limit
+from fdrl.vector.gym import LIMIT, check_maker, check_spaces, whole_limit
 
 Opener = Callable[..., Any]
 Vectorizer = Callable[[Sequence[Mapping[str, Any]], Sequence[Any]], MultiVectorEnv]
@@ -91,6 +91,7 @@ def opener(name: str) -> Opener | None:
         made = getattr(found, "parallel_env", None)
         if not callable(made):
             check_turns(name, getattr(found, "env", getattr(found, "raw_env", None)))
+        check_maker(name, made) if callable(made) else None
         return made if callable(made) else None
     return _factory(name, found)
 
@@ -115,6 +116,7 @@ def _factory(name: str, found: Any) -> Opener | None:
     """Return a class or function that makes a `ParallelEnv`; to know of a function, call it."""
     if not callable(found) or isinstance(found, EnvSpec):
         return None
+    check_maker(name, found)
     from pettingzoo import ParallelEnv
 
     if inspect.isclass(found):

@@ -201,7 +201,7 @@ def test_a_vector_class_is_held_to_the_types() -> None:
     findings = check_env(name)
     assert ("error", "observation shape") in [(f.level, f.check) for f in findings]
     assert any({"float64", "float32"} <= set(f.message.replace(",", "").split()) for f in findings)
-    del ENVS._specs[name]
+    ENVS.forget(name)
 
 
 class _Float64:
@@ -232,4 +232,4 @@ def test_an_environment_without_a_picture_is_a_warning() -> None:
     found = {f.check: f for f in check_env(name)}
     assert found["gymnasium"].level == "warning"
     says(found["gymnasium"].message, "gym_id")
-    assert isinstance(ENVS._specs.pop(name), EnvSpec)
+    assert isinstance(ENVS.forget(name), EnvSpec)

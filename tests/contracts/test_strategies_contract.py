@@ -25,7 +25,7 @@ def broken_strategy():
 
     yield add
     for name in added:
-        del STRATEGIES._specs[name]
+        STRATEGIES.forget(name)
 
 
 @pytest.mark.parametrize(

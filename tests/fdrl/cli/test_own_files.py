@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import own_file
 import pytest
+from messages import says
 from newcomer import Machine
 
 import fdrl
@@ -73,13 +74,16 @@ def test_the_command_line_trains_resumes_and_evaluates(
         patch.setattr(Federation, "round", stop_after(2))
         assert cli.main([*words, "--out", "stopped"]) == 130
     assert len(records("stopped")) == 2
-    assert cli.main(["train", "--resume", "stopped", "--quiet"]) == 0
+    told = capsys.readouterr().err
+    says(told, "fdrl train --resume stopped --trust")
+    assert cli.main(["train", "--resume", "stopped", "--quiet"]) == 2
+    assert cli.main(["train", "--resume", "stopped", "--trust", "--quiet"]) == 0
     assert records("stopped") == records("whole")
     assert len(records("whole")) == 512 // 64 // 2
     assert cli.main(["train", "whole/config.toml", "--out", "again", "--quiet"]) == 0
     assert records("again") == records("whole")
     capsys.readouterr()
-    assert cli.main(["eval", "whole", "--episodes", "2"]) == 0
+    assert cli.main(["eval", "whole", "--trust", "--episodes", "2"]) == 0
     assert "my_file:Median on CartPole-v1 after round 4" in capsys.readouterr().out
 
 
@@ -246,7 +250,7 @@ def test_a_script_defines_trains_and_is_found_again(folder: Path) -> None:
     kept = tomllib.loads((folder / "from_python/config.toml").read_text())
     assert kept["strategy"]["type"] == "script:Whole"
     assert kept["agent"]["type"] == "script:Fast"
-    assert "mean" in machine.fdrl("eval", "from_python", "--episodes", "1")
+    assert "mean" in machine.fdrl("eval", "from_python", "--trust", "--episodes", "1")
 
 
 @pytest.mark.slow

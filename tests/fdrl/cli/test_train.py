@@ -577,7 +577,7 @@ def test_an_exported_member_of_a_shared_world_says_which_it_is(
     pytest.importorskip("mpe2")
     world = ["--env", "mpe2:simple_speaker_listener_v4", "--steps", "256", "--quiet"]
     assert cli.main(["train", *world, "--out", str(tmp_path / "run")]) == 0
-    assert cli.main(["export", str(tmp_path / "run"), "--agent", "1"]) == 0
+    assert cli.main(["export", str(tmp_path / "run"), "--trust", "--agent", "1"]) == 0
     said = capsys.readouterr()
     assert said.out.strip().endswith("agent-01.zip")
     says(said.err, "'listener_0'", "mpe2:simple_speaker_listener_v4")

@@ -90,20 +90,23 @@ def test_without_a_default_a_config_must_name_one() -> None:
 
 
 @pytest.mark.parametrize(("key", "base"), [("agent", "LearnerSettings"), ("strategy", "Exchange")])
-def test_settings_must_derive_from_their_base(
-    key: str, base: str, monkeypatch: pytest.MonkeyPatch
+def test_settings_must_derive_from_their_base_and_a_name_can_be_forgotten(
+    key: str, base: str
 ) -> None:
     registry: Any = AGENTS if key == "agent" else STRATEGIES
-    registry.names()  # what loads the plugins
-    monkeypatch.setattr(registry, "_specs", dict(registry._specs))
     if key == "agent":
         fdrl.register_agent("bare", settings=f"{__name__}:Bare", factory="m:make")
     else:
         fdrl.register_strategy("bare", settings=f"{__name__}:Bare", client="m:C", server="m:S")
-    with pytest.raises(FdrlError, match=rf"'bare'.*{base}"):
-        settings_class(key, "bare")
-    with pytest.raises(FdrlError, match=base):
-        parse({key: {"type": "bare"}})
+    try:
+        with pytest.raises(FdrlError, match=rf"'bare'.*{base}"):
+            settings_class(key, "bare")
+        with pytest.raises(FdrlError, match=base):
+            parse({key: {"type": "bare"}})
+    finally:
+        assert registry.forget("bare") is not None
+    assert "bare" not in registry
+    assert registry.forget("bare") is None
 
 
 @pytest.mark.parametrize(

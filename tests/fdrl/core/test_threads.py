@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -10,6 +12,27 @@ import pytest
 from fdrl.core.errors import FdrlError
 from fdrl.core.threads import Coroutine, present
 from fdrl.vector.shared import PeerFailed, RoleThreads
+
+FIRST_USE = """
+import sys, threading, fdrl
+A = {"type": "ppo", "n_envs": 2, "n_steps": 32, "batch_size": 32, "hidden": [8]}
+gate, made = threading.Barrier(8), []
+def work():
+    gate.wait()
+    made.append(fdrl.make_run(env="CartPole-v1", agents=2, steps=64, agent=A))
+threads = [threading.Thread(target=work) for _ in range(8)]
+sys.setswitchinterval(1e-5)
+[t.start() for t in threads]; [t.join() for t in threads]
+print(len(made), len({type(run) for run in made}), made.count(made[0]))
+"""
+
+
+def test_eight_threads_may_use_everything_for_the_first_time_at_once() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.split() == ["8", "1", "8"]  # all of one class, all equal
 
 
 def me() -> Coroutine:

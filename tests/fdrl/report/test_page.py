@@ -22,7 +22,7 @@ from fdrl.report import collect
 from fdrl.report.groups import channel_words, group
 from fdrl.report.text import mixed_budgets
 from fdrl.report.write import write
-from fdrl.runs.folder import read_run
+from fdrl.runs.folder import read_data
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_the_commands_make_the_very_runs(report: Path, monkeypatch: pytest.Monke
         for seed in seeds.split():
             run = read_command([*words.split()[1:], "--seed", seed])[0]
             made.add((digest(run), run.seed))
-    theirs = [read_run(p) for p in collect.find([report.parent.parent])]
+    theirs = [read_data(p) for p in collect.find([report.parent.parent])]
     assert made == {(digest(r), r.seed) for r in theirs}
 
 

@@ -347,7 +347,7 @@ def test_a_registered_name_wins_over_a_class_of_that_name(
         assert find_env("walking:Walk").max_steps == 9
     finally:
         sys.modules.pop("walking", None)
-        ENVS._specs.pop("Walk", None)
+        ENVS.forget("Walk")
 
 
 def test_visited_states_follow_each_other_and_cost_a_step_each() -> None:

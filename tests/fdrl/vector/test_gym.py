@@ -78,7 +78,7 @@ def test_what_raises_after_a_thousand_steps_resumes_to_the_bit(
     assert len(metrics(folder)) == done
     monkeypatch.setenv("FDRL_TEST_MENDED", "yes")
     bad_worlds.Breaks.steps_of_all = 0
-    assert cli.main(["train", "--resume", str(folder), "--quiet"]) == 0
+    assert cli.main(["train", "--resume", str(folder), "--trust", "--quiet"]) == 0
     assert read_summary(folder) is not None
     bad_worlds.Breaks.steps_of_all = 0
     train(run, out=tmp_path / "whole", curves=False)

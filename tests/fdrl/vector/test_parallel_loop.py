@@ -176,7 +176,7 @@ def test_evaluating_a_finished_run_again(tmp_path: Path, capsys: Any) -> None:
     out = str(tmp_path / "run")
     words = f"train --quiet --env {LEAVER} --strategy fd --steps 64 --agent.n_envs 2 --out {out}"
     assert main(words.split()) == 0
-    assert main(["eval", out, "--episodes", "2"]) == 0
+    assert main(["eval", out, "--trust", "--episodes", "2"]) == 0
     assert "mean 12.0" in capsys.readouterr().out
 
 

@@ -1,0 +1,108 @@
+"""What of a config may be imported: a run folder is data until somebody vouches for it.
+
+A config names an environment, learners and a strategy, and ``module:callable`` names them by what
+is to be imported. Who types such a name, or a file that has it, asks for that. A run folder may
+come from a stranger, so what one names must be registered: come with fdrl, stand in Gymnasium's
+or PettingZoo's registry, or belong to an installed plugin. Anything else needs ``--trust``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fdrl.config.run import PLUGINS, Run, settings_class, to_tables
+from fdrl.core.errors import FdrlError, short
+from fdrl.core.registry import ENVS
+
+Place = tuple[str | int, ...]
+"""Where in nested tables: ``("cohorts", 0, "agent", "type")``."""
+
+_NAME = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+"""What `fdrl.core.registry.load_object` would import, wherever it stands."""
+_CLASS = re.compile(r"([\w.]+):[A-Z]\w*")
+_WORDS = ("groups", "out", "device", "networks")
+"""Fields whose text is never imported."""
+
+
+def unregistered(tables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the place and the name of everything in a config that would have to be imported.
+
+    Nothing is: what is looked at are the registries, and the settings of registered learners.
+    """
+    for place, text in _texts(tables, ()):
+        own = place[2:] if place[0] == "cohorts" else place
+        if own == ("env",):
+            known = ":" not in text or text in ENVS
+        elif len(own) == 2 and own[0] in PLUGINS and own[1] == "type":
+            known = ":" not in text or text in PLUGINS[str(own[0])][0]
+        else:
+            said = place[0] in _WORDS or not _NAME.fullmatch(text)
+            known = said or (own[:1] == ("agent",) and _may(tables, place, text))
+        if not known:
+            yield _written(place), text
+
+
+def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+    """Yield every text in nested tables, and where it stands."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(inner, (*place, name))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _texts(inner, (*place, index))
+    elif isinstance(value, str):
+        yield place, value
+
+
+def _written(place: Place) -> str:
+    words = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join(words).removeprefix(".")
+
+
+def _may(tables: Any, place: Place, text: str) -> bool:
+    """Say whether it is a class that the settings of a registered learner may name."""
+    for part in place[: place.index("agent") + 1]:
+        tables = tables[part]
+    registry = PLUGINS["agent"][0]
+    kind = str(tables.get("type", registry.default().name)) if isinstance(tables, Mapping) else ""
+    name = _CLASS.fullmatch(text)
+    if name is None or kind not in registry:
+        return False
+    modules = settings_class("agent", kind).may_name
+    return any(f"{name[1]}.".startswith(f"{module}.") for module in modules)
+
+
+def check_trusted(
+    folder: str | Path, tables: Mapping[str, Any], said: Collection[tuple[str, str]] = ()
+) -> None:
+    """Raise `FdrlError` if a run folder's config names what is not registered.
+
+    `said` are the places and names that the user gave, too.
+    """
+    for place, name in unregistered(tables):
+        if (place.removesuffix(".type"), name) not in said:
+            raise FdrlError(
+                f"{folder}: {place} = {short(name, 80)!r} is not registered, and nothing that a "
+                "run folder names is imported unasked; if you trust who made it: --trust "
+                "(trust=True in Python)"
+            )
+
+
+def same_names(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """Say whether all that one config would import, the other one would too."""
+    return set(unregistered(one)) <= set(unregistered(two))
+
+
+def command(words: str, folder: str | Path, run: Run | None = None, more: str = "") -> str:
+    """Return a command on a run folder, to be pasted: quoted, with ``--trust`` if `run` needs it.
+
+    >>> command("fdrl eval", "my run")
+    "fdrl eval 'my run'"
+    """
+    path = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    needed = run is not None and next(unregistered(to_tables(run)), None) is not None
+    return " ".join(filter(None, (words, shlex.quote(path), more, "--trust" * needed)))
