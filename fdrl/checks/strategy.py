@@ -95,9 +95,9 @@ def _messages(name: str, run: Any) -> None:
     federation = Federation(run)
     try:
         opening = federation.server.announce()
-        federation.transport.exchange(0, opening)
+        federation.transport.tell(0, opening)
         ids = federation.ids
-        uploads = federation.transport.exchange(1, dict.fromkeys(ids, b""))
+        uploads = federation.transport.ask(1)
         sent = {a: m for a, m in uploads.items() if isinstance(m, bytes) and m}
         for agent, data in sent.items():
             _must(encode(decode(data)) == data, name, "an upload changes when it is decoded")

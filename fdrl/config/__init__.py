@@ -1,0 +1,5 @@
+"""One schema for files, flags and Python."""
+
+from fdrl.config.run import Run, make_run
+
+__all__ = ["Run", "make_run"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 import msgspec
 import tomli_w
 
-from fdrl.channels.settings import ChannelSettings, IdealChannel
+from fdrl.channels.settings import ChannelSettings, IdealChannel, MacAnalog
 from fdrl.config.budget import Goal, step_cap
 from fdrl.config.errors import check_finite, config_error
 from fdrl.core.errors import FdrlError, nearest
@@ -116,6 +116,9 @@ PLUGINS: dict[str, tuple[Registry[Any], type[msgspec.Struct]]] = {
 }
 """Tables whose ``type`` is a plugin's name: where it is registered, and what its settings are."""
 
+ADDING = str(MacAnalog.__struct_config__.tag)
+"""The channel on which uploads add up in the air."""
+
 
 def settings_class(key: str, name: str) -> Any:
     """Return the settings class of a learner or strategy; `key` is "agent" or "strategy"."""
@@ -164,7 +167,33 @@ def _type_of(raw: Mapping[str, Any], key: str) -> str:
     table = raw.get(key, {})
     if not isinstance(table, Mapping):
         raise FdrlError(f'config: {key} must be a table: [{key}] type = "...", not {table!r}')
-    return str(table.get("type", PLUGINS[key][0].default().name))
+    if "type" in table:
+        return str(table["type"])
+    return _usual_strategy(raw) if key == "strategy" else AGENTS.default().name
+
+
+def _usual_strategy(raw: Mapping[str, Any]) -> str:
+    """Return the strategy of raw tables that name none: the best that their learners can all take.
+
+    Where messages add up in the air, it is one that only averages.
+    """
+    cohorts = raw.get("cohorts")
+    tables = [raw.get("agent")] if not isinstance(cohorts, list | tuple) or not cohorts else cohorts
+    abilities = [set(AGENTS.spec(_learner(table)).abilities) for table in tables]
+    channel = raw.get("channel")
+    adding = isinstance(channel, Mapping) and channel.get("type") == ADDING
+    for spec in STRATEGIES.defaults(set[str].intersection(*abilities)):
+        settings: Any = settings_class("strategy", spec.name)
+        if not (adding and settings().why_no_mean()):
+            return spec.name
+    return STRATEGIES.default().name
+
+
+def _learner(table: Any) -> str:
+    """Return the learner of an agent's or a cohort's table; nonsense is complained of later."""
+    table = table.get("agent", table) if isinstance(table, Mapping) else {}
+    named = table.get("type") if isinstance(table, Mapping) else None
+    return named if isinstance(named, str) else AGENTS.default().name
 
 
 def run_class(raw: Mapping[str, Any]) -> type[Run]:

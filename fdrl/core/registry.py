@@ -14,7 +14,7 @@ import importlib.metadata
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -120,22 +120,24 @@ class Registry(Generic[Spec]):
         self.kind = kind
         self._specs: dict[str, Spec] = {}
         self._own: Callable[[str], Spec] | None = own
-        self._default = ""
+        self._defaults: dict[str, str] = {}
 
     def register(self, spec: Spec, *, default: bool = False) -> None:
         """Add an entry; the same entry twice is harmless, another one of that name is an error.
 
-        A config that names none means the `default`, of which there is one.
+        A config that names none means a `default`, of which there is one for all, and one for
+        learners that have an ability (what the entry `needs`).
         """
         known = self._specs.get(spec.name)
         if known is not None and known != spec:
             raise FdrlError(f"{self.kind} {spec.name!r} is registered already, differently")
-        if default and self._default not in ("", spec.name):
-            raise FdrlError(
-                f"{self.kind} {spec.name!r} cannot be the default: that is {self._default!r}"
-            )
+        needs = str(getattr(spec, "needs", ""))
+        usual = self._defaults.get(needs, spec.name)
+        if default and usual != spec.name:
+            raise FdrlError(f"{self.kind} {spec.name!r} cannot be the default: that is {usual!r}")
         self._specs[spec.name] = spec
-        self._default = spec.name if default else self._default
+        if default:
+            self._defaults[needs] = spec.name
 
     def spec(self, name: str) -> Spec:
         """Return the entry, or raise an error that names the nearest one.
@@ -151,15 +153,27 @@ class Registry(Generic[Spec]):
         return self._specs[name]
 
     def default(self) -> Spec:
-        """Return the entry that a config means which names none."""
+        """Return the entry that a config means which names none, whatever its learners can."""
         load_plugins()
-        if not self._default:
+        if "" not in self._defaults:
             raise FdrlError(f"no {self.kind} is the default, so a config must name one")
-        return self.spec(self._default)
+        return self.spec(self._defaults[""])
+
+    def defaults(self, abilities: Iterable[str]) -> list[Spec]:
+        """Return what a config may mean that names none, best first, if its learners can all that.
+
+        The last one is `default`, which needs nothing.
+        """
+        found: list[Spec] = []
+        for ability in sorted(abilities):
+            if ability in self._defaults:
+                found.append(self.spec(self._defaults[ability]))
+        found.append(self.default())
+        return found
 
     def by_default(self) -> list[Spec]:
         """Return all entries by name, the default first."""
-        return sorted(self, key=lambda spec: spec.name != self._default)
+        return sorted(self, key=lambda spec: spec.name != self._defaults.get(""))
 
     def _offered(self, name: str) -> str:
         """Say which learner offers an algorithm of that name; nothing if one is called nearly so.

@@ -25,15 +25,19 @@ class Transport(Protocol):
     def members(self) -> tuple[str, ...]:
         """Return the agents' stable ids, in order."""
 
-    def exchange(
+    def ask(self, round: int, deadline: float | None = None) -> dict[str, Reply]:
+        """Let every agent learn locally for the round and return each one's upload.
+
+        The schedule is agreed in the config, so asking costs nothing. An agent with nothing to
+        send answers with an empty message.
+        """
+
+    def tell(
         self, round: int, messages: Mapping[str, bytes], deadline: float | None = None
     ) -> dict[str, Reply]:
-        """Hand each agent its message and return what each answers.
+        """End the round: hand each agent the server's message, acknowledged with an empty one.
 
-        An empty message asks an agent to learn locally for the round and to answer with its
-        upload (the schedule is agreed in the config, so asking costs nothing). A call without empty
-        messages ends the round: each message is the server's, acknowledged with an empty one, and
-        agents without one know that none is coming.
+        Agents without a message know that none is coming.
         """
 
 

@@ -149,22 +149,21 @@ class Embedded:
         """Return the agents' stable ids, in order."""
         return self._order
 
-    def exchange(
+    def ask(self, round: int, deadline: float | None = None) -> dict[str, Reply]:
+        """Let every client learn and return its agents' uploads."""
+        jobs = [partial(client.learn, round) for client in self.clients]
+        replies: dict[str, Reply] = {}
+        # Agents that meet in the same worlds cannot learn one after another.
+        for said in self._together.run(jobs) if self._together else (job() for job in jobs):
+            replies |= said
+        return {name: replies[name] for name in self._order}
+
+    def tell(
         self, round: int, messages: Mapping[str, bytes], deadline: float | None = None
     ) -> dict[str, Reply]:
-        """Let clients learn and answer (empty messages), or end the round with the server's."""
-        asked = {name for name, message in messages.items() if not message}
+        """End the round of every client with the server's messages."""
         replies: dict[str, Reply] = {}
-        if self._together is not None and asked.issuperset(self._order):
-            # Their agents meet in the same worlds, so nobody can learn after another.
-            jobs = [partial(client.learn, round) for client in self.clients]
-            for said in self._together.run(jobs):
-                replies |= said
-            return {name: replies[name] for name in self._order}
         for client in self.clients:
-            ids = client.cohort.ids
-            if asked.issuperset(ids):
-                replies |= client.learn(round)
-            elif not asked:
-                replies |= client.receive(round, {n: messages[n] for n in ids if n in messages})
+            own = {name: messages[name] for name in client.cohort.ids if name in messages}
+            replies |= client.receive(round, own)
         return {name: replies[name] for name in self._order if name in replies}

@@ -200,7 +200,7 @@ class Federation(Agents):
         opening = self.server.announce() if self.rounds_done == 0 else {}
         failures = self._deliver(0, opening) if opening else []
         number = self.rounds_done + 1
-        answers = self.transport.exchange(number, dict.fromkeys(self.ids, b""))
+        answers = self.transport.ask(number)
         learned = time.perf_counter()
         teachers = self.server.aggregate(number, self._collect(number, answers))
         failures += self.server.rejected + self._deliver(number, teachers)
@@ -236,7 +236,7 @@ class Federation(Agents):
             together.setdefault(messages[agent], []).append(delivery)
         self.clock.add("down", together.values())
         usable = {a: d.message for a, d in carried.items() if d.message}
-        replies = self.transport.exchange(number, usable)
+        replies = self.transport.tell(number, usable)
         lost = [
             (a, d.reason or "lost on the downlink") for a, d in carried.items() if d.message is None
         ]

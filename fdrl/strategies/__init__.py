@@ -45,7 +45,7 @@ _RANKS = (
 """The order in reports: ours, the rival, the controls, the published methods; then all others."""
 _MORE: dict[str, dict[str, Any]] = {name: {"rank": rank} for rank, name in enumerate(_RANKS)}
 _MORE["fd"] |= {"default": True}
-_MORE["fdv"] |= {"needs": "values"}
+_MORE["fdv"] |= {"needs": "values", "default": True}
 _MORE["fedavg"] |= {"baseline": True}
 _MORE["mixfrd"] |= {"variant_of": "frd"}
 _BASE = "fdrl.strategies.base"
@@ -142,14 +142,14 @@ _TABLE = (
         "distillation.settings",
         "FD",
         "one byte a proxy state and action",
-        "federated distillation weighted by who has been where (the default)",
+        "federated distillation weighted by who has been where (the default without critics)",
     ),
     (
         "fdv",
         "distillation.settings",
         "FDV",
         "one byte a proxy state and action, one for its value",
-        "fd whose agents also exchange and distill value estimates",
+        "fd whose agents also exchange and distill value estimates (the default)",
     ),
     (
         "fld",

@@ -37,5 +37,6 @@ def agents_side(case, pipe):
     found = zip(clients, groups.groups(run_of(case)), strict=True)
     pipe.send([cohort_facts(c.cohort, g.settings) for c, g in found])
     while (request := pipe.recv()) is not None:
-        pipe.send(transport.exchange(*request))
+        verb, *arguments = request
+        pipe.send(getattr(transport, verb)(*arguments))
     pipe.send([c.cohort.parameters("all") for c in clients])

@@ -49,7 +49,7 @@ def test_the_table_agrees_with_the_summary(folder: Path, capsys: Capture) -> Non
     summary = read_summary(folder)
     assert summary is not None
     text = evaluate(capsys, str(folder))
-    says(text, "fd", "CartPole-v1", "round 2", "greedy")
+    says(text, "fdv", "CartPole-v1", "round 2", "greedy")
     says(text, "3 episodes", human_return(summary.return_mean))
     for agent, value in zip(("agent-00", "agent-01"), summary.returns, strict=True):
         (line,) = (x for x in text.splitlines() if x.startswith(agent))

@@ -113,7 +113,7 @@ def test_python_takes_classes_and_objects() -> None:
     )
     assert to_tables(mixed)["cohorts"][0]["agent"]["type"] == "own_file:Habit"
     assert new_path(run).name == "CartPole-v1-own_file-Median-0"
-    assert fdrl.make_run(strategy=type(fdrl.make_run().strategy)).strategy_name == "fd"
+    assert fdrl.make_run(strategy=type(fdrl.make_run().strategy)).strategy_name == "fdv"
 
 
 def test_a_median_is_what_agents_go_toward() -> None:

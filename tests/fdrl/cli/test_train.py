@@ -363,12 +363,12 @@ def test_training_writes_the_default_folder_and_says_so(capsys: Capture) -> None
     assert cli.main(["train", *SMALL, "--seed", "3"]) == 0
     out = capsys.readouterr().out
     assert "100% round 3" in out
-    assert "fdrl eval runs/CartPole-v1-fd-3" in re.sub(r"\s+", " ", out)
+    assert "fdrl eval runs/CartPole-v1-fdv-3" in re.sub(r"\s+", " ", out)
     assert cli.main(["train", *SMALL, "--seed", "3", "--quiet"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
-    assert out.rstrip().endswith("in runs/CartPole-v1-fd-3-2")
-    one, two = read_records("runs/CartPole-v1-fd-3"), read_records("runs/CartPole-v1-fd-3-2")
+    assert out.rstrip().endswith("in runs/CartPole-v1-fdv-3-2")
+    one, two = read_records("runs/CartPole-v1-fdv-3"), read_records("runs/CartPole-v1-fdv-3-2")
     assert one == two
     assert len(one) == 3
 

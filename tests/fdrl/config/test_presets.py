@@ -28,7 +28,7 @@ def test_quickstart_solves_cartpoles_of_ten_lengths(tmp_path):
     assert (tmp_path / "run" / "curves.png").stat().st_size > 10_000
     assert summary.env_steps == run.steps
     assert summary.return_mean > 400
-    assert summary.return_worst > 200
+    assert summary.return_worst > 400
     assert 50_000 < summary.bytes_up < 200_000
 
 

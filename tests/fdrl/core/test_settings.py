@@ -16,6 +16,7 @@ from fdrl.core.registry import (
     STRATEGIES,
     EnvSpec,
     Registry,
+    StrategySpec,
     able,
     labeled_example,
     load_object,
@@ -35,8 +36,9 @@ def strategy(table: Any) -> Exchange:
 def test_a_config_that_names_nothing_means_the_defaults() -> None:
     run = parse({})
     names = (run.env, run.agent_name, run.strategy_name)
-    assert names == (ENVS.default().name, AGENTS.default().name, STRATEGIES.default().name)
-    assert names == ("CartPole-v1", "ppo", "fd")
+    best = STRATEGIES.defaults(AGENTS.default().abilities)[0]
+    assert names == (ENVS.default().name, AGENTS.default().name, best.name)
+    assert names == ("CartPole-v1", "ppo", "fdv")
     assert fdrl.Run().env == "CartPole-v1"
 
 
@@ -49,6 +51,37 @@ def test_there_is_one_default_of_a_kind() -> None:
     assert [spec.name for spec in specs.by_default()] == ["one", "two"]
     with pytest.raises(FdrlError, match=r"'three'.*default"):
         specs.register(EnvSpec("three"), default=True)
+
+
+@pytest.mark.parametrize(
+    ("tables", "strategy"),
+    [
+        ({"agent": {"type": "a2c"}}, "fdv"),
+        ({"agent": {"type": "reinforce"}}, "fd"),
+        ({"channel": {"type": "mac-digital"}}, "fdv"),
+        ({"channel": {"type": "mac-analog"}}, "fd"),  # values do not add up in the air
+        ({"strategy": {"every": 2}}, "fdv"),
+        ({"cohorts": [{"agents": 1, "agent": {"type": n}} for n in ("ppo", "a2c")]}, "fdv"),
+        ({"cohorts": [{"agents": 1, "agent": {"type": n}} for n in ("ppo", "reinforce")]}, "fd"),
+    ],
+)
+def test_agents_with_critics_exchange_values_unless_something_speaks_against_it(
+    tables: dict[str, Any], strategy: str
+) -> None:
+    assert parse(tables).strategy_name == strategy
+
+
+def test_the_default_of_those_who_can_more_is_another_one() -> None:
+    specs: Registry[StrategySpec] = Registry("strategy")
+    plain = StrategySpec("plain", "a:A", "a:B", "a:C")
+    more = StrategySpec("more", "a:A", "a:B", "a:C", needs="values")
+    specs.register(plain, default=True)
+    specs.register(more, default=True)
+    assert specs.default() == plain
+    assert specs.defaults(()) == [plain]
+    assert specs.defaults(("labels", "values")) == [more, plain]
+    with pytest.raises(FdrlError, match=r"'third'.*'more'"):
+        specs.register(StrategySpec("third", "a:A", "a:B", "a:C", needs="values"), default=True)
 
 
 def test_without_a_default_a_config_must_name_one() -> None:

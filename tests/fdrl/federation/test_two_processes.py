@@ -26,15 +26,18 @@ def test_apart_equals_together_to_the_bit(case):
     there.close()  # so that a dead child ends the test instead of hanging it
     server = make_server(run, here.recv())
 
-    def exchange(number, messages):
-        assert all(isinstance(m, bytes) for m in messages.values())
-        here.send((number, messages))
+    def call(verb, *arguments):
+        here.send((verb, *arguments))
         return here.recv()
 
-    exchange(0, server.announce())
+    def tell(number, messages):
+        assert all(isinstance(m, bytes) for m in messages.values())
+        return call("tell", number, messages)
+
+    tell(0, server.announce())
     for number in range(1, together.rounds_done + 1):
-        answers = exchange(number, dict.fromkeys(server.ids, b""))
-        exchange(number, server.aggregate(number, answers))
+        answers = call("ask", number)
+        tell(number, server.aggregate(number, answers))
         assert server.rejected == []
     here.send(None)
     for rows, client in zip(here.recv(), together.clients, strict=True):

@@ -119,7 +119,7 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     assert len(lines) <= 24
     assert max(len(line) for line in lines) <= width
     assert sum(line.startswith("agent-") for line in lines) == 10
-    for words in ("fd on CartPole-v1", "75%", "192 of 256 steps", "up 300 B, down 360 B"):
+    for words in ("fdv on CartPole-v1", "75%", "192 of 256 steps", "up 300 B, down 360 B"):
         assert words in text
 
 
@@ -152,7 +152,7 @@ def test_plain_lines_start_and_end() -> None:
     tracker.finish(federation.summary())
     tracker.close()
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    says(lines[0], "fd", "CartPole-v1", "2 agents", "seed 0", "preset x")
+    says(lines[0], "fdv", "CartPole-v1", "2 agents", "seed 0", "preset x")
     assert lines[1].startswith("100% round 3 · 192 of 192 steps per agent")
     says(lines[1], "return mean")
     assert len(lines) == 2
@@ -192,7 +192,7 @@ def test_the_end_says_what_came_out_and_where_it_is() -> None:
     ):
         assert words in text
     line = closing_line(summary, Path("runs/x"))
-    assert line.startswith("fd on CartPole-v1, seed 0: final return mean ")
+    assert line.startswith("fdv on CartPole-v1, seed 0: final return mean ")
     assert line.endswith("in runs/x")
     assert "run folder" not in str(closing(summary, run, None).columns[0]._cells)
 

@@ -356,6 +356,6 @@ def test_a_log_that_is_no_log_names_the_line(tmp_path: Path) -> None:
 
 def test_new_path_counts_up_and_makes_names_safe(tmp_path: Path) -> None:
     run: Run = msgspec.structs.replace(RUN, env="my_package:MyEnv-v0", seed=4)
-    assert new_path(run, tmp_path) == tmp_path / "my_package-MyEnv-v0-fd-4"
-    (tmp_path / "my_package-MyEnv-v0-fd-4").mkdir()
-    assert new_path(run, tmp_path) == tmp_path / "my_package-MyEnv-v0-fd-4-2"
+    assert new_path(run, tmp_path) == tmp_path / "my_package-MyEnv-v0-fdv-4"
+    (tmp_path / "my_package-MyEnv-v0-fdv-4").mkdir()
+    assert new_path(run, tmp_path) == tmp_path / "my_package-MyEnv-v0-fdv-4-2"
