@@ -129,11 +129,16 @@ def read_file(path: Path) -> bytes:
 
 
 def make_folder(path: Path, root: Path | None = None) -> None:
-    """Make a folder and those above it, so that they outlast a power cut; it may be there."""
+    """Make a folder and those above it, so that they outlast a power cut; it may be there.
+
+    A `root` must be there: one that was deleted meanwhile is not made again, without what it held.
+    """
     with file_errors("write", path):
-        base = path if root is None else root
+        if root is not None:
+            with _opened(path, root, make=True):
+                return
         missing = []
-        for folder in (base, *base.parents):
+        for folder in (path, *path.parents):
             if folder.is_dir():
                 break
             missing.append(folder)
@@ -145,9 +150,6 @@ def make_folder(path: Path, root: Path | None = None) -> None:
                     raise
             with _opened(folder.parent, None) as parent:
                 parent.sync()
-        if root is not None:
-            with _opened(path, root, make=True):
-                pass
 
 
 def check_no_links(root: Path, *names: str) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import secrets
 import socket
 import struct
 import time
@@ -93,7 +92,8 @@ class TensorBoard:
         if name not in self._writers:
             folder = self.folder / name
             stamp = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
-            stamp += f".{secrets.token_hex(4)}"
+            stamp += f".{time.time_ns()}"  # TensorBoard reads files in the order of their names
+            make_folder(self.folder.parent)
             make_folder(folder, self.folder.parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
             file = open_file(folder / stamp, flags, self.folder.parent)

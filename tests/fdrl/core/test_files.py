@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -190,8 +191,17 @@ def test_parents_of_a_new_folder_are_synced(
     monkeypatch.setattr(os, "fsync", fsync)
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("descriptors have no names here")
+    make_folder(tmp_path / "a" / "b")
     make_folder(tmp_path / "a" / "b" / "c" / "d", tmp_path / "a" / "b")
     assert synced == [str(tmp_path / p) for p in ("", "a", "a/b", "a/b/c")]
     synced.clear()
     make_folder(tmp_path / "a" / "b" / "c" / "d", tmp_path / "a" / "b")
     assert synced == []
+
+
+def test_a_run_folder_that_was_deleted_is_not_made_again(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "a", RUN) as folder:
+        shutil.rmtree(tmp_path / "a")
+        with fails(FdrlError, tmp_path / "a" / "checkpoints", "No such file"):
+            folder.checkpoint(1, {}, 0.0)
+    assert not (tmp_path / "a").exists()
