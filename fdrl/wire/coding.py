@@ -176,7 +176,7 @@ def _gaps(data: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
     """Yield the gaps [m] between cells, a block of bytes after another."""
     start = 0
     while start < len(data):
-        stop = min(start + BLOCK, len(data))
+        stop = min(start + BLOCK // 4, len(data))  # there are ten numbers for each byte
         ends = np.flatnonzero(data[start:stop] < 0x80)
         if not len(ends):
             what = "end in the middle of a number" if stop == len(data) else "do not fit in 63 bits"
