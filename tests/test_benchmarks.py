@@ -204,3 +204,11 @@ def test_mixup_privacy_prints_a_row_a_lam() -> None:
     rows = [[float(c) for c in line.strip("| ").split(" | ")] for line in printed[2:]]
     assert [r[0] for r in rows] == [0.05, 0.1, 0.2, 0.3, 0.4, 0.45, 0.499]
     assert all(a[1] < b[1] for a, b in pairwise(rows))
+
+
+def test_changed_messages_raise_nothing_undocumented(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = load("mutations", monkeypatch).mutate(1_000, seed=5)
+    assert out.undocumented == {}
+    assert out.beyond <= 2**18
+    assert out.kinds["accepted"] > 0
+    assert out.kinds["refused"] > 500

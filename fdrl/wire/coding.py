@@ -62,14 +62,14 @@ def uncode_probs(columns: Array) -> NDArray[np.float32]:
 
 def _probs_of(columns: Array) -> Array:
     """Return some rows of the simplex [n, A] in double precision."""
+    if not np.isfinite(columns).all():  # before they are cast, which warns of some NaN
+        raise BadMessage("probs contain NaN or infinity")
     p = columns.astype(np.float64)
     if columns.dtype == np.uint8:
         rest = LEVELS - p.sum(1)
         p /= LEVELS
         rest /= LEVELS
     else:
-        if not np.isfinite(p).all():
-            raise BadMessage("probs contain NaN or infinity")
         if (p < 0).any():
             raise BadMessage("probs contain a negative entry")
         rest = 1 - p.sum(1)
@@ -176,7 +176,7 @@ def _gaps(data: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
     """Yield the gaps [m] between cells, a block of bytes after another."""
     start = 0
     while start < len(data):
-        stop = min(start + BLOCK, len(data))
+        stop = min(start + BLOCK // 4, len(data))  # there are ten numbers for each byte
         ends = np.flatnonzero(data[start:stop] < 0x80)
         if not len(ends):
             what = "end in the middle of a number" if stop == len(data) else "do not fit in 63 bits"
@@ -225,8 +225,9 @@ def uncode_states(data: Array) -> NDArray[np.float32]:
     Raises `BadMessage` for bytes that it would have sent as floats: what is sent has one form.
     """
     if data.dtype == np.float32:
-        if _are_pixels(data):
-            raise BadMessage("states of whole pixels travel as bytes")
+        with np.errstate(invalid="ignore"):  # NaN is looked for later
+            if _are_pixels(data):
+                raise BadMessage("states of whole pixels travel as bytes")
         return data
     states = data.astype(np.float32)
     if not _are_pixels(states):
@@ -304,16 +305,16 @@ def uncode_moments(codes: Array, ranges: Array | None) -> NDArray[np.float32]:
     d = width if common else width // 2
     if ranges is not None and ranges.shape[1] != d:
         raise BadMessage("ranges do not fit the answers")
-    spread = None if ranges is None else ranges.astype(np.float64)
-    if spread is not None and not np.isfinite(spread).all():
+    if ranges is not None and not np.isfinite(ranges).all():
         raise BadMessage("ranges contain NaN or infinity")
+    spread = None if ranges is None else ranges.astype(np.float64)
     if one_byte and spread is not None and not common and not (spread[2:] > 0).all():
         raise BadMessage("a standard deviation is not positive")
     out = np.empty((len(codes), 2 * d), np.float32)
     for part in blocks(len(codes), width):
-        x = codes[part].astype(np.float64)
-        if not np.isfinite(x).all():
+        if not np.isfinite(codes[part]).all():
             raise BadMessage("answers contain NaN or infinity")
+        x = codes[part].astype(np.float64)
         if one_byte and spread is not None:
             x[:, :d] = _between(x[:, :d], spread[0], spread[1])
             if not common:
@@ -365,11 +366,14 @@ def uncode_values(codes: Array) -> NDArray[np.float32]:
     if codes.ndim != 1:
         raise BadMessage("values must be [n]")
     if codes.dtype != np.uint8:
+        if not np.isfinite(codes).all():
+            raise BadMessage("values contains NaN or infinity")
         return codes.astype(np.float32)
     if len(codes) < ENDS:
         raise BadMessage("one-byte values without their range")
-    low, high = np.ascontiguousarray(codes[:ENDS]).view("<f4").astype(np.float64).tolist()
-    if not np.isfinite([low, high]).all() or low > high:
+    ends = np.ascontiguousarray(codes[:ENDS]).view("<f4")
+    low, high = ends.tolist()
+    if not np.isfinite(ends).all() or low > high:
         raise BadMessage("a range of values has no order")
     steps = codes[ENDS:]
     out = np.empty(len(steps), np.float32)

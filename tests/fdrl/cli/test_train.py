@@ -22,7 +22,7 @@ from fdrl import cli
 from fdrl.cli.flags import apply_flags, choose_types
 from fdrl.cli.train import few_exchanges_note, read_command
 from fdrl.config.run import Run, make_run, parse, to_toml
-from fdrl.core.errors import FdrlError
+from fdrl.core.errors import FdrlError, Notice
 from fdrl.core.watch import PULSE
 from fdrl.federation import loop as loop_module
 from fdrl.runs import display as display_module
@@ -582,3 +582,21 @@ def test_an_exported_member_of_a_shared_world_says_which_it_is(
     assert said.out.strip().endswith("agent-01.zip")
     says(said.err, "'listener_0'", "mpe2:simple_speaker_listener_v4")
     says(said.err, "(11,)", "5 actions")
+
+
+def test_a_run_whose_agents_died_says_so_and_ends_with_three(capsys: Capture) -> None:
+    words = "--agents 2 --steps 64 --strategy local --evaluation.episodes 1 --agent.hidden 8"
+    words += " --agent.n_envs 2 --agent.n_steps 16 --agent.n_epochs 2 --agent.max_grad_norm 0"
+    absurd = [*words.split(), "--env", "CartPole-v1", "--agent.learning_rate", "1e30"]
+    with pytest.warns(Notice) as said:
+        assert cli.main(["train", *absurd, "--out", "a", "--quiet"]) == 3
+    rate, died = (note.message for note in said)
+    says(rate, "agent.learning_rate", "1e+30")
+    says(died, "agent-00", "round 1", "agent.learning_rate")
+    says(capsys.readouterr().out, "stopped", "agent-00", "agent-01")
+    summary = read_summary("a")
+    assert summary is not None
+    assert summary.stopped == ["agent-00", "agent-01"]
+    with pytest.warns(Notice):
+        assert cli.main(["train", *absurd, "--out", "b"]) == 3
+    says(capsys.readouterr().out, "agents stopped", "agent-00", "agent-01")

@@ -1,13 +1,18 @@
 """The round loop on real environments: budgets, faults on the way, several cohorts, learning."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from by_label import SMALL
-from messages import fails
+from messages import fails, says
 
 import fdrl
+from fdrl.core.errors import BadMessage, FdrlError, Notice
 from fdrl.core.registry import STRATEGIES
 from fdrl.core.transport import Delivery
+from fdrl.wire.codec import decode, encode
+from fdrl.wire.parts import OptimizerState, Values
 
 FAST = {"type": "ppo", "n_epochs": 2, "hidden": (16,)}
 
@@ -287,3 +292,137 @@ def test_a_server_that_visits_states_counts_its_steps():
     again = fdrl.Federation(run)
     np.testing.assert_array_equal(again.server.half.proxies.states, first)
     again.close()
+
+
+# ---- One bad upload harms its sender alone ----
+
+
+TINY = {"type": "ppo", "hidden": (8,), "n_envs": 2, "n_steps": 32, "n_epochs": 2}
+
+
+class Changed:
+    """Changes what the first agent sends, or what it is sent."""
+
+    def __init__(self, change, way="up"):
+        self.change, self.way = change, way
+
+    def send(self, message, direction, agent, round):
+        if direction == self.way and agent == "agent-00" and round:
+            message = encode(self.change(decode(message)))
+        return Delivery(message)
+
+
+def all_finite(federation):
+    parts = ("all", "optimizer")
+    return all(np.isfinite(c.cohort.parameters(p)).all() for c in federation.clients for p in parts)
+
+
+def rewarded(reward):
+    def change(message):
+        arrays = dict(message.arrays)
+        arrays["rewards"] = np.full_like(arrays["rewards"], reward)
+        return replace(message, arrays=arrays)
+
+    return change
+
+
+def moments(*levels):
+    """Return a change of Adam's means and mean squares to these levels."""
+
+    def change(message):
+        size = len(message.values)
+        values = np.concatenate([np.full(size, level) for level in levels] + [[1.0]])
+        return message.with_parts(OptimizerState(values.astype(np.float32)))
+
+    return change
+
+
+AVERAGED = {"type": "fedavg", "optimizer": "average"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "change", "refused"),
+    [
+        (AVERAGED, moments(-1e30, -1e30), True),
+        (AVERAGED, moments(1e6, 0.0), True),
+        (AVERAGED, moments(1e9, 1e18), False),
+        ("pooled", rewarded(3e38), True),
+        ("pooled", rewarded(-1e9), False),
+        ("fdv", lambda m: m.with_parts(Values(np.full(len(m.probs), 1e9))), False),
+    ],
+)
+def test_an_extreme_upload_harms_nobody_else(strategy, change, refused):
+    fields = {"proxy": {"type": "mix", "size": 16}} if strategy == "fdv" else {}
+    run = fdrl.make_run(agents=3, steps=192, agent=TINY, strategy=strategy, **fields)
+    federation = fdrl.Federation(run, Changed(change))
+    found = records(federation)
+    assert all_finite(federation)
+    assert {agent for r in found for agent, _ in r.rejected} == ({"agent-00"} if refused else set())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "change"),
+    [
+        (AVERAGED, moments(1e9, 1e18)),
+        ("fedavg", lambda m: replace(m, values=np.resize([1e6, -1e6], len(m.values)))),
+        ("fd", lambda m: replace(m, probs=np.eye(2)[np.zeros(len(m.probs), int)])),
+    ],
+)
+def test_the_largest_that_may_be_sent_down_leaves_finite_parameters(strategy, change):
+    fields = {"proxy": {"type": "mix", "size": 16}} if strategy == "fd" else {}
+    run = fdrl.make_run(agents=2, steps=192, agent=TINY, strategy=strategy, **fields)
+    federation = fdrl.Federation(run, Changed(change, "down"))
+    found = records(federation)
+    assert all_finite(federation)
+    assert not federation.stopped
+    assert all(agent == "agent-00" for r in found for agent, _ in r.rejected)
+
+
+def test_an_answer_that_cannot_be_sent_is_skipped_and_noted(monkeypatch):
+    run = fdrl.make_run(agents=2, steps=192, agent=TINY, strategy="fedavg")
+    federation = fdrl.Federation(run)
+    honest = federation.server.half.aggregate
+
+    def aggregate(round, messages):
+        out = honest(round, messages)
+        if round == 1:
+            raise BadMessage("they add up to nothing")
+        return {n: replace(m, values=m.values * np.nan) if n == "agent-01" else m
+                for n, m in out.items()}  # fmt: skip
+
+    monkeypatch.setattr(federation.server.half, "aggregate", aggregate)
+    first, second, _ = records(federation)
+    assert [agent for agent, _ in first.rejected] == ["agent-00", "agent-01"]
+    says(first.rejected[0][1], "they add up to nothing")
+    assert [agent for agent, _ in second.rejected] == ["agent-01"]
+    assert second.exchanged
+
+
+def test_an_absurd_learning_rate_is_said_once_with_its_remedy():
+    agent = TINY | {"learning_rate": 1e30}
+    with pytest.warns(Notice) as said:
+        federation = fdrl.Federation(fdrl.make_run(agents=2, steps=64, agent=agent))
+    assert len(said) == 1
+    says(said[0].message, "agent.learning_rate")
+    federation.close()
+
+
+def test_a_shared_key_changes_bytes_alone_and_tells_whose_a_message_is(tmp_path):
+    (tmp_path / "key").write_bytes(b"0123456789abcdef")
+    fields = {"agents": 2, "steps": 128, "agent": TINY, "strategy": "fedavg"}
+    plain = records(fdrl.Federation(fdrl.make_run(**fields)))
+    run = fdrl.make_run(channel={"type": "ideal", "key_file": str(tmp_path / "key")}, **fields)
+    known = records(fdrl.Federation(run))
+    assert [r.return_mean for r in known] == [r.return_mean for r in plain]
+    assert [r.bytes_up for r in known] == [r.bytes_up + 16 * r.round for r in plain]
+
+    def spoil(message, direction, agent, round):
+        return message[:-16] if agent == "agent-00" else message
+
+    for record in records(fdrl.Federation(run, Unreliable(spoil))):
+        assert {agent for agent, _ in record.rejected} == {"agent-00"}
+    for missing in ("none", "short"):
+        (tmp_path / "short").write_bytes(b"0")
+        bad = {"type": "ideal", "key_file": str(tmp_path / missing)}
+        with fails(FdrlError, "channel.key_file"):
+            fdrl.Federation(fdrl.make_run(channel=bad, **fields))

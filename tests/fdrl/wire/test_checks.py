@@ -13,6 +13,7 @@ import safetensors.numpy
 from fdrl.core.errors import BadMessage
 from fdrl.core.message import Message, Parameters, ProbTable, ProxyUpdate, Transitions
 from fdrl.wire import codec
+from fdrl.wire import safetensors as safetensors_layout
 from fdrl.wire.checks import (
     Expected,
     check_parameters,
@@ -432,3 +433,92 @@ def test_the_other_checks() -> None:
     for check, reason in refused:
         with pytest.raises(BadMessage, match=reason):
             check()
+
+
+# ---- What no honest agent sends is refused before it is used ----
+
+
+def optimizer(means: Any, squares: Any, count: float = 3.0) -> Parameters:
+    values = np.concatenate([means, squares, [count]]).astype(F32)
+    return Parameters(1, np.zeros(2, F32), parts=(OptimizerState(values),))
+
+
+@pytest.mark.parametrize(
+    ("means", "squares", "fine"),
+    [
+        ([0.5, -0.5], [0.25, 0.25], True),
+        ([0.0, 0.0], [0.0, 0.0], True),
+        ([1e9, -1e9], [1e18, 1e18], True),
+        ([-1e30, -1e30], [-1e30, -1e30], False),
+        ([0.0, 0.0], [0.0, -1e-3], False),
+        ([1e6, 0.0], [0.0, 0.0], False),  # a step of 1e6 / epsilon
+        ([9.0, 0.0], [1.0, 1.0], False),  # no gradients have such means: 8 at the most
+        ([0.0, 0.0], [1e19, 0.0], False),
+    ],
+)
+def test_optimizer_moments_are_those_of_gradients(means: Any, squares: Any, fine: bool) -> None:
+    asked = OptimizerState.asked(size=5, squares=(2, 4))
+    message = decode(encode(optimizer(means, squares)))
+    if fine:
+        check_parameters(message, round=1, parts=[asked])
+    else:
+        with pytest.raises(BadMessage):
+            check_parameters(message, round=1, parts=[asked])
+
+
+def test_moments_of_any_gradients_fit_those_of_their_squares() -> None:
+    """The bound is Cauchy and Schwarz's: m / (1 - b1) is at most 2.3 roots of v / (1 - b2)."""
+    rng = np.random.default_rng(0)
+    for scale in (1e-20, 1.0, 1e6):
+        m = v = np.zeros(100)
+        for g in scale * rng.standard_normal((200, 100)) * (rng.random((200, 100)) < 0.1):
+            m, v = 0.9 * m + g, 0.999 * v + g * g
+            part = OptimizerState(np.concatenate([m, v, [1.0]]).astype(F32))
+            part.check(size=201, squares=(100, 200))
+
+
+def test_claims_are_at_most_what_was_done_but_for_rounding() -> None:
+    honest = np.array([5, 11, 0, 48], F32)
+    asked = Expected(1, 2, parts=(Visits.asked(most=64),))
+    for coding in ("uint8", "float32"):
+        table = ProbTable(1, np.full((4, 2), 0.5, F32), parts=(Visits(honest, coding),))
+        check_table(decode(encode(table)), asked)
+        more = table.with_parts(Visits(honest * F32(1.05), coding))
+        with pytest.raises(BadMessage):
+            check_table(decode(encode(more)), asked)
+
+
+@pytest.mark.parametrize(
+    ("part", "asked"),
+    [
+        (Score(1e16), Score.asked()),
+        (Values(np.full(2, 2e9, F32)), Values.asked()),
+        (StateRows(np.full((2, 1), -2e9, F32)), StateRows.asked(shape=(1,))),
+        (SeedSamples(np.full((1, 2), 2e3, F32), np.zeros((1, 1), np.uint8)), SeedSamples.asked()),
+        (NextSet(np.arange(9), "a"), NextSet.asked(most=8)),
+    ],
+    ids=lambda x: type(x).__name__ if isinstance(x, CodedPart) else "",
+)
+def test_extremes_of_every_part_are_refused(part: Any, asked: Any) -> None:
+    table = ProbTable(1, np.full((2, 2), 0.5, F32), parts=(part,))
+    with pytest.raises(BadMessage):
+        check_table(decode(encode(table)), Expected(1, 2, parts=(asked,)))
+
+
+def test_what_can_be_asked_for_bounds_the_bytes_of_a_message() -> None:
+    parts = (Visits.asked(most=9), Values.asked(), StateRows.asked(shape=(3,)))
+    expected = Expected(1, 2, rows=100, parts=parts)
+    table = ProbTable(
+        1,
+        np.full((100, 2), 0.5, F32),
+        parts=(
+            Visits(np.zeros(100, F32), "float32"),
+            Values(np.zeros(100, F32)),
+            StateRows(np.zeros((100, 3), F32)),
+        ),
+    )
+    longest = expected.most_bytes()
+    assert len(encode(table)) <= longest < 100_000
+    with pytest.raises(BadMessage):
+        decode(bytes(longest + 1), longest)
+    assert Expected(1, 2, parts=parts).most_bytes() == safetensors_layout.LIMIT  # rows are open

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from fdrl.core.message import (
     ProxyUpdate,
     Transitions,
 )
-from fdrl.wire import safetensors
+from fdrl.wire import codec, safetensors
 from fdrl.wire.codec import decode, encode
 from fdrl.wire.coding import (
     code_cells,
@@ -466,3 +467,62 @@ def test_one_content_has_one_form() -> None:
         decode(sent(PIXELS))
     with fails(BadMessage, "bytes"):
         decode(sent(np.ones((2, 3), np.uint8)))
+
+
+# ---- Memory: what reading takes depends on a message's size alone, whatever its codings ----
+
+
+N = 100_000
+TABLE = {"p": "1", "v": "a"}
+BYTES, ROWS = np.zeros(N, np.uint8), np.zeros((N, 1), np.uint8)
+DENSE = {
+    "cells": ({"u": "1", "v": "a"}, {"c": BYTES}),
+    "cells of 64 bits": (
+        {"u": "1", "v": "a"},
+        {"c": np.concatenate([np.full(8, 0xFF, np.uint8), [np.uint8(1)], BYTES])},
+    ),
+    "table": (TABLE, {"p": ROWS}),
+    "table of halves": (TABLE, {"p": ROWS.astype(np.float16)}),
+    "table and visits": (TABLE, {"pv": np.zeros((N, 2), np.uint8)}),
+    "keyed table": (TABLE, {"p": ROWS, "c": BYTES}),
+    "values": (TABLE, {"p": ROWS, "b": np.zeros(N + 8, np.uint8)}),
+    "seen": (TABLE, {"p": ROWS[:2], "s": BYTES, "w": BYTES}),
+    "Gaussians": ({"g": "1"}, {"g": ROWS, "r": np.array([[0], [1], [1]], np.float32)}),
+    "pixels": ({"u": "1", "v": "a"}, {"x": np.full((N, 2, 2), 7, np.uint8)}),
+    "parameters": ({"w": "1", "a": "a"}, {"w": np.zeros(N, np.float32)}),
+    "transitions": ({"t": "1"}, {"rewards": np.zeros(N, np.float32), "done": np.zeros(N, "?")}),
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_reading_takes_at_most_eight_times_the_size(name: str) -> None:
+    words, arrays = DENSE[name]
+    data = safetensors.pack(words, arrays)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        decode(data)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak <= 8 * len(data) + 2**18
+
+
+def test_a_header_of_little_but_brackets_is_not_read() -> None:
+    text = b'{"a":[' + b"{}," * 20_000 + b"{}]}"
+    with pytest.raises(BadMessage):
+        decode(len(text).to_bytes(8, "little") + text)
+
+
+def test_a_checksum_tells_whose_a_message_is() -> None:
+    key, data = b"k" * 16, encode(Parameters(1, np.zeros(2, np.float32)))
+    sent = codec.sealed(data, key, "agent-0")
+    assert len(sent) == len(data) + 16
+    assert codec.opened(sent, key, "agent-0") == data
+    assert codec.sealed(data, b"", "agent-0") == data == codec.opened(data, b"", "agent-0")
+    damaged = bytes([sent[0] ^ 1]) + sent[1:]
+    for other in (damaged, data, b"", sent[:-1], codec.sealed(data, b"l" * 16, "agent-0")):
+        with pytest.raises(BadMessage):
+            codec.opened(other, key, "agent-0")
+    with pytest.raises(BadMessage):
+        codec.opened(sent, key, "agent-1")
