@@ -8,9 +8,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
-from fdrl.core.errors import FdrlError, Notice, nearest
+from fdrl.core.errors import FdrlError, nearest, one_line
 from fdrl.core.threads import THREAD_VARIABLES
 
 VERBS = {
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # command does not look into; last, so that it shadows nothing.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    warnings.formatwarning = _one_line
+    warnings.formatwarning = one_line
     try:
         return _dispatch(words)
     except FdrlError as error:
@@ -90,16 +89,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) is gone; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-
-
-_usual_warning = warnings.formatwarning
-
-
-def _one_line(message: Warning | str, category: type[Warning], *place: Any, **kw: Any) -> str:
-    """Format what fdrl did for the user as one line, without the place in the source."""
-    if issubclass(category, Notice):
-        return f"fdrl: note: {message}\n"
-    return _usual_warning(message, category, *place, **kw)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,7 +20,7 @@ from typing import Any
 
 from fdrl.core.abilities import Profile, profile
 from fdrl.core.cohort import Cohort
-from fdrl.core.errors import FdrlError
+from fdrl.core.errors import FdrlError, one_line
 from fdrl.core.threads import THREAD_VARIABLES
 
 PATIENCE = 5.0
@@ -154,6 +155,7 @@ def _work(pipe: Connection, build: Callable[..., Cohort], args: tuple[Any, ...])
     """Build a cohort and serve calls until the pipe closes or says None."""
     _ignore_signals()
     _die_with_parent()
+    warnings.formatwarning = one_line  # as the command line does
     built: list[Cohort] = []
 
     def start() -> Profile:
