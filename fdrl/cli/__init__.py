@@ -8,10 +8,9 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from fdrl.core import terminal
-from fdrl.core.errors import FdrlError, Notice, nearest
+from fdrl.core.errors import FdrlError, Notice, nearest, one_line
 from fdrl.core.paths import look_in, started
 from fdrl.core.threads import THREAD_VARIABLES
 
@@ -92,7 +91,7 @@ def _answered(words: list[str]) -> int:
     # Pools of spinning threads slow small matrices down; numpy reads these when it is imported.
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, "1")
-    warnings.formatwarning = _one_line
+    warnings.formatwarning = one_line
     try:
         with started() as here:
             # A user's own environment is most often a module in the current folder, which an
@@ -120,16 +119,6 @@ def _answered(words: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return READER_GONE
-
-
-_usual_warning = warnings.formatwarning
-
-
-def _one_line(message: Warning | str, category: type[Warning], *place: Any, **kw: Any) -> str:
-    """Format what fdrl did for the user as one line, without the place in the source."""
-    if issubclass(category, Notice):
-        return f"fdrl: note: {message}\n"
-    return _usual_warning(message, category, *place, **kw)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 # ---- What can go wrong, said in one line to the person who can mend it ----
 
@@ -60,6 +60,16 @@ def short(thing: object, most: int = 300) -> str:
 
 class Notice(UserWarning):
     """Something fdrl did for the user; the command line prints it as one line."""
+
+
+_usual_warning = warnings.formatwarning
+
+
+def one_line(message: Warning | str, category: type[Warning], *place: Any, **kw: Any) -> str:
+    """Format what fdrl did for the user as one line, without the place in the source."""
+    if issubclass(category, Notice):
+        return f"fdrl: note: {message}\n"
+    return _usual_warning(message, category, *place, **kw)
 
 
 _SAID: set[str] = set()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -25,7 +26,7 @@ import numpy as np
 from fdrl.core import terminal, watch
 from fdrl.core.abilities import Profile, profile
 from fdrl.core.cohort import Cohort
-from fdrl.core.errors import FdrlError
+from fdrl.core.errors import FdrlError, one_line
 from fdrl.core.paths import looked_in
 from fdrl.core.threads import THREAD_VARIABLES, stop_signals
 
@@ -347,6 +348,7 @@ def _work(
     """
     _ignore_signals()
     np.seterr(over="ignore", invalid="ignore", divide="ignore")  # whose numbers die is looked at
+    warnings.formatwarning = one_line  # as the command line does
     if multiprocessing.parent_process() is not None:
         _die_with_parent()
         terminal.guard()

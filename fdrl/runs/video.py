@@ -69,13 +69,11 @@ def episode_frames(
             observation, reward, ended, cut, _ = contract.of_step(env.step(action))
             over = contract.flag(ended, "terminated") | contract.flag(cut, "truncated")
             total, step = total + contract.number(reward), step + 1
-    except FdrlError as error:
-        raise FdrlError(f"environment {name!r}, step {step} of a filmed episode: {error}") from None
     except RAISED as error:
-        raise FdrlError(
-            f"environment {name!r}, step {step} of a filmed episode: {call}() raised "
-            f"{contract.said(error)}"
-        ) from error
+        rule = None if call == "render" else contract.broken_below(env, call, error, seed)
+        own = str(error) if isinstance(error, FdrlError) else None
+        what = rule or own or f"{call}() raised {contract.said(error)}"
+        raise FdrlError(f"environment {name!r}, step {step} of a filmed episode: {what}") from error
     return frames, total
 
 
@@ -94,14 +92,14 @@ def _drawn(frame: Any) -> Array:
     try:
         array = np.array(frame)  # a copy: the next frame may be drawn into the same array
     except Exception:
-        raise FdrlError(f"render() gave {short(frame, 60)}, but {PICTURE}") from None
+        raise FdrlError(f"render() gave {short(repr(frame), 60)}, but {PICTURE}") from None
     if array.dtype.kind not in REAL:
-        raise FdrlError(f"render() gave {short(frame, 60)}, but {PICTURE}")
+        raise FdrlError(f"render() gave {short(repr(frame), 60)}, but {PICTURE}")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
         raise FdrlError(f"render() gave an array of shape {np.shape(frame)}, but {PICTURE}")
-    return array if array.itemsize <= 4 else array.astype(np.float32)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def pictures(frames: Sequence[Array], name: str = "") -> tuple[list[Array], str]:

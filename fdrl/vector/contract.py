@@ -23,6 +23,7 @@ from fdrl.core.errors import FdrlError, short, warn_once
 Fault = Literal["reset", "step", "shape", "finite", "spaces", "resume"]
 RAISED = (Exception, SystemExit)
 """What code of somebody else's may raise: a game whose window is closed often calls sys.exit()."""
+ROWS = (tuple, list)
 REAL = frozenset("fiub")
 """Kinds of arrays (`numpy.dtype.kind`) that hold real numbers."""
 MASKS = frozenset(
@@ -117,7 +118,7 @@ def close(env: Any, name: str) -> None:
 
 def of_reset(result: Any) -> tuple[Any, Any]:
     """Return the two parts of what `reset` gave."""
-    if not isinstance(result, tuple | list) or len(result) != 2:
+    if not isinstance(result, ROWS) or len(result) != 2:
         raise EnvFault("reset", f"reset returned {_number_of(result)}, but {RESET} ({OLD})")
     if not isinstance(result[1], Mapping):
         raise EnvFault(
@@ -128,8 +129,8 @@ def of_reset(result: Any) -> tuple[Any, Any]:
 
 def of_step(result: Any) -> tuple[Any, Any, Any, Any, Any]:
     """Return the five parts of what `step` gave."""
-    if not isinstance(result, tuple | list) or len(result) != 5:
-        old = isinstance(result, tuple | list) and len(result) == 4
+    if not isinstance(result, ROWS) or len(result) != 5:
+        old = isinstance(result, ROWS) and len(result) == 4
         raise EnvFault("step", f"step returned {_number_of(result)}, but {STEP}{f' ({OLD})' * old}")
     if not isinstance(result[4], Mapping):
         raise EnvFault(
@@ -139,17 +140,26 @@ def of_step(result: Any) -> tuple[Any, Any, Any, Any, Any]:
 
 
 def _number_of(result: Any) -> str:
-    if isinstance(result, tuple | list):
+    if isinstance(result, ROWS):
         return f"{len(result)} thing{'s' * (len(result) != 1)}"
     return f"one thing, of type {type(result).__name__}"
 
 
-def diagnose(env: Any, call: Callable[[Any], Any], check: Callable[[Any], Any]) -> str | None:
-    """Say what the innermost of a world's wrappers breaks; None if nothing.
+def broken_below(env: Any, call: str, error: BaseException, seed: int = 0) -> str | None:
+    """Say which rule a world breaks on which a wrapper around it choked; None if none.
 
-    A wrapper chokes on what the world below it returns, so its error blames the wrong one. The
-    world has failed already: calling it again costs nothing.
+    Such an error blames the wrapper. The world has failed already: calling it again costs nothing.
     """
+    if not isinstance(error, TypeError | ValueError | FdrlError) or place(error):
+        return None
+    if call == "reset":
+        return _broken(env, lambda layer: layer.reset(seed=seed), of_reset)
+    move = env.unwrapped.action_space.sample()
+    return _broken(env, lambda layer: layer.step(move), of_step)
+
+
+def _broken(env: Any, call: Callable[[Any], Any], check: Callable[[Any], Any]) -> str | None:
+    """Return the rule that the innermost of a world's layers breaks."""
     for layer in reversed(list(_layers(env))):
         try:
             result = call(layer)

@@ -108,6 +108,11 @@ def _check_actions(name: str, actions: spaces.Space[Any]) -> None:
         if actions.n < 2:
             raise FdrlError(f"{has}: {ONE_ACTION}")
         return
+    if isinstance(actions, spaces.Tuple):
+        raise FdrlError(
+            f"{has}; supported: Discrete, or a flat Box with bounds (an action for each of several "
+            "agents: wrap it as a pettingzoo.ParallelEnv, and they are trained together)"
+        )
     if not isinstance(actions, spaces.Box):
         raise FdrlError(f"{has}; supported: Discrete, or a flat Box with bounds")
     if len(actions.shape) != 1 or actions.dtype.kind != "f" or not actions.shape[0]:

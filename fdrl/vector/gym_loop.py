@@ -120,7 +120,7 @@ class GymLoop:
         """Advance every copy by one action [n] or [n, D]; finished copies start again, or rest."""
         following, rewards = self._next, self._rewards
         terminated, truncated = self._terminated, self._truncated
-        shape = self._shape
+        shape, array = self._shape, np.ndarray
         moves = self._moves(actions)
         # an environment may write into the array it is given
         kept = self._moves(actions) if isinstance(self._actions, spaces.Box) else moves
@@ -140,7 +140,7 @@ class GymLoop:
             try:
                 seen, reward, ended, cut, info = result
                 if not (
-                    type(seen) is np.ndarray
+                    type(seen) is array
                     and seen.shape == shape
                     and seen.dtype.kind in REAL
                     and isinstance(reward, float)
@@ -222,7 +222,8 @@ class GymLoop:
                 self._read(result)
             except EnvFault as broken:
                 error = broken
-        if (rule := self._of_a_layer(i, call, error)) is not None:
+        rule = contract.broken_below(self._envs[i], call, error, self._seeds[i])
+        if rule is not None:
             return EnvFault(call, f"{self._where(i)}: {rule}")
         if isinstance(error, FdrlError):  # from a wrapper of ours, which knows better
             kind = error.kind if isinstance(error, EnvFault) else "shape"
@@ -233,18 +234,6 @@ class GymLoop:
         if call == "step" and self._masked:
             what += "; action masks are not honored, so the action may not have been allowed"
         return EnvFault(call, f"{self._where(i)}: {what}")
-
-    def _of_a_layer(self, i: int, call: str, error: BaseException) -> str | None:
-        """Say whether a wrapper choked on what reset or step of the world inside it returns."""
-        if not isinstance(error, TypeError | ValueError | FdrlError) or contract.place(error):
-            return None
-        if call == "reset":
-            seed = self._seeds[i]
-            return contract.diagnose(
-                self._envs[i], lambda env: env.reset(seed=seed), contract.of_reset
-            )
-        move = self._envs[i].unwrapped.action_space.sample()
-        return contract.diagnose(self._envs[i], lambda env: env.step(move), contract.of_step)
 
     def _endless(self, i: int) -> EnvFault:
         return EnvFault(

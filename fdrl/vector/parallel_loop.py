@@ -22,6 +22,7 @@ from fdrl.vector.parallel import TeamSpec, masks_of_team, open_world, random_mov
 
 STEP_PARTS = ("observations", "rewards", "terminations", "truncations", "infos")
 """What a step of a world gives, each a dictionary with a value for each agent."""
+FIVE_DICTS = [dict] * 5
 
 
 def make_worlds(
@@ -196,6 +197,8 @@ class ParallelLoop:
 
     def _parts(self, w: int, result: Any) -> tuple[Any, ...]:
         """Return the five dictionaries of a step."""
+        if type(result) is tuple and [type(part) for part in result] == FIVE_DICTS:
+            return result
         try:
             parts = contract.of_step(result)
         except EnvFault as error:
