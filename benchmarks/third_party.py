@@ -1,7 +1,8 @@
 """Train in environments of other people's packages, unchanged, each with one command.
 
     pip install minigrid highway-env flappy-bird-gymnasium ale-py gym-anytrading popgym \
-        tetris-gymnasium mo-gymnasium crafter
+        tetris-gymnasium mo-gymnasium crafter buffalo-gym gymnasium-search-race gymnasium-2048 \
+        boing-gym gym-pusht vizdoom lbforaging rware momaland bluesky-gym
     python benchmarks/third_party.py            # writes docs/third-party.md
 
 What is not installed is left out. Each command is run as it is printed, in a folder of its own.
@@ -56,6 +57,21 @@ WORLDS = (
     World("highway-env", "driving, occupancy in time", "highway_env:two-way-v0",
           f"{LIMIT} 30 --evaluation.episodes 2", 400),
     World("crafter", "no Gymnasium environment", "crafter:Env", f"{LIMIT} 100"),
+    World("buffalo-gym", "a bandit of ten arms", "buffalo_gym:Buffalo-v0"),
+    World("gymnasium-search-race", "racing through checkpoints, 74 actions",
+          "gymnasium_search_race:gymnasium_search_race/SearchRaceDiscrete-v3"),
+    World("gymnasium-2048", "the game 2048; ends by itself, has no limit",
+          "gymnasium_2048:gymnasium_2048/TwentyFortyEight-v0", f"{LIMIT} 500"),
+    World("boing-gym", "table tennis, from its screen", "boing_gym:Boing-v0", f"{LIMIT} 100", 400),
+    World("gym-pusht", "pushing a block, continuous", "gym_pusht:gym_pusht/PushT-v0", "", 400),
+    World("vizdoom", "Doom, a dictionary with its screen",
+          "vizdoom.gymnasium_wrapper:VizdoomBasic-v1", f"{LIMIT} 100", 400),
+    World("lbforaging", "foraging by several agents, in Gymnasium's clothes",
+          "lbforaging:Foraging-8x8-2p-1f-v3"),
+    World("rware", "a warehouse of several robots, in Gymnasium's clothes",
+          "rware:rware-tiny-2ag-v2"),
+    World("momaland", "several agents, several rewards at once",
+          "momaland.envs.item_gathering:moitem_gathering_v0"),
 )  # fmt: skip
 
 INTRO = """# Other people's environments
@@ -67,7 +83,8 @@ solved.
 Observations that are dictionaries, tuples, tables or discrete numbers are flattened, and fdrl says
 so. Of more than some eleven numbers, proxy states are those that a random policy visits
 (`--proxy rollout`). An environment that ends its episodes itself, but was registered without a
-time limit, needs one: `--env_kwargs.max_episode_steps N`.
+time limit, is cut after 10,000 steps, and fdrl says so: `--env_kwargs.max_episode_steps N` sets
+another limit.
 
 | package | kind | what happened |
 | --- | --- | --- |

@@ -17,7 +17,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from fdrl.core.arrays import Array
 from fdrl.core.env import MultiVectorEnv, Step, VectorEnv
-from fdrl.core.errors import FdrlError, heard
+from fdrl.core.errors import FdrlError, heard, short
 from fdrl.vector import contract
 from fdrl.vector.contract import RAISED, EnvFault
 from fdrl.vector.factory import EnvFactory, limited, make_factory
@@ -372,13 +372,15 @@ def check_parallel_env(name: str, **kwargs: Any) -> list[Finding]:
                 findings.append(check(team, team.given(kwargs)))
             except FdrlError as error:
                 findings.append(Finding("error", "rollout", str(error)))
+                break  # everything else would only say the same again
     return findings + _noted(notes, findings)
 
 
 def _said(team: TeamSpec) -> str:
     roles = [
-        f"{', '.join(team.agents[i] for i in role)} see {team.observation_spaces[role[0]]} and "
-        f"choose {_choice(team.action_spaces[role[0]])}"
+        f"{', '.join(team.agents[i] for i in role)} see "
+        f"{short(team.observation_spaces[role[0]])} and choose "
+        f"{_choice(team.action_spaces[role[0]])}"
         for role in team.roles
     ]
     said = said_of_team(team)
