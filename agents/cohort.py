@@ -15,6 +15,7 @@ from fdrl.core.env import VectorEnv
 from fdrl.core.errors import FdrlError
 from fdrl.core.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.core.settings import DistillSettings
+from fdrl.core.watch import PULSE
 
 from . import gaussian, train_state
 from .distillation import DistillState, distill, gather, minibatches
@@ -66,6 +67,7 @@ def evaluate(
                     row[...] = rng.random(row.shape, dtype=np.float32)
             actions = sample(logits, uniforms[:, t % BLOCK], layout.gaussian)
         step = env.step(gaussian.playable(actions, bounds))
+        PULSE.beats += 1
         returns += np.where(playing, step.rewards, 0.0)
         playing &= ~(step.terminated | step.truncated)
         observations = step.observations

@@ -16,6 +16,7 @@ from fdrl.core.arrays import Array
 from fdrl.core.cohort import CohortContext, Episodes, Experience
 from fdrl.core.errors import FdrlError
 from fdrl.core.settings import LearnerSettings, network_numbers, sizes
+from fdrl.core.watch import PULSE
 
 from .cohort import NetworkCohort
 from .episodes import Tape, any_set, returns_to_go, standardize
@@ -185,6 +186,7 @@ class Reinforcers(NetworkCohort):
             actions = sample(logits, draws[ran]).reshape(-1)
             tape.logits[t], tape.actions[t] = logits[:, :, 0], actions
             step = env.step(actions[where])
+            PULSE.beats += 1
             tape.rewards[t][where] = step.rewards
             tape.observations[t + 1][where] = step.observations.reshape(shape)
             done = step.terminated | step.truncated

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array, Floats, stack_padded
 from fdrl.core.env import Step, VectorEnv
 from fdrl.core.errors import FdrlError
+from fdrl.core.watch import PULSE
 
 from . import gaussian
 from .episodes import EpisodeStats, any_set
@@ -67,6 +68,7 @@ class _Held:
             self._actions = np.zeros((self._env.count, *actions.shape[1:]), actions.dtype)
         self._actions[self._copies] = actions
         step, rows = self._env.step(self._actions), self._copies
+        PULSE.beats += 1
         return Step(
             step.observations[rows],
             step.next_observations[rows],
@@ -260,6 +262,7 @@ class Collector:
             actions = sample(logits, draws[t], continuous)
             tape.actions[t] = actions.reshape(tape.actions.shape[1:])
             step = self.env.step(gaussian.playable(actions, self.bounds))
+            PULSE.beats += 1
             tape.rewards[t] = step.rewards
             tape.terminated[t], tape.truncated[t] = step.terminated, step.truncated
             if tape.following is not None:

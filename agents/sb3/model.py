@@ -22,6 +22,7 @@ from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, nearest, short
 from fdrl.core.registry import load_object
 from fdrl.core.seeding import pack_generators, unpack_generators
+from fdrl.core.watch import PULSE
 
 from ..rollout import Collector
 from .network import ordered
@@ -58,6 +59,7 @@ class Copies(VecEnv):
         """Step all copies; a truncated one says where it really ended, as SB3 expects."""
         self._seen.append(self.world.observations[0].copy())
         step = self.world.env.step(self._actions)
+        PULSE.beats += 1
         done = step.terminated | step.truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(done).tolist():

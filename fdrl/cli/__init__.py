@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Sequence
 
 from fdrl.core import terminal
-from fdrl.core.errors import FdrlError, Notice, nearest, one_line
+from fdrl.core.errors import FdrlError, nearest, one_line
 from fdrl.core.paths import look_in, started
 from fdrl.core.threads import THREAD_VARIABLES
+from fdrl.core.watch import Watch, watched
 
 VERBS = {
     "train": ("fdrl.cli.train", "train a federation, or continue a run"),
@@ -36,6 +37,8 @@ VERBS = {
 
 FILERS = ("train", "bench", "report", "export", "theory", "new")
 """Verbs whose work is files: it is done even if what they print could not be shown."""
+STEPPERS, PATIENCE = ("eval", "check", "export"), 60.0
+"""Verbs that step environments outside of training, and after how many seconds one is named."""
 READER_GONE = 141
 """The exit code when nobody reads the output any more, as a shell has it of SIGPIPE."""
 
@@ -138,7 +141,8 @@ def _dispatch(words: list[str]) -> int:
         verb, rest = "completion", rest[1:]
     module, _, function = VERBS[verb][0].partition(":")
     try:
-        code: int = getattr(importlib.import_module(module), function or "main")(rest)
+        with watched(Watch(PATIENCE if verb in STEPPERS else 0.0)):
+            code: int = getattr(importlib.import_module(module), function or "main")(rest)
     except SystemExit as stop:  # tyro's way to end after a help text
         if stop.code not in (0, None):
             raise

@@ -21,6 +21,7 @@ from fdrl.core.cohort import Cohort, CohortContext, Episodes, Experience, Part
 from fdrl.core.registry import SettingsType
 from fdrl.core.seeding import Purpose, generator, pack_generators, unpack_generators
 from fdrl.core.settings import DistillSettings, LearnerSettings, NonNegativeCount
+from fdrl.core.watch import PULSE
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -179,6 +180,7 @@ class Learner(ABC):
             answer = np.asarray(self.answer(k, seen[None]), np.float32)
             action = self._draw(answer[None], self.rngs[Purpose.ACTION][k : k + 1])[0]
             step = self._envs[k].step(self._playable(action))
+            PULSE.beats += 1
             self._seen[k] = step.observations[0]
             self._running[k] += (step.rewards[0], 1)
             ended = bool(step.terminated[0] or step.truncated[0])
@@ -304,6 +306,7 @@ class Learner(ABC):
                 answers = self.probs(seen.reshape(count, copies, *self.observation_shape))
                 actions = self._draw(answers, rngs, greedy)
                 step = env.step(self._playable(actions.reshape(env.count, *actions.shape[2:])))
+                PULSE.beats += 1
                 returns += np.where(playing, step.rewards, 0.0)
                 playing &= ~(step.terminated | step.truncated)
                 seen = step.observations

@@ -177,7 +177,7 @@ class _Watchman:
             watches = list(self.watches)
             if not watches:
                 return
-            first = watches[0]
+            first = watches[-1]  # the one that says most exactly what is done
             limits = [limit for w in watches for limit in (w.patience, w.stop) if limit > 0]
             _arm(first)
             if done.wait(min(1.0, min(limits) / LOOKS)):
@@ -250,10 +250,12 @@ def state_of(pid: int) -> str:
 
 def _give_up(watch: Watch, line: str) -> None:
     """Save what there is and end the process: its main thread will not come back."""
-    try:
-        kept = watch.rescue()
-    except Exception as error:
-        kept = f"nothing more could be saved: {error}"
+    kept = ""
+    for each in list(_WATCHMAN.watches) or [watch]:
+        try:
+            kept = each.rescue() or kept
+        except Exception as error:
+            kept = f"nothing more could be saved: {error}"
     show_cursor()
     _HEARD[-1](f"fdrl: error: {line}: stopped{'; ' + kept if kept else ''}")
     for last in _LAST:
