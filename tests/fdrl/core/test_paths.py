@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import pickle
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -118,10 +119,10 @@ def test_the_current_folder_comes_behind_what_is_installed(here: Path) -> None:
                 name, file, submodule_search_locations=[str(file.parent)]
             )
 
-    sys.meta_path.append(Editable)
     made = look_in(str(here))
     assert look_in(str(here)) is made
-    assert sys.path[-1] == str(here)
+    assert str(here) not in sys.path
+    sys.meta_path.append(Editable)
     found = importlib.import_module("bakery_of_tests")
     assert str(found.__file__) == str(installed / "bakery_of_tests/__init__.py")
     assert importlib.import_module("own_of_tests.part").WHAT == "own"
@@ -131,8 +132,19 @@ def test_another_process_looks_in_the_same_folders(here: Path) -> None:
     made = look_in(str(here))
     sent = pickle.dumps([made])  # as multiprocessing sends it to a worker
     sys.meta_path.remove(made)
-    sys.path.remove(str(here))
     (received,) = pickle.loads(sent)
     assert isinstance(received, Behind)
     assert received in looked_in()
-    assert sys.path[-1] == str(here)
+
+
+def test_a_plugin_that_merely_lies_in_the_current_folder_is_none(here: Path) -> None:
+    (here / "own_of_tests.py").write_text("open('imported', 'w')\ndef register(): pass\n")
+    for group in ("fdrl.plugins", "gymnasium.envs"):
+        info = here / f"{group.replace('.', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {group}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\nevil = own_of_tests:register\n")
+    code = "import sys; del sys.path[0]; from fdrl.cli import main; sys.exit(main(['envs']))"
+    for words in (["-c", code], ["-m", "fdrl", "check", "CartPole-v1"]):
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    assert not (here / "imported").exists()
