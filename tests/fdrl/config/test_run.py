@@ -314,6 +314,17 @@ def test_a_file_of_another_encoding_is_named(encoding: str, named: str, tmp_path
             read(str(path))
 
 
+def test_tables_nested_without_end_are_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"a = {'[' * 5_000}{']' * 5_000}\n")
+    for read in (read_tables, read_suite):
+        with fails(FdrlError, str(path), "TOML"):
+            read(str(path))
+    path.write_text(f"a = {'[' * 300}{']' * 300}\n")
+    with fails(FdrlError, "'a'"):
+        read_data(tmp_path)
+
+
 def test_a_byte_order_mark_before_a_config_is_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("agents = 2\n", encoding="utf-8-sig")
     assert read_tables(str(tmp_path / "config.toml")) == {"agents": 2}
