@@ -303,7 +303,7 @@ def decode(text: str, source: str) -> dict[str, Any]:
     """Read TOML text; an error names the file."""
     try:
         tables: dict[str, Any] = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise FdrlError(f"{source}: not valid TOML: {error}") from None
     return tables
 

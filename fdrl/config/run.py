@@ -526,7 +526,7 @@ def read_tables(source: str) -> dict[str, Any]:
         text = known[source]
     try:
         tables = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise FdrlError(f"{source}: not valid TOML: {error}") from None
     assert isinstance(tables, dict)
     return tables

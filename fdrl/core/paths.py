@@ -66,11 +66,12 @@ def meant(path: str | Path) -> Path:
 
 
 class Behind(MetaPathFinder):
-    """Keeps what merely lies in a folder from standing before what is installed.
+    """Finds modules in a folder that nobody else finds.
 
-    The folder is the last of `sys.path`, and yet a project's folder there, which Python takes for a
-    package without ``__init__``, would hide what ``pip install -e`` made of that project: pip's
-    finders come after `sys.path`.
+    It comes after `sys.path`, and after the finders with which ``pip install -e`` installs. The
+    folder is no part of `sys.path`: there, a project's folder, which Python takes for a package
+    without ``__init__``, would hide the installed project, and a stranger's folder with the right
+    files in it would be a plugin.
     """
 
     def __init__(self, folder: str) -> None:
@@ -79,20 +80,14 @@ class Behind(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what is installed under a name that the folder has too; None for the rest."""
-        if path is not None or PathFinder.find_spec(fullname, [self.folder]) is None:
+        """Return what is in the folder under a name that only it has."""
+        if path is not None:
             return None
-        rest = [p for p in sys.path if p not in ("", self.folder)]
-        found = PathFinder.find_spec(fullname, rest)
-        if found is not None and found.loader is not None:
-            return found
-        for finder in sys.meta_path:
-            if finder is PathFinder or isinstance(finder, Behind):
-                continue
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             found = finder.find_spec(fullname, None, target)
-            if found is not None and found.loader is not None:
+            if found is not None:
                 return found
-        return None
+        return PathFinder.find_spec(fullname, [self.folder])
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Be installed in the process that receives it, before what follows is read there."""
@@ -101,13 +96,11 @@ class Behind(MetaPathFinder):
 
 def look_in(folder: str) -> Behind:
     """Let modules in a folder be found, behind all others."""
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.append(folder)
     for finder in looked_in():
         if finder.folder == folder:
             return finder
     made = Behind(folder)
-    sys.meta_path.insert(0, made)
+    sys.meta_path.append(made)
     return made
 
 

@@ -223,7 +223,16 @@ def test_a_run_folder_alone_evaluates_but_weights_of_an_object_must_be_handed_ov
     warm = small_run(own(model, start="weights"))
     fdrl.train(warm, out=tmp_path / "run", curves=False)
     code = "import sys; from fdrl.cli import main; sys.exit(main(sys.argv[1:]))"
-    words = [sys.executable, "-c", code, "eval", str(tmp_path / "run"), "--episodes", "1"]
+    words = [
+        sys.executable,
+        "-c",
+        code,
+        "eval",
+        str(tmp_path / "run"),
+        "--trust",
+        "--episodes",
+        "1",
+    ]
     path = {"PYTHONPATH": "tests/support"}
     got = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **path})
     assert got.returncode == 0, got.stderr
@@ -237,6 +246,6 @@ def test_a_run_folder_alone_evaluates_but_weights_of_an_object_must_be_handed_ov
 @pytest.mark.slow
 def test_a_copys_export_is_what_stable_baselines_loads(tmp_path, capsys):
     fdrl.train(small_run(ppo()), out=tmp_path / "run", curves=False)
-    assert main(["export", str(tmp_path / "run"), "--agent", "0"]) == 0
+    assert main(["export", str(tmp_path / "run"), "--trust", "--agent", "0"]) == 0
     path = capsys.readouterr().out.strip().splitlines()[-1]
     assert stable_baselines3.PPO.load(path, device="cpu").policy.net_arch == [8]

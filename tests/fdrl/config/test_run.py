@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import fails
 
+from fdrl.bench.suite import read_suite
 from fdrl.cli.flags import apply_flags
 from fdrl.config.errors import in_words
 from fdrl.config.run import (
@@ -28,6 +29,7 @@ from fdrl.config.run import (
 )
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, STRATEGIES, load_object
+from fdrl.runs.folder import read_data
 
 SMALL = st.integers(1, 9)
 HETERO = st.one_of(
@@ -300,3 +302,33 @@ def test_what_was_given_is_said_as_toml_has_it(tables: dict[str, Any], message: 
     with pytest.raises(FdrlError) as error:
         parse(tables)
     assert str(error.value) == f"config: {message}"
+
+
+@pytest.mark.parametrize(("encoding", "named"), [
+    ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-32", "UTF-32"), ("latin-1", "Latin-1"),
+])  # fmt: skip
+def test_a_file_of_another_encoding_is_named(encoding: str, named: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes("agents = 2 # ä\n".encode(encoding))
+    for read in (read_tables, read_suite):
+        with fails(FdrlError, str(path), named, "UTF-8"):
+            read(str(path))
+
+
+def test_tables_nested_without_end_are_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"a = {'[' * 5_000}{']' * 5_000}\n")
+    for read in (read_tables, read_suite):
+        with fails(FdrlError, str(path), "TOML"):
+            read(str(path))
+    path.write_text(f"a = {'[' * 300}{']' * 300}\n")
+    with fails(FdrlError, "'a'"):
+        read_data(tmp_path)
+
+
+def test_a_byte_order_mark_before_a_config_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("agents = 2\n", encoding="utf-8-sig")
+    assert read_tables(str(tmp_path / "config.toml")) == {"agents": 2}
+    assert read_data(tmp_path).agents == 2
+    with fails(FdrlError, "no file here.toml", "cannot read"):
+        read_tables("no file here.toml")

@@ -156,6 +156,18 @@ def test_a_folder_of_another_config_is_compared_as_data(stranger: Path) -> None:
     assert "evil" not in sys.modules
 
 
+def test_the_zip_that_is_named_is_the_one_that_was_written(stranger: Path, capsys: Capture) -> None:
+    Path("here").mkdir()
+    for given, written in (("here", "here/agent-01.zip"), ("a b/", "a b/agent-01.zip"),
+                           ("plain", "plain.zip"), ("x.zip", "x.zip")):  # fmt: skip
+        assert cli.main(["export", "s", "--agent", "1", "--out", given]) == 0
+        assert capsys.readouterr().out == f"{written}\n"
+        assert Path(written).is_file()
+    assert cli.main(["export", "s", "--agent", "1", "--out", "model.pt"]) == 2
+    says(capsys.readouterr().err, "--out model.pt", "model.zip")
+    assert list(Path().glob("model*")) == []
+
+
 def test_a_command_can_be_pasted() -> None:
     run = msgspec.structs.replace(fdrl.make_run(**SMALL), env="my_file:Walk")
     line = command("fdrl eval", "my run; rm -r $HOME", run, "--video")
