@@ -141,7 +141,7 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
     from fdrl.runs.train import Stopped, train
 
     def build(run: Run, known: Mapping[str, Array] | None = None) -> Federation:
-        federation = Federation(run, known=known)
+        federation = Federation(run, known=known) if known else Federation(run)
         if trackers:
             _notes(federation)
         return federation
