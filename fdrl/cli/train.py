@@ -165,10 +165,11 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
     from fdrl.runs.train import Stopped, train
 
     def build(run: Run, known: Mapping[str, Array] | None = None) -> Federation:
+        facts = {"known": known} if known else {}  # which other builds may not take
         if not trackers:
-            return Federation(run, known=known)
+            return Federation(run, **facts)
         with building():
-            federation = Federation(run, known=known)
+            federation = Federation(run, **facts)
         _notes(federation)
         return federation
 

@@ -30,7 +30,7 @@ from fdrl.runs.tracking import TensorBoard, Tracker
 SPARE_BYTES = 2**26
 """The largest state that is kept beside the last checkpoint, in case an environment fails."""
 SPARE_SHARE = 0.004
-"""The largest share of a round's time that keeping it may take where no failure is likely: enough
+"""The largest share of the rounds' time that keeping it may take where no failure is likely: enough
 for every run with rounds so long that somebody loses patience within one."""
 
 
@@ -101,6 +101,10 @@ class _Training:
     fragile: bool = False
     """Whether somebody else's environment may fail at any step."""
     sparing: bool = True
+    """Whether the state may be kept where none is likely to, in the seconds `allowed` for it; the
+    last time it took `cost`."""
+    allowed: float = 0.0
+    cost: float = 0.0
     spare: Spare | None = None
 
     def run(self, run: Run, checkpoint: Checkpoint | None, stop: StopFlag) -> Summary:
@@ -165,18 +169,23 @@ class _Training:
     def keep(self, seconds: float) -> None:
         """Remember the state between two rounds: in the middle of one there is none to save.
 
-        `seconds` is what the round took, against which the time of keeping is measured.
+        `seconds` is what the round took: all keeping together may take a share of all rounds.
         """
         done = self.federation.rounds_done
-        self.spare = None
-        if self.folder is None or done == self.saved or not (self.fragile or self.sparing):
+        self.allowed += SPARE_SHARE * seconds
+        if self.folder is None or done == self.saved:
+            self.spare = None
             return
+        if not (self.fragile or (self.sparing and self.allowed >= self.cost)):
+            return  # what is kept of an earlier round stays
         start = time.perf_counter()
         state = self.federation.state()
         small = sum(a.nbytes for a in state.values()) <= SPARE_BYTES
-        self.fragile = self.fragile and small
-        self.sparing = small and time.perf_counter() - start <= SPARE_SHARE * seconds
-        self.spare = Spare(done, state, self.wall_seconds, self.folder.mark())
+        self.fragile, self.sparing = self.fragile and small, self.sparing and small
+        self.cost = time.perf_counter() - start
+        self.allowed -= self.cost
+        mark = self.folder.mark()
+        self.spare = Spare(done, state, self.wall_seconds, mark) if small else None
 
     def rescue(self) -> None:
         """After a failure, write down the last finished round, if it is not saved already."""

@@ -175,7 +175,10 @@ def test_one_signal_saves_the_round_in_progress(number: int, tmp_path: Path) -> 
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
 
 
-def test_a_second_interrupt_goes_back_to_the_last_checkpoint(tmp_path: Path) -> None:
+def test_a_second_interrupt_goes_back_to_the_last_checkpoint_if_nothing_is_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "SPARE_SHARE", 0.0)
     with pytest.raises(Stopped) as stopped:
         train(
             FAKE, out=tmp_path / "a", trackers=[After(5, interrupt(2))], federation=FakeFederation
@@ -206,7 +209,10 @@ class Impatient(FakeFederation):
         return super().round()
 
 
-def test_a_second_interrupt_saves_the_round_before_from_memory(tmp_path: Path) -> None:
+def test_a_second_interrupt_saves_the_round_before_from_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "SPARE_SHARE", 1.0)  # of a busy machine as well
     run = msgspec.structs.replace(FAKE, checkpoint_every=0)
     with pytest.raises(Stopped) as stopped:
         train(run, out=tmp_path / "a", federation=Impatient)
