@@ -159,8 +159,8 @@ class _Training:
         try:
             for tracker in self.trackers:
                 tracker.round(record)
-        except BaseException:
-            self.save()  # whoever shows or counts rounds may fail, but costs none
+        except BrokenPipeError:
+            self.save()  # nobody reads the output any more, which costs no round
             raise
         if self.every and self.federation.rounds_done % self.every == 0:
             self.save()
@@ -266,7 +266,7 @@ def _open(
         federation = build(run)
         try:
             return federation, RunFolder.create(path, run), None
-        except BaseException:
+        except BrokenPipeError:
             federation.close()
             raise
     folder, checkpoint = RunFolder.resume(path, run)
