@@ -165,7 +165,7 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
     from fdrl.runs.train import Stopped, train
 
     def build(run: Run, known: Mapping[str, Array] | None = None) -> Federation:
-        facts = {"known": known} if known else {}  # which other builds may not take
+        facts: dict[str, Any] = {"known": known} if known else {}  # which other builds may not take
         if not trackers:
             return Federation(run, **facts)
         with building():
