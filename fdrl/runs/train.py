@@ -72,7 +72,7 @@ checkpoint has below ``measured.``, if it has any."""
 def _federation(run: Run, known: Mapping[str, Array] | None = None) -> Trainable:
     from fdrl.federation.loop import Federation
 
-    return Federation(run, known=known)
+    return Federation(run, known=known) if known else Federation(run)
 
 
 @dataclass

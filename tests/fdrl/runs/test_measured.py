@@ -85,6 +85,18 @@ def test_an_environment_that_ignores_its_seed_is_resumed(kind: str, tmp_path: Pa
         assert kept[0][f"measured.0.{name}"].tolist() == kept[1][f"measured.0.{name}"].tolist()
 
 
+def test_a_world_that_ignores_its_seed_is_resumed_and_evaluated(tmp_path: Path) -> None:
+    run = msgspec.structs.replace(forgetful(**KINDS["mix"]), env="forgetful:ForgetfulWorld")
+    (said,) = half_trained(run, tmp_path / "a")
+    says(said, "forgetful:ForgetfulWorld", "seed")
+    with pytest.warns(Notice, match="played again"):
+        summary = train(run, out=tmp_path / "a", resume=True, curves=False)
+    assert summary.rounds == 4
+    agents, _ = load(tmp_path / "a")
+    assert agents.evaluate(2).shape == (2, 2)
+    agents.close()
+
+
 def test_evaluation_measures_nothing_and_makes_no_training_copy(tmp_path: Path) -> None:
     half_trained(forgetful(**KINDS["mix"]), tmp_path / "a")
     Forgetful.opened = Forgetful.stepped = 0
