@@ -236,6 +236,8 @@ def check_proxy_update(message: Message, *, round: int | None = None) -> ProxyUp
         raise BadMessage(f"expected ProxyUpdate, got {type(message).__name__}")
     if round is not None:
         _check_round(message, round)
+    if message.states is not None:
+        check_near("a proxy state", message.states)
     return message
 
 

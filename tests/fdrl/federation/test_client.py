@@ -154,3 +154,18 @@ def test_packed_runs_of_which_agents_stop_equal_those_alone():
             other.episodes,
             other.rounds,
         )
+
+
+def test_agents_of_a_shared_world_stop_together():
+    run = fdrl.make_run(env="shared_worlds:Pair", steps=256, agent=TINY, strategy="local")
+    federation = spoiled(run, [0])
+    with pytest.warns(Notice) as said:
+        federation.round()
+    says(said[0].message, federation.clients[0].cohort.ids[0], "all agents")
+    assert federation.done
+    assert federation.summary().stopped == [federation.clients[0].cohort.ids[0]]
+    state, again = federation.state(), fdrl.Federation(run)
+    again.load_state(state)
+    assert again.done
+    for each in (federation, again):
+        each.close()

@@ -16,6 +16,7 @@ from rich.console import Console
 from fdrl.config.run import make_run
 from fdrl.core.records import RoundRecord
 from fdrl.runs.display import LiveTable, PlainLines, closing, closing_line, render
+from fdrl.runs.folder import RunFolder
 from fdrl.runs.progress import (
     Progress,
     human_bytes,
@@ -195,6 +196,24 @@ def test_the_end_says_what_came_out_and_where_it_is() -> None:
     assert line.startswith("fdv on CartPole-v1, seed 0: final return mean ")
     assert line.endswith("in runs/x")
     assert "run folder" not in str(closing(summary, run, None).columns[0]._cells)
+
+
+def test_the_end_counts_refused_messages_and_names_agents_that_stopped(tmp_path: Path) -> None:
+    run = make_run(agents=2, steps=2 * STEPS)
+    federation = FakeFederation(run)
+    lost = ("agent-00", "lost on the uplink")
+    reasons = [lost, ("agent-01", "claims 9 visits"), ("agent-00", "x")]
+    stopped = [("agent-00", "stopped: its loss is not finite any more")]
+    with RunFolder.create(tmp_path / "x", run) as folder:
+        for rejected in ([], reasons, stopped):
+            folder.log(replace(federation.round(), rejected=rejected))
+    summary = replace(federation.summary(), stopped=["agent-00"])
+    console = Console(file=io.StringIO(), width=80)
+    console.print(closing(summary, run, tmp_path / "x"))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    says(text, "messages rejected", 2, "round 2", "agent-01", "claims 9 visits")
+    says(text, "agents stopped", "agent-00")
+    says(closing_line(summary, None), "stopped", "agent-00")
 
 
 def test_a_budget_of_episodes_and_a_goal_are_said() -> None:

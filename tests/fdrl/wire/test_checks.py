@@ -505,6 +505,16 @@ def test_extremes_of_every_part_are_refused(part: Any, asked: Any) -> None:
         check_table(decode(encode(table)), Expected(1, 2, parts=(asked,)))
 
 
+def test_proxy_states_are_no_farther_than_any_state() -> None:
+    for far, fine in ((1e9, True), (2e9, False)):
+        update = decode(encode(ProxyUpdate(0, "ab", {}, states=np.full((2, 1), far, F32))))
+        if fine:
+            check_proxy_update(update, round=0)
+        else:
+            with pytest.raises(BadMessage):
+                check_proxy_update(update, round=0)
+
+
 def test_what_can_be_asked_for_bounds_the_bytes_of_a_message() -> None:
     parts = (Visits.asked(most=9), Values.asked(), StateRows.asked(shape=(3,)))
     expected = Expected(1, 2, rows=100, parts=parts)
