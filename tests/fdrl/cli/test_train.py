@@ -17,17 +17,19 @@ from fake_federation import STEPS, FakeFederation
 from fdrl.agents.ppo import PPO
 from fdrl.agents.sb3.settings import SB3
 from messages import fails, says
+from msgspec.structs import asdict
 
 from fdrl import cli
 from fdrl.cli.flags import apply_flags, choose_types
 from fdrl.cli.train import few_exchanges_note, read_command
 from fdrl.config.run import Run, make_run, parse, to_toml
 from fdrl.core.errors import FdrlError, Notice
-from fdrl.core.watch import PULSE
+from fdrl.core.records import WALL_CLOCK
+from fdrl.core.watch import NO_ANSWER, PULSE
 from fdrl.federation import loop as loop_module
 from fdrl.runs import display as display_module
 from fdrl.runs import train as train_module
-from fdrl.runs.folder import read_records, read_run, read_summary
+from fdrl.runs.folder import latest_checkpoint, read_records, read_run, read_summary
 from fdrl.runs.train import train
 
 Capture = pytest.CaptureFixture[str]
@@ -537,6 +539,78 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_alone(tmp_path: Path) ->
     assert process.returncode == 130, err
     assert "exit code" not in err
     says(err, "fdrl train --resume a")
+
+
+TINY = [
+    "--steps", "2048", "--agent.n_envs", "2", "--agent.n_steps", "32", "--agent.batch_size", "32",
+    "--agent.n_epochs", "1", "--agent.hidden", "8", "--evaluation.episodes", "1", "--quiet",
+]  # fmt: skip
+HANGS = """
+import time
+import gymnasium
+import numpy as np
+
+class Hangs(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps > 200:
+            time.sleep(1000)
+        return np.zeros(2, np.float32), 1.0, self.steps % 10 == 0, False, {}
+
+gymnasium.register("Hangs-v0", Hangs, max_episode_steps=10)
+"""
+
+
+@pytest.mark.slow
+def test_an_environment_that_hangs_ends_the_run_with_its_last_round(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    words = ["--env", "hangs:Hangs-v0", "--agents", "2", "--out", "a", *TINY]
+    done = subprocess.run(
+        [sys.executable, "-m", "fdrl", "train", *words, "--patience", "1", "--patience-stop", "2"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == NO_ANSWER
+    rounds = len(read_records(tmp_path / "a"))
+    assert rounds > 0
+    says(done.stderr.splitlines()[0], "'hangs:Hangs-v0'", "agent 0 copy 0", "step", "pid")
+    says(done.stderr.splitlines()[-1], f"round {rounds}", "fdrl train --resume a")
+    checkpoint = latest_checkpoint(tmp_path / "a")
+    assert checkpoint is not None
+    assert checkpoint.round == rounds
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children cannot be listed")
+def test_a_run_whose_workers_are_killed_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    words = ["train", "--agents", "3", *TINY]
+    assert cli.main([*words, "--out", str(tmp_path / "whole")]) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fdrl", *words, "--threads", "2", "--out", "killed"],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    log = tmp_path / "killed" / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.005)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert err.count("SIGKILL") == 2
+    whole, killed = (
+        [{k: v for k, v in r.items() if k not in WALL_CLOCK} for r in map(asdict, records)]
+        for records in (read_records(tmp_path / "whole"), read_records(tmp_path / "killed"))
+    )
+    assert whole == killed
 
 
 # ---- What is said where agents would exchange only a few times, and of an exported team member
