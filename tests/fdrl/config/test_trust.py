@@ -116,6 +116,32 @@ def test_what_the_user_types_or_vouches_for_is_imported(stranger: Path, capsys: 
         assert Path("imported").exists(), words
 
 
+def test_a_results_folder_names_nothing_that_the_suite_does_not(
+    stranger: Path, capsys: Capture
+) -> None:
+    suite = {
+        "name": "own", "out": "results", "seeds": [0], "base": {"agents": 2, "steps": 64},
+        "settings": [{"name": "plain"}], "methods": [{"name": "fd"}],
+    }  # fmt: skip
+    Path("suite.toml").write_text(tomli_w.dumps(suite))
+    Path("results").mkdir()
+    for name, value in (("env", "evil:Walk"), ("agent", {"type": "sb3", "factory": "evil:make"})):
+        best = {"setting": "plain", "method": "fd", "score": 1.0, "values": {name: value}}
+        tuned = {"suite": "own", "seeds": [9], "score": ["return_mean"], "best": [best]}
+        Path("results/tuned.toml").write_text(tomli_w.dumps(tuned))
+        for words in (["--audit"], ["--dry-run"]):
+            assert cli.main(["bench", "suite.toml", *words]) == 2
+            says(capsys.readouterr().err, "tuned.toml", name, "suite")
+    assert not Path("imported").exists()
+    suite["methods"] = [{"name": "fd", "grid": {"env": ["evil:Evil-v0"]}}]
+    best["values"] = {"env": "evil:Evil-v0"}
+    tuned["best"] = [best]
+    Path("suite.toml").write_text(tomli_w.dumps(suite))
+    Path("results/tuned.toml").write_text(tomli_w.dumps(tuned))
+    cli.main(["bench", "suite.toml", "--audit"])
+    assert Path("imported").exists()  # the suite, which the user named, says so too
+
+
 def test_registered_names_need_no_trust() -> None:
     layer = {"@object": "torch.nn.modules.activation:Tanh"}
     model = {"kwargs": {"activation_fn": layer}, "class": {"@object": "stable_baselines3:PPO"}}
