@@ -13,6 +13,7 @@ import msgspec
 import tomli_w
 
 from fdrl.config.errors import config_error, toml_text
+from fdrl.config.trust import texts, unregistered
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.files import make_folder, write_atomic
 from fdrl.core.records import Summary
@@ -389,11 +390,26 @@ def parse_tuned(text: str, source: str, suite: Suite) -> Tuned:
     return tuned
 
 
+def _check_names(path: Path, tuned: Tuned, suite: Suite) -> None:
+    """Raise if values in a results folder, which is data, name what the suite itself does not."""
+    own = {text for _, text in texts(msgspec.to_builtins(suite), ())}
+    for best in tuned.best:
+        for field, value in best.values.items():
+            for place, name in unregistered(dotted(field, value)):
+                if name not in own:
+                    raise FdrlError(
+                        f"{path}: {place} = {name!r} of {best.method} in {best.setting} is not "
+                        "registered, nor in the suite: what a results folder names is not imported"
+                    )
+
+
 def find_tuned(suite: Suite, out: Path, shipped: str) -> tuple[Tuned | None, str]:
     """Return the tuned values in `out`, else those beside the suite, and where they were found."""
     path = out / TUNED
     if path.is_file():
-        return parse_tuned(toml_text(path, "tuned values"), str(path), suite), str(path)
+        tuned = parse_tuned(toml_text(path, "tuned values"), str(path), suite)
+        _check_names(path, tuned, suite)
+        return tuned, str(path)
     if shipped:
         source = f"the tuned values of suite {suite.name!r}"
         return parse_tuned(shipped, source, suite), "the file beside the suite"

@@ -33,7 +33,7 @@ def unregistered(tables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
     Nothing is: what is looked at are the registries, and the settings of registered learners.
     """
-    for place, text in _texts(tables, ()):
+    for place, text in texts(tables, ()):
         own = place[2:] if place[0] == "cohorts" else place
         if own == ("env",):
             known = ":" not in text or text in ENVS
@@ -46,14 +46,14 @@ def unregistered(tables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield _written(place), text
 
 
-def _texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
+def texts(value: Any, place: Place) -> Iterator[tuple[Place, str]]:
     """Yield every text in nested tables, and where it stands."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _texts(inner, (*place, name))
+            yield from texts(inner, (*place, name))
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            yield from _texts(inner, (*place, index))
+            yield from texts(inner, (*place, index))
     elif isinstance(value, str):
         yield place, value
 

@@ -199,7 +199,8 @@ def _returned(function: Any) -> type | None:
     except Exception:  # an annotation that cannot be read says nothing
         return None
     kind = get_origin(hint) or hint
-    return kind if isinstance(kind, type) and kind is not object else None
+    open_ = kind in (object, Any) or getattr(kind, "_is_protocol", False)
+    return kind if isinstance(kind, type) and not open_ else None
 
 
 def _unknown(name: str, known: list[str], where: str = "") -> UnknownEnvironment:

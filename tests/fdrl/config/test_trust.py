@@ -116,6 +116,32 @@ def test_what_the_user_types_or_vouches_for_is_imported(stranger: Path, capsys: 
         assert Path("imported").exists(), words
 
 
+def test_a_results_folder_names_nothing_that_the_suite_does_not(
+    stranger: Path, capsys: Capture
+) -> None:
+    suite = {
+        "name": "own", "out": "results", "seeds": [0], "base": {"agents": 2, "steps": 64},
+        "settings": [{"name": "plain"}], "methods": [{"name": "fd"}],
+    }  # fmt: skip
+    Path("suite.toml").write_text(tomli_w.dumps(suite))
+    Path("results").mkdir()
+    for name, value in (("env", "evil:Walk"), ("agent", {"type": "sb3", "factory": "evil:make"})):
+        best = {"setting": "plain", "method": "fd", "score": 1.0, "values": {name: value}}
+        tuned = {"suite": "own", "seeds": [9], "score": ["return_mean"], "best": [best]}
+        Path("results/tuned.toml").write_text(tomli_w.dumps(tuned))
+        for words in (["--audit"], ["--dry-run"]):
+            assert cli.main(["bench", "suite.toml", *words]) == 2
+            says(capsys.readouterr().err, "tuned.toml", name, "suite")
+    assert not Path("imported").exists()
+    suite["methods"] = [{"name": "fd", "grid": {"env": ["evil:Evil-v0"]}}]
+    best["values"] = {"env": "evil:Evil-v0"}
+    tuned["best"] = [best]
+    Path("suite.toml").write_text(tomli_w.dumps(suite))
+    Path("results/tuned.toml").write_text(tomli_w.dumps(tuned))
+    cli.main(["bench", "suite.toml", "--audit"])
+    assert Path("imported").exists()  # the suite, which the user named, says so too
+
+
 def test_registered_names_need_no_trust() -> None:
     layer = {"@object": "torch.nn.modules.activation:Tanh"}
     model = {"kwargs": {"activation_fn": layer}, "class": {"@object": "stable_baselines3:PPO"}}
@@ -189,6 +215,10 @@ def anything() -> object:
     raise AssertionError("it was called")
 
 
+def whatever() -> Any:
+    raise AssertionError("it was called")
+
+
 @pytest.mark.parametrize("name", [
     "os:abort", "subprocess:Popen", "shutil:rmtree", "builtins:exec", f"{__name__}:NoWorld",
     f"{__name__}:no_world",
@@ -200,4 +230,5 @@ def test_what_makes_no_environment_is_refused_before_it_is_called(
         team_spec(name, {})
     assert cli.main(["train", "--quiet", "--env", name]) == 2
     says(capsys.readouterr().err, repr(name), "gymnasium.Env")
-    check_maker("x:anything", anything)  # who does not say what it returns may be called
+    for function in (anything, whatever):  # who does not say what it returns may be called
+        check_maker("x:anything", function)
