@@ -62,7 +62,7 @@ WORLDS = (
           "gymnasium_search_race:gymnasium_search_race/SearchRaceDiscrete-v3"),
     World("gymnasium-2048", "the game 2048; ends by itself, has no limit",
           "gymnasium_2048:gymnasium_2048/TwentyFortyEight-v0", f"{LIMIT} 500"),
-    World("boing-gym", "table tennis, from its screen", "boing_gym:Boing-v0", f"{LIMIT} 100", 400),
+    World("boing-gym", "table tennis", "boing_gym:Boing-v0", f"{LIMIT} 100", 400),
     World("gym-pusht", "pushing a block, continuous", "gym_pusht:gym_pusht/PushT-v0", "", 400),
     World("vizdoom", "Doom, a dictionary with its screen",
           "vizdoom.gymnasium_wrapper:VizdoomBasic-v1", f"{LIMIT} 100", 400),
@@ -90,6 +90,26 @@ another limit.
 | --- | --- | --- |
 """
 
+AFTER = """
+Checking, evaluating, filming, exporting and resuming were tried by hand as well:
+
+| package | `fdrl check` | `fdrl eval --video` | `fdrl export` | `fdrl train --resume` |
+| --- | --- | --- | --- | --- |
+| buffalo-gym 0.4.0 | usable | refused: it draws nothing | written | goes on |
+| gymnasium-search-race 4.1.1 | usable | filmed | written | goes on |
+| gymnasium-2048 0.1.2 | usable, capped | see below | refused: convolutions | goes on |
+| boing-gym 0.1.0 | usable | filmed | written | goes on |
+| gym-pusht 0.1.8 (pymunk below 7) | usable | filmed | refused: continuous actions | goes on |
+| mpe2 1.1.1, `simple_tag_v3` | usable | refused: a shared world | written, one agent | goes on |
+| lbforaging 2.0.0, rware 2.0.0 | refused, as training | | | |
+| momaland 0.2.0 | refused, as training | | | |
+| vizdoom 1.3.2 | refused, as training | | | |
+| pogema 1.4.0 | refused: its own wrapper fails with gymnasium 1.4 (`pogema/envs.py:467`) | | | |
+
+A greedy agent that has learned nothing repeats a move that 2048 does not allow until the cap of
+10,000 steps: its film was not finished after two minutes. A shorter limit is the remedy.
+"""
+
 
 def command(world: World) -> list[str]:
     """Return the words after ``fdrl``."""
@@ -109,7 +129,8 @@ def outcome(world: World) -> str:
     """Run the command; say in a line what happened."""
     with tempfile.TemporaryDirectory() as folder:
         run = [sys.executable, "-m", "fdrl", *command(world), "--out", "run", "--quiet"]
-        paths = os.environ | {"PYTHONPATH": str(ROOT)}
+        own = os.environ.get("PYTHONPATH", "")
+        paths = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep * bool(own)}{own}"}
         try:
             done = subprocess.run(
                 run, cwd=folder, env=paths, capture_output=True, text=True, timeout=TIMEOUT
@@ -145,7 +166,7 @@ def main() -> None:
         print(f"{line}\n  {what}", flush=True)
     block = "\n".join(commands)
     text = INTRO + "\n".join(rows) + "\n\nThe commands, in the same order:\n\n"
-    args.out.write_text(f"{text}<!-- snippet: skip -->\n```bash\n{block}\n```\n")
+    args.out.write_text(f"{text}<!-- snippet: skip -->\n```bash\n{block}\n```\n{AFTER}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from fdrl.core.arrays import Floats
 from fdrl.core.env import Envs
 from fdrl.core.errors import FdrlError
 
-from ..networks.layout import Layout, Views
+from ..networks.layout import Layout, Views, for_images
 from ..rollout import Collector
 from .model import Copies, build
 from .network import SB3Network
@@ -56,6 +56,14 @@ def export(settings: Any, row: Floats, envs: Envs) -> Any:
 
     if envs.gaussian:
         raise FdrlError("agents with continuous actions cannot be exported yet: only discrete ones")
+    layout = Layout(
+        int(np.prod(envs.observation_shape)), settings.hidden, envs.n_actions, settings.activation
+    )
+    if for_images(layout, envs.observation_space) != layout:
+        raise FdrlError(
+            f"agents that see {envs.observation_shape} through convolutions cannot be exported "
+            "yet: only those that see flat observations"
+        )
     hidden = list(settings.hidden)
     model = (PPO if kind == "ppo" else A2C)(
         "MlpPolicy",
@@ -65,9 +73,6 @@ def export(settings: Any, row: Floats, envs: Envs) -> Any:
             "net_arch": {"pi": hidden, "vf": hidden},
             "activation_fn": ACTIVATIONS[settings.activation],
         },
-    )
-    layout = Layout(
-        int(np.prod(envs.observation_shape)), settings.hidden, envs.n_actions, settings.activation
     )
     whole = np.zeros((1, layout.size), np.float32)
     whole[0, : len(row)] = row

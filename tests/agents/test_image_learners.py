@@ -105,3 +105,12 @@ def test_policies_and_values_see_images_of_their_own() -> None:
     assert (ppo.PPO().backend, reinforce.Reinforce().backend) == ("numpy", "numpy")
     env = tiny_images.Beacon()
     assert env.reset(seed=0)[0].max() == 250
+
+
+def test_networks_with_convolutions_are_not_exported() -> None:
+    federation = fdrl.Federation(run())
+    cohort, envs = federation.clients[0].cohort, federation.envs
+    export = load_object(AGENTS.spec("ppo").export)
+    with fails(fdrl.FdrlError, "(8, 8, 3)", "convolutions", "flat"):
+        export(federation.run.agent, cohort.parameters()[0], envs)
+    federation.close()
