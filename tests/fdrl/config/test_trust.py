@@ -45,6 +45,8 @@ HOSTILE: list[dict[str, Any]] = [
     {"env": "subprocess:Popen", "env_kwargs": {"args": "touch imported", "shell": True}},
     {"env": "gymnasium.envs.registration:make", "env_kwargs": {"id": "evil:Evil-v0"}},
     {"env_kwargs": {"maker": "evil:Walk"}},
+    {"env_kwargs": {"env_id": "evil:Evil-v0"}},
+    {"agent_kwargs": [{}, {"inner": ["evil:evil/Evil-v0"]}]},
     {"agent": {"type": "evil:Learner"}},
     {"strategy": {"type": "evil:Strategy"}},
     {"agent": {"type": "sb3", "factory": "evil:make"}},
