@@ -75,7 +75,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_no_verb_imports_or_calls_what_a_run_folder_names(stranger: Path, capsys: Capture) -> None:
     for more in HOSTILE:
         (stranger / "config.toml").write_text(tomli_w.dumps(tables_of(**more)))
-        ((place, name),) = list(unregistered(tables_of(**more)))
+        place, name = next(unregistered(tables_of(**more)))
         for words in (["train", "--resume"], ["eval"], ["export"]):
             assert cli.main([*words, "s"]) == 2
             said = capsys.readouterr().err
