@@ -23,6 +23,9 @@ Place = tuple[str | int, ...]
 
 _NAME = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 """What `fdrl.core.registry.load_object` would import, wherever it stands."""
+_ID = re.compile(r"[^\W\d][\w.]*:.*", re.DOTALL)
+"""What `gymnasium.make` would import a module for, in the arguments of environments that call it.
+"""
 _CLASS = re.compile(r"([\w.]+):[A-Z]\w*")
 _WORDS = ("groups", "out", "device", "networks")
 """Fields whose text is never imported."""
@@ -40,7 +43,8 @@ def unregistered(tables: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif len(own) == 2 and own[0] in PLUGINS and own[1] == "type":
             known = ":" not in text or text in PLUGINS[str(own[0])][0]
         else:
-            said = place[0] in _WORDS or not _NAME.fullmatch(text)
+            form = _ID if place[0] in ("env_kwargs", "agent_kwargs") else _NAME
+            said = place[0] in _WORDS or not form.fullmatch(text)
             known = said or (own[:1] == ("agent",) and _may(tables, place, text))
         if not known:
             yield _written(place), text

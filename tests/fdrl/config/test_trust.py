@@ -45,6 +45,8 @@ HOSTILE: list[dict[str, Any]] = [
     {"env": "subprocess:Popen", "env_kwargs": {"args": "touch imported", "shell": True}},
     {"env": "gymnasium.envs.registration:make", "env_kwargs": {"id": "evil:Evil-v0"}},
     {"env_kwargs": {"maker": "evil:Walk"}},
+    {"env_kwargs": {"env_id": "evil:Evil-v0"}},
+    {"agent_kwargs": [{}, {"inner": ["evil:evil/Evil-v0"]}]},
     {"agent": {"type": "evil:Learner"}},
     {"strategy": {"type": "evil:Strategy"}},
     {"agent": {"type": "sb3", "factory": "evil:make"}},
@@ -73,7 +75,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_no_verb_imports_or_calls_what_a_run_folder_names(stranger: Path, capsys: Capture) -> None:
     for more in HOSTILE:
         (stranger / "config.toml").write_text(tomli_w.dumps(tables_of(**more)))
-        ((place, name),) = list(unregistered(tables_of(**more)))
+        place, name = next(unregistered(tables_of(**more)))
         for words in (["train", "--resume"], ["eval"], ["export"]):
             assert cli.main([*words, "s"]) == 2
             said = capsys.readouterr().err
