@@ -20,7 +20,8 @@ import time
 import msgspec
 
 import fdrl
-from fdrl.config.run import Run, read_tables
+from fdrl.config.run import Run
+from fdrl.config.tables import read_tables
 from fdrl.packs.train import train_packed
 
 

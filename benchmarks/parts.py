@@ -15,7 +15,8 @@ from fdrl.agents.actor_critic import ActorCriticCohort
 from fdrl.agents.ppo import PPO, make
 from numpy.typing import NDArray
 
-from fdrl.config.run import parse, read_tables
+from fdrl.config.run import parse
+from fdrl.config.tables import read_tables
 from fdrl.core.settings import DistillSettings
 from fdrl.federation.loop import Federation
 

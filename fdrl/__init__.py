@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from fdrl.checks.cohort import check_cohort
     from fdrl.checks.env import check_env
     from fdrl.checks.strategy import check_strategy
-    from fdrl.config.run import Run, make_run, parse, read_tables
+    from fdrl.config.run import Run, make_run, parse
+    from fdrl.config.tables import read_tables
     from fdrl.core.cohort import Cohort, CohortContext, Episodes, Experience, Part
     from fdrl.core.errors import FdrlError
     from fdrl.core.learner import AgentSettings, Learner
@@ -65,7 +66,7 @@ _HOMES = {
     "check_strategy": "fdrl.checks.strategy",
     "make_run": "fdrl.config.run",
     "parse": "fdrl.config.run",
-    "read_tables": "fdrl.config.run",
+    "read_tables": "fdrl.config.tables",
     "register_agent": "fdrl.core.registry",
     "register_env": "fdrl.core.registry",
     "register_strategy": "fdrl.core.registry",

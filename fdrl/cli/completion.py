@@ -25,7 +25,7 @@ from fdrl.cli.options import argument
 from fdrl.cli.report import Report
 from fdrl.cli.theory import TheoryOptions
 from fdrl.cli.train import Train
-from fdrl.config.run import presets
+from fdrl.config.tables import presets
 from fdrl.core.registry import ENVS
 
 

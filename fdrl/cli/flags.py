@@ -15,7 +15,8 @@ import tyro
 
 from fdrl.cli import options
 from fdrl.cli.options import is_flag, is_switch, name_of, positive
-from fdrl.config.run import Run, default_proxy, parse, presets, run_class, type_name
+from fdrl.config.run import Run, default_proxy, parse, run_class, type_name
+from fdrl.config.tables import presets
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, STRATEGIES, load_object
 from fdrl.core.settings import DistillSettings

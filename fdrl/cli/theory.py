@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from fdrl.cli import options
 from fdrl.cli.options import argument
-from fdrl.config.run import read_tables
+from fdrl.config.tables import read_tables
 from fdrl.core.errors import FdrlError
 from fdrl.theory.problem import Theory, parse
 

@@ -12,7 +12,8 @@ import msgspec
 from fdrl.cli import options
 from fdrl.cli.flags import apply_flags
 from fdrl.cli.options import Switch, flag
-from fdrl.config.run import Run, parse, presets, read_tables
+from fdrl.config.run import Run, parse
+from fdrl.config.tables import presets, read_tables
 from fdrl.config.trust import check_trusted, command
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironment
 from fdrl.core.paths import meant

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.resources
 import math
-import shlex
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 import msgspec
 import tomli_w
 
-from fdrl.channels.settings import ChannelSettings, IdealChannel, MacAnalog
+from fdrl.channels.settings import ChannelSettings, IdealChannel
 from fdrl.config.budget import Goal, implied_cap, step_cap
-from fdrl.config.errors import check_finite, config_error, toml_text
-from fdrl.core.errors import FdrlError, nearest
-from fdrl.core.registry import AGENTS, ENVS, STRATEGIES, Registry, load_object, near_settings
+from fdrl.config.errors import check_finite, config_error
+from fdrl.config.tables import PLUGINS, merge_defaults, settings_class, type_of
+from fdrl.core.errors import FdrlError
+from fdrl.core.registry import AGENTS, ENVS, load_object, near_settings
 from fdrl.core.settings import (
-    Exchange,
-    LearnerSettings,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -132,26 +128,6 @@ LOCAL_FIELDS = (
 )  # fmt: skip
 """Fields that change no number, so runs that differ in them alone are the same run."""
 
-PLUGINS: dict[str, tuple[Registry[Any], type[msgspec.Struct]]] = {
-    "agent": (AGENTS, LearnerSettings),
-    "strategy": (STRATEGIES, Exchange),
-}
-"""Tables whose ``type`` is a plugin's name: where it is registered, and what its settings are."""
-
-ADDING = str(MacAnalog.__struct_config__.tag)
-"""The channel on which uploads add up in the air."""
-
-
-def settings_class(key: str, name: str) -> Any:
-    """Return the settings class of a learner or strategy; `key` is "agent" or "strategy"."""
-    registry, base = PLUGINS[key]
-    cls = load_object(registry.spec(name).settings)
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise FdrlError(
-            f"{key} {name!r}: its settings must derive from {base.__module__}.{base.__qualname__}"
-        )
-    return cls
-
 
 def agent_settings(table: Mapping[str, Any], where: str = "agent") -> Any:
     """Convert a learner's table (with ``type``) into its settings."""
@@ -192,50 +168,15 @@ def _convert(raw: Any, cls: Any, where: str = "") -> Any:
     return made
 
 
-def _type_of(raw: Mapping[str, Any], key: str) -> str:
-    table = raw.get(key, {})
-    if not isinstance(table, Mapping):
-        raise FdrlError(f'config: {key} must be a table: [{key}] type = "...", not {table!r}')
-    if "type" in table:
-        return str(table["type"])
-    return _usual_strategy(raw) if key == "strategy" else AGENTS.default().name
-
-
-def _usual_strategy(raw: Mapping[str, Any]) -> str:
-    """Return the strategy of raw tables that name none: the best that their learners can all take.
-
-    Where messages add up in the air, it is one that only averages.
-    """
-    cohorts = raw.get("cohorts")
-    tables = [raw.get("agent")] if not isinstance(cohorts, list | tuple) or not cohorts else cohorts
-    names = map(_learner, tables)
-    # Nothing is imported to find out: one's own learners do not say what they can.
-    abilities = [set(AGENTS.spec(n).abilities if n in AGENTS else ()) for n in names]
-    channel = raw.get("channel")
-    adding = isinstance(channel, Mapping) and channel.get("type") == ADDING
-    for spec in STRATEGIES.defaults(set[str].intersection(*abilities)):
-        settings: Any = settings_class("strategy", spec.name)
-        if not (adding and settings().why_no_mean()):
-            return spec.name
-    return STRATEGIES.default().name
-
-
-def _learner(table: Any) -> str:
-    """Return the learner of an agent's or a cohort's table; nonsense is complained of later."""
-    table = table.get("agent", table) if isinstance(table, Mapping) else {}
-    named = table.get("type") if isinstance(table, Mapping) else None
-    return named if isinstance(named, str) else AGENTS.default().name
-
-
 def run_class(raw: Mapping[str, Any]) -> type[Run]:
     """Return the class of the runs that raw tables describe: their learner and strategy decide."""
-    return run_type(_type_of(raw, "agent"), _type_of(raw, "strategy"))
+    return run_type(type_of(raw, "agent"), type_of(raw, "strategy"))
 
 
 def type_name(raw: Mapping[str, Any], union: str) -> str:
     """Return the type that a table such as ``[channel]`` has, or would have by default."""
     if union in PLUGINS:
-        return _type_of(raw, union)
+        return type_of(raw, union)
     table = raw.get(union)
     if table is None and union == "proxy":
         table = default_proxy(raw)
@@ -250,7 +191,7 @@ def default_proxy(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _default_proxy(raw: Mapping[str, Any], team: TeamSpec | None) -> dict[str, Any]:
-    defaults = settings_class("strategy", _type_of(raw, "strategy"))
+    defaults = settings_class("strategy", type_of(raw, "strategy"))
     proxy = dict(defaults.default_proxy)
     if team is None or proxy["type"] not in ("mix", "visited", "grid"):
         return proxy
@@ -271,7 +212,7 @@ def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
     are not fdrl's own stay tables, and what only the environment knows stays unset. Such a run can
     be compared, but not trained.
     """
-    classes = {k: settings_class(k, _type_of(raw, k)) for k in PLUGINS if not data or _ours(raw, k)}
+    classes = {k: settings_class(k, type_of(raw, k)) for k in PLUGINS if not data or _ours(raw, k)}
     with _LOCK:
         cls = _run_type(*(classes.get(key, Table) for key in PLUGINS))
     raw = {k: v for k, v in raw.items() if v is not None}
@@ -304,7 +245,7 @@ def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
 
 def _ours(raw: Mapping[str, Any], key: str) -> bool:
     """Say whether the learner or strategy of raw tables is one that comes with fdrl."""
-    registry, name = PLUGINS[key][0], _type_of(raw, key)
+    registry, name = PLUGINS[key][0], type_of(raw, key)
     return name in registry and registry.spec(name).settings.startswith("fdrl.")
 
 
@@ -464,30 +405,6 @@ def differences(a: Run, b: Run) -> list[str]:
     return [n for n in names if n.split(".")[0] not in LOCAL_FIELDS]
 
 
-# ---- Inner tables of a config that say a part: the rest is as the outer table has it ----
-
-
-def merge_defaults(table: Mapping[str, Any], cls: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return a table in which what inner tables leave out is as `cls` has it.
-
-    Otherwise it would be as the inner table's class has it: of a strategy that distills at 2e-3,
-    ``distill = { steps = 64 }`` would change the learning rate too. What is given `instead` of
-    another setting (see `fdrl.core.settings.DistillSettings`) leaves that one as the inner class
-    has it. Inner tables of another ``type`` than usual are left alone.
-    """
-    out = dict(table)
-    for field in msgspec.structs.fields(cls):
-        given = out.get(field.encode_name)
-        if isinstance(given, Mapping) and isinstance(field.default, msgspec.Struct):
-            usual = msgspec.to_builtins(field.default)
-            for name, other in getattr(field.default, "instead", {}).items():
-                if name in given:
-                    del usual[other]
-            if given.get("type", usual.get("type")) == usual.get("type"):
-                out[field.encode_name] = {**usual, **given}
-    return out
-
-
 def chosen_steps(run: Run) -> int | None:
     """Return a run's budget of steps; None if it but follows from the one of episodes.
 
@@ -498,35 +415,3 @@ def chosen_steps(run: Run) -> int | None:
     agents = [c.agent for c in run.cohorts] or [msgspec.to_builtins(run.agent)]
     raw = {"env": run.env, "env_kwargs": run.env_kwargs, "episodes": run.episodes}
     return None if run.steps == implied_cap(raw, agents, run.steps) else run.steps
-
-
-# ---- Where raw configs come from: the presets that ship with fdrl, and TOML files ----
-
-
-def presets() -> dict[str, str]:
-    """Return the TOML text of every preset that ships with fdrl, by name."""
-    folder = importlib.resources.files("fdrl.configs")
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return {f.name.removesuffix(".toml"): f.read_text(encoding="utf-8") for f in files}
-
-
-def read_tables(source: str) -> dict[str, Any]:
-    """Read a preset's name or a TOML file's path into raw tables; errors name file and place."""
-    if source.endswith(".toml") or Path(source).is_file():
-        text = toml_text(source, "config")
-    else:
-        known = presets()
-        if Path(source).is_dir():
-            run = (Path(source) / "config.toml").is_file()
-            quoted = shlex.quote(source)
-            hint = f": to go on with its run, fdrl train --resume {quoted}" if run else ""
-            raise FdrlError(f"{source} is a folder, not a preset or FILE.toml{hint}")
-        if source not in known:
-            raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")
-        text = known[source]
-    try:
-        tables = msgspec.toml.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FdrlError(f"{source}: not valid TOML: {error}") from None
-    assert isinstance(tables, dict)
-    return tables

@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fdrl.config.run import PLUGINS, Run, settings_class, to_tables
+from fdrl.config.run import Run, to_tables
+from fdrl.config.tables import PLUGINS, settings_class
 from fdrl.core.errors import FdrlError, short
 from fdrl.core.registry import ENVS
 

@@ -23,7 +23,8 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from fdrl.config.run import Run, differences, digest, parse, read_tables, to_tables, to_toml
+from fdrl.config.run import Run, differences, digest, parse, to_tables, to_toml
+from fdrl.config.tables import read_tables
 from fdrl.config.trust import check_trusted, same_names
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, warn_once

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fdrl.config.run import Run, make_run, read_tables
+from fdrl.config.run import Run, make_run
+from fdrl.config.tables import read_tables
 from fdrl.core.records import WALL_CLOCK
 from fdrl.runs.checkpoint import checkpoint_files, load_checkpoint
 

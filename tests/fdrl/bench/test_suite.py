@@ -27,7 +27,8 @@ from fdrl.bench.suite import (
     write_tuned,
 )
 from fdrl.bench.tuning import choose, score
-from fdrl.config.run import differences, digest, parse, presets
+from fdrl.config.run import differences, digest, parse
+from fdrl.config.tables import presets
 from fdrl.core.errors import FdrlError
 from fdrl.core.records import Summary
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import fdrl
-from fdrl.config.run import parse, presets, read_tables
+from fdrl.config.run import parse
+from fdrl.config.tables import presets, read_tables
 
 
 @pytest.mark.parametrize("name", presets())

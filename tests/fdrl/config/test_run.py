@@ -19,14 +19,12 @@ from fdrl.config.run import (
     differences,
     digest,
     make_run,
-    merge_defaults,
     parse,
-    presets,
-    read_tables,
     to_tables,
     to_toml,
     validated,
 )
+from fdrl.config.tables import merge_defaults, presets, read_tables
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, STRATEGIES, load_object
 from fdrl.runs.folder import read_data

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 import fdrl
-from fdrl.config.run import parse, settings_class
+from fdrl.config.run import parse
+from fdrl.config.tables import settings_class
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import (
     AGENTS,
