@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from fdrl.core.arrays import Array, Doubles
 
-from . import drawing
-from .grid_world import MOVES, Cells, Places, neighbors
+from .grid_world import COLORS, GREEN, MOVES, Cells, Places, box, canvas, disk, neighbors
 
 ID = "fdrl/Conflict-v0"
 ROWS, COLUMNS = 5, 9
@@ -79,21 +78,17 @@ class ConflictEnv(gymnasium.Env[NDArray[np.float32], np.int64]):
     def render(self) -> NDArray[np.uint8]:
         """Draw the grid; an exit is the greener the more it pays."""
         size = 24
-        image = drawing.canvas(ROWS * size + 1, COLUMNS * size + 1)
+        image = canvas(ROWS * size + 1, COLUMNS * size + 1)
         for row in range(ROWS):
             for column in range(COLUMNS):
-                drawing.box(
-                    image, row * size + 1, column * size + 1, size - 1, size - 1, (232,) * 3
-                )
+                box(image, row * size + 1, column * size + 1, size - 1, size - 1, (232,) * 3)
         for column, worth in ((0, (1 - self.side) / 2), (COLUMNS - 1, (1 + self.side) / 2)):
-            mix = [
-                round(p + worth * (g - p)) for p, g in zip((255,) * 3, drawing.GREEN, strict=True)
-            ]
+            mix = [round(p + worth * (g - p)) for p, g in zip((255,) * 3, GREEN, strict=True)]
             top, color = MIDDLE * size, (mix[0], mix[1], mix[2])
-            drawing.box(image, top, column * size, size + 1, size + 1, drawing.GREEN)
-            drawing.box(image, top + 2, column * size + 2, size - 3, size - 3, color)
+            box(image, top, column * size, size + 1, size + 1, GREEN)
+            box(image, top + 2, column * size + 2, size - 3, size - 3, color)
         y, x = (self.row + 0.5) * size, (self.column + 0.5) * size
-        drawing.disk(image, y, x, size / 3, drawing.COLORS[0])
+        disk(image, y, x, size / 3, COLORS[0])
         return image
 
 

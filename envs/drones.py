@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array, Bools, Doubles
 from fdrl.core.registry import Physics
 
-from . import drawing
+from .grid_world import COLORS, DARK, GRAY, PALE, box, canvas, disk
 from .worlds import SingleWorld, Worlds
 
 ID = "fdrl/DroneCorridor-v0"
@@ -138,17 +138,17 @@ class DroneCorridor(SingleWorld):
         """Draw the corridor from above: goals as pale disks, flying drones as full ones."""
         world, scale = self.world, 30.0
         assert isinstance(world, Drones)
-        image = drawing.canvas(130, 335)
+        image = canvas(130, 335)
         for top in (0, 125):
-            drawing.box(image, top, 0, 5, 335, drawing.DARK)
-        for i, color in enumerate(drawing.COLORS):
+            box(image, top, 0, 5, 335, DARK)
+        for i, color in enumerate(COLORS):
             x, y = scale * (world._goal[0, i] + [MARGIN, HALF_WIDTH])
-            drawing.disk(image, y + 5, x, scale * LANDING, color)
-            drawing.disk(image, y + 5, x, scale * LANDING - 3, drawing.PALE)
-        for i, color in enumerate(drawing.COLORS):
+            disk(image, y + 5, x, scale * LANDING, color)
+            disk(image, y + 5, x, scale * LANDING - 3, PALE)
+        for i, color in enumerate(COLORS):
             x, y = scale * (world._at[0, i] + [MARGIN, HALF_WIDTH])
             flies = bool(world.active[0, i])
-            drawing.disk(image, y + 5, x, scale * CRASH / 2 + 2, color if flies else drawing.GRAY)
+            disk(image, y + 5, x, scale * CRASH / 2 + 2, color if flies else GRAY)
         return image
 
 

@@ -1,4 +1,4 @@
-"""What the grid worlds share: where each move leads, and copies whose state is a place in a table.
+"""What grid worlds share: where each move leads, copies whose state is a place, and pictures.
 
 A cell c of a grid is kept as 4 c, the place of its first move in the tables: adding an action, 0
 to 3, gives the place of that move, and one look into a table does what a step would compute.
@@ -48,3 +48,34 @@ class Cells(Vectorized):
     def load_state(self, state: dict[str, Array]) -> None:
         """Continue from what `state` returned."""
         super().load_state(state | {"state": state["state"] * len(MOVES)})
+
+
+# ---- Small pictures with NumPy alone, of every world of boxes and disks ----
+
+Image = NDArray[np.uint8]
+Color = tuple[int, int, int]
+
+WHITE: Color = (255, 255, 255)
+PALE: Color = (232, 234, 237)
+GRAY: Color = (150, 155, 160)
+DARK: Color = (60, 64, 67)
+RED: Color = (204, 37, 41)
+GREEN: Color = (62, 150, 81)
+COLORS: tuple[Color, ...] = ((57, 106, 177), (218, 124, 48), (62, 150, 81), (107, 76, 154))
+"""One color per agent."""
+
+
+def canvas(height: int, width: int) -> Image:
+    """Return a white picture [height, width, 3]."""
+    return np.full((height, width, 3), 255, np.uint8)
+
+
+def box(image: Image, top: int, left: int, height: int, width: int, color: Color) -> None:
+    """Fill a rectangle, cut off at the borders."""
+    image[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = color
+
+
+def disk(image: Image, y: float, x: float, radius: float, color: Color) -> None:
+    """Fill a disk around (y, x), in pixels."""
+    rows, columns = np.ogrid[: image.shape[0], : image.shape[1]]
+    image[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = color

@@ -27,7 +27,7 @@ from fdrl.core.env import Step
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import EnvSpec, Physics
 
-from . import drawing
+from .grid_world import COLORS, GRAY, PALE, RED, box, canvas
 from .worlds import SingleWorld, Worlds
 
 ID = "fdrl/SpectrumAccess-v0"
@@ -167,19 +167,19 @@ class SpectrumAccess(SingleWorld):
         """
         world = self.world
         assert isinstance(world, Spectrum)
-        image = drawing.canvas(160, 328)
+        image = canvas(160, 328)
         for t, (last, acks) in enumerate(self._past[-40:]):
             for c in range(CHANNELS):
                 users = [i for i, a in enumerate(last) if a == c + 1]
-                color = drawing.PALE
+                color = PALE
                 if len(users) > 1:
-                    color = drawing.RED
+                    color = RED
                 elif users:
-                    color = drawing.COLORS[users[0]] if acks[users[0]] > 0 else drawing.GRAY
-                drawing.box(image, 4 + c * 28, 4 + t * 8, 24, 7, color)
+                    color = COLORS[users[0]] if acks[users[0]] > 0 else GRAY
+                box(image, 4 + c * 28, 4 + t * 8, 24, 7, color)
         for i, length in enumerate(world._queue[0].tolist()):
-            drawing.box(image, 92 + i * 16, 4, 12, 320, drawing.PALE)
-            drawing.box(image, 92 + i * 16, 4, 12, 40 * length, drawing.COLORS[i])
+            box(image, 92 + i * 16, 4, 12, 320, PALE)
+            box(image, 92 + i * 16, 4, 12, 40 * length, COLORS[i])
         return image
 
 

@@ -111,12 +111,9 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 SHORT = {
     "fdrl.__main__": "what `python -m fdrl` starts",
     "fdrl.core.arrays": "the types of annotations",
-    "fdrl.core.files": "whole files or none",
     "fdrl.cli.report": "a verb of the command line",
     "fdrl.ops.privacy": "one equation with its paper",
     "fdrl.agents.sb3.settings": "a table of settings",
-    "fdrl.envs.drawing": "pictures for three environments of different kinds",
-    "fdrl.envs.grid_world": "what two environments share",
     "fdrl.envs.lunar_lander": "an environment is a file of its own",
     "fdrl.envs.classic_control.pendulum": "an environment is a file of its own",
 }

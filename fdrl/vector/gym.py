@@ -90,10 +90,10 @@ def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Spa
         raise FdrlError(
             f"environment {name!r} has the observation space {observations}; {cannot(observations)}"
         )
-    if len(observations.shape) not in (1, 2, 3) or 0 in observations.shape:
+    shape = observations.shape
+    if len(shape) not in (1, 2, 3) or 0 in shape:
         raise FdrlError(
-            f"environment {name!r} has observations of shape {observations.shape}; "
-            f"{cannot(observations)}"
+            f"environment {name!r} has observations of shape {shape}; {cannot(observations)}"
         )
     if observations.dtype.kind not in contract.REAL:
         raise FdrlError(
