@@ -78,9 +78,7 @@ def _named_spec(name: str) -> EnvSpec | None:
     return ENVS.spec(attribute) if attribute in ENVS else None
 
 
-ONE_ACTION = (
-    "with one action there is nothing to choose, so nothing to learn and nothing to exchange"
-)
+ONE_ACTION = "with one action there is nothing to choose, to learn or to exchange"
 
 
 def check_spaces(name: str, observations: spaces.Space[Any], actions: spaces.Space[Any]) -> None:
