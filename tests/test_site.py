@@ -109,3 +109,21 @@ def test_the_figure_of_results_shows_the_published_tables(summary: ModuleType) -
 def test_the_figure_of_results_is_drawn(summary: ModuleType, tmp_path: Path) -> None:
     summary.main(["--out", str(tmp_path / "summary.png")])
     assert (tmp_path / "summary.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_tests_that_pages_name_are_there() -> None:
+    page = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) > 40
+    for row in rows:
+        cell = row.rstrip("| ").rpartition(" | ")[2]
+        files = re.findall(r"[\w/]+\.py", cell)
+        texts = [
+            path.read_text(encoding="utf-8")
+            for name in files
+            for path in (*ROOT.glob(f"tests/**/{name}"), ROOT / name)
+            if path.is_file()
+        ]
+        assert len(texts) >= len(files) > 0, row
+        for name in re.findall(r"\btest_\w+\b(?!\.py)", cell):
+            assert any(f"def {name}(" in text for text in texts), name
