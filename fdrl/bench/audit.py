@@ -99,7 +99,7 @@ def check_run(f: Finished) -> Iterator[str]:
         yield "metrics.jsonl is empty"
         return
     yield from check_totals(f.summary, f.records)
-    yield from _check_budget(f.run, f.summary, f.records[-1])
+    yield from check_budget(f.run, f.summary, f.records[-1])
     yield from _check_messages(f.summary, f.records)
 
 
@@ -121,7 +121,7 @@ def _check_messages(summary: Summary, records: Sequence[RoundRecord]) -> Iterato
         yield f"{were} not used; first in round {number}: {agent} ({reason})"
 
 
-def _check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str]:
+def check_budget(run: Run, summary: Summary, last: RoundRecord) -> Iterator[str]:
     """Yield where a run's end is not the one of its budget: of steps, of episodes, or a goal."""
     if run.goal is not None and run.goal.stop and last.completed == run.agents:
         return
@@ -215,7 +215,7 @@ def check_totals(summary: Summary, records: Sequence[RoundRecord]) -> Iterator[s
     yield from unequal(summary, logged, "metrics.jsonl")
     yield from _check_returns(summary)
     yield from _check_rising(records)
-    yield from _check_means(records)
+    yield from check_means(records)
 
 
 def unequal(summary: Summary, expected: dict[str, Any], source: str) -> Iterator[str]:
@@ -261,7 +261,7 @@ def _check_rising(records: Sequence[RoundRecord]) -> Iterator[str]:
                 break
 
 
-def _check_means(records: Sequence[RoundRecord]) -> Iterator[str]:
+def check_means(records: Sequence[RoundRecord]) -> Iterator[str]:
     """Yield the first round whose return_mean is not the mean of the agents' latest returns."""
     latest: dict[int, float] = {}
     episodes = [0] * len(records[0].episodes)

@@ -171,7 +171,7 @@ def points(suite: Suite) -> list[Point]:
             except FdrlError as error:
                 errors.append(f"grid of {method.name} in {setting.name}: {_plain(error)}")
                 continue
-            names.append(_folder(values, names))
+            names.append(point_folder(values, names))
             home = f"{setting.name}/{method.name}/{names[-1]}"
             note = described(values)
             own = [
@@ -187,7 +187,7 @@ def points(suite: Suite) -> list[Point]:
     return found
 
 
-def _folder(values: Mapping[str, Any], taken: Sequence[str]) -> str:
+def point_folder(values: Mapping[str, Any], taken: Sequence[str]) -> str:
     """Return ``point-agent.learning_rate=0.003``: another grid is not taken for this one."""
     told = "point-" + ",".join(f"{name}={value}" for name, value in values.items())
     name = re.sub(r"[^\w.,=+-]+", "_", told)[:120]

@@ -222,7 +222,7 @@ class _Training:
         summary = self.federation.summary()
         if self.folder is not None:
             if self.curves:
-                _draw(self.folder.path)
+                draw_curves(self.folder.path)
             self.folder.finish(summary)
         for tracker in self.trackers:
             tracker.finish(summary)
@@ -349,7 +349,7 @@ def _train(
             return training.run(run, checkpoint, asked)
 
 
-def _draw(folder: Path) -> None:
+def draw_curves(folder: Path) -> None:
     """Draw the learning curves; a picture that fails must not cost the run its summary."""
     try:
         from fdrl.runs.curves import draw

@@ -174,7 +174,7 @@ def train(
     adam = torch.optim.Adam(learned + encoder, lr=settings.lr)
     value = 0.0
     for _ in range(settings.steps):
-        picked = _balanced(labels, settings.batch, rng)
+        picked = balanced_rows(labels, settings.batch, rng)
         x = augment(images[picked], rng)
         noise = rng.standard_normal((settings.batch, layout.latent)).astype(np.float32)
         code = torch.from_numpy(codes[labels[picked]])
@@ -210,7 +210,9 @@ def _encoder(layout: GeneratorLayout, hidden: int, rng: np.random.Generator) -> 
     return found
 
 
-def _balanced(labels: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def balanced_rows(
+    labels: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw seeds: first a label, each as likely as another, then one of its seeds."""
     present = np.unique(labels)
     pools = {int(label): np.flatnonzero(labels == label) for label in present}

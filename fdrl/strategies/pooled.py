@@ -64,7 +64,7 @@ class Client(BaseClient):
         """Upload every transition."""
         return {
             name: Transitions(
-                round, _lived({key: rows[k] for key, rows in self._transitions.items()})
+                round, lived({key: rows[k] for key, rows in self._transitions.items()})
             )
             for k, name in enumerate(self.context.ids)
             if experience.steps[k]
@@ -135,7 +135,7 @@ class Server(BaseServer):
         assert self.context.trainer is not None
         for g, (ids, trainer) in enumerate(zip(self.context.groups, self.trainers, strict=True)):
             group = _equally_long(
-                [_spread(m.arrays) for n in ids if isinstance(m := messages.get(n), Transitions)]
+                [spread(m.arrays) for n in ids if isinstance(m := messages.get(n), Transitions)]
             )
             if not group:
                 continue
@@ -177,7 +177,7 @@ class Server(BaseServer):
             )
 
 
-def _lived(arrays: dict[str, Array]) -> dict[str, Array]:
+def lived(arrays: dict[str, Array]) -> dict[str, Array]:
     """Keep of transitions [T, E, ...] the m that were taken, [m, ...], if there is `alive`."""
     alive = arrays.get("alive")
     if alive is None:
@@ -185,7 +185,7 @@ def _lived(arrays: dict[str, Array]) -> dict[str, Array]:
     return {key: a if key == "alive" else a[alive] for key, a in arrays.items()}
 
 
-def _spread(arrays: Mapping[str, Array]) -> dict[str, Array]:
+def spread(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Return transitions [T, E, ...] and who took them, zeros where nobody did."""
     alive = arrays.get("alive")
     if alive is None:

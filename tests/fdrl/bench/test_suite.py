@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from messages import fails, says
 
 from fdrl.bench import grid
-from fdrl.bench.grid import Absent, _folder, absent, gap_lines, points, select, untuned
+from fdrl.bench.grid import Absent, absent, gap_lines, point_folder, points, select, untuned
 from fdrl.bench.suite import (
     Best,
     Tuned,
@@ -358,7 +358,7 @@ def test_reading_a_suite_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_budgets_of_episodes_and_goals_are_checked_instead_of_steps() -> None:
-    from fdrl.bench.audit import _check_budget
+    from fdrl.bench.audit import check_budget
     from fdrl.config.run import make_run
     from fdrl.core.records import RoundRecord
 
@@ -368,7 +368,7 @@ def test_budgets_of_episodes_and_goals_are_checked_instead_of_steps() -> None:
             bytes_up=0.0, bytes_down=0.0, exchanged=True, completed=completed,
         )  # fmt: skip
         summary: Any = SimpleNamespace(env_steps=max(steps))
-        return [*_check_budget(run, summary, last)]
+        return [*check_budget(run, summary, last)]
 
     run = make_run(agents=2, steps=100, episodes=9, agent="reinforce")
     assert found(run, [80, 90], [9, 9]) == []
@@ -383,7 +383,7 @@ def test_budgets_of_episodes_and_goals_are_checked_instead_of_steps() -> None:
 def test_the_audit_passes_rollouts_that_end_beyond_their_last_episode() -> None:
     """Eight copies end episodes in the iteration in which the third one ends."""
     import fdrl
-    from fdrl.bench.audit import _check_budget
+    from fdrl.bench.audit import check_budget
 
     agent = {"type": "ppo", "n_envs": 8, "n_steps": 64, "hidden": (8,), "n_epochs": 1}
     run = fdrl.make_run(
@@ -393,7 +393,7 @@ def test_the_audit_passes_rollouts_that_end_beyond_their_last_episode() -> None:
     last = federation.round()
     assert federation.done
     assert min(last.episodes) > 3
-    assert [*_check_budget(run, federation.summary(), last)] == []
+    assert [*check_budget(run, federation.summary(), last)] == []
     federation.close()
 
 
@@ -420,7 +420,7 @@ def test_copies_do_not_make_another_budget() -> None:
 
 def test_a_rounds_mean_is_of_the_latest_known_returns() -> None:
     """Agent 1 keeps its 4 in round 2; what it ends in round 3 has no number, so 9 is alone."""
-    from fdrl.bench.audit import _check_means
+    from fdrl.bench.audit import check_means
     from fdrl.core.records import RoundRecord
 
     def log(*means: float | None) -> list[RoundRecord]:
@@ -434,9 +434,9 @@ def test_a_rounds_mean_is_of_the_latest_known_returns() -> None:
             for n, (r, e, m) in enumerate(zip(returns, episodes, means, strict=True), 1)
         ]  # fmt: skip
 
-    assert [*_check_means(log(None, 3.0, 5.0, 9.0))] == []
-    assert [*_check_means(log(None, 3.0, None, 9.0))] == []
-    (found,) = _check_means(log(None, 3.0, 6.0, 6.5))
+    assert [*check_means(log(None, 3.0, 5.0, 9.0))] == []
+    assert [*check_means(log(None, 3.0, None, 9.0))] == []
+    (found,) = check_means(log(None, 3.0, 6.0, 6.5))
     says(found, "metrics.jsonl", "return_mean", "round 3", 6.0, 5.0)
 
 
@@ -480,8 +480,8 @@ def test_tuning_folders_are_called_by_their_values() -> None:
     folders = [p.cells[0].folder for p in found if p.setting == "same"]
     assert folders[0] == "same/fd/point-agent.learning_rate=0.001,agent.hidden=_8_/seed-100"
     assert len(set(folders)) == 4
-    assert _folder({"x": "a/b"}, []) == "point-x=a_b"
-    assert _folder({"x": "a/b"}, ["point-x=a_b"]) == "point-x=a_b-1"
+    assert point_folder({"x": "a/b"}, []) == "point-x=a_b"
+    assert point_folder({"x": "a/b"}, ["point-x=a_b"]) == "point-x=a_b-1"
 
 
 def test_gaps_of_one_reason_share_a_line() -> None:

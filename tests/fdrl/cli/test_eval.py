@@ -36,7 +36,7 @@ RUN = make_run(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "a"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "_draw", lambda folder: None)
+        patch.setattr(train_module, "draw_curves", lambda folder: None)
         train(RUN, out=path)
     return path
 

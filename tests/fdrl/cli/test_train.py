@@ -39,7 +39,7 @@ SMALL = ["--agents", "2", "--steps", str(3 * STEPS)]
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_module, "_draw", lambda folder: None)
+    monkeypatch.setattr(train_module, "draw_curves", lambda folder: None)
 
 
 @pytest.fixture

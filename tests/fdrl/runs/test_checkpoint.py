@@ -75,7 +75,7 @@ def crash() -> None:
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures, and no waiting for the disk: test_kill_points.py counts on what is synced."""
-    monkeypatch.setattr(train_module, "_draw", lambda folder: None)
+    monkeypatch.setattr(train_module, "draw_curves", lambda folder: None)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

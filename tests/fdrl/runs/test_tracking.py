@@ -24,7 +24,7 @@ RUN = make_run(agents=2, steps=4 * STEPS, tensorboard=True)
 
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_module, "_draw", lambda folder: None)
+    monkeypatch.setattr(train_module, "draw_curves", lambda folder: None)
 
 
 def read_events(folder: Path) -> dict[str, dict[int, float]]:

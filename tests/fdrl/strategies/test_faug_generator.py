@@ -9,8 +9,8 @@ from fdrl.core.errors import BadMessage
 from fdrl.strategies.faug_generator import (
     GeneratorLayout,
     GeneratorTraining,
-    _balanced,
     augment,
+    balanced_rows,
     check_row,
     initial_row,
     label_codes,
@@ -132,7 +132,7 @@ def test_a_start_changes_nothing_but_by_its_weights():
 
 def test_rare_labels_are_drawn_as_often_as_others():
     labels = np.array([0] * 97 + [1] * 3)
-    drawn = labels[_balanced(labels, 2000, np.random.default_rng(0))]
+    drawn = labels[balanced_rows(labels, 2000, np.random.default_rng(0))]
     assert 900 < drawn.sum() < 1100
 
 

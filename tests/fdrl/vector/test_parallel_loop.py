@@ -16,7 +16,7 @@ from fdrl.cli import main
 from fdrl.core.env import MultiStep
 from fdrl.core.errors import BadMessage
 from fdrl.core.message import Transitions
-from fdrl.strategies.pooled import _lived, _spread
+from fdrl.strategies.pooled import lived, spread
 from fdrl.vector.parallel import team_spec
 from fdrl.vector.parallel_loop import ParallelLoop
 from fdrl.vector.shared import masked
@@ -143,11 +143,11 @@ def test_transitions_with_holes_are_checked() -> None:
     whole = {"observations": np.ones((2, 2, 3), np.float32), "actions": np.ones((2, 2), np.int64),
              "rewards": np.ones((2, 2)), "terminated": alive, "truncated": alive,
              "next_observations": np.ones((2, 2, 3), np.float32), "alive": alive}  # fmt: skip
-    sent = _lived(whole)
+    sent = lived(whole)
     asked: Any = {"round": 1, "observation_shape": (3,), "n_actions": 2, "copies": 2,
                   "most_steps": 4}  # fmt: skip
     assert len(check_transitions(Transitions(1, sent), **asked).arrays["actions"]) == 3
-    back = _spread(sent)
+    back = spread(sent)
     np.testing.assert_array_equal(back["rewards"], alive)
     np.testing.assert_array_equal(back["observations"][0], [[1, 1, 1], [0, 0, 0]])
     for fault, words in (
