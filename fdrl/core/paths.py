@@ -84,6 +84,8 @@ class Behind(MetaPathFinder):
         if path is not None:
             return None
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            if isinstance(finder, Behind):  # it has its own turn: asked from here too, and from
+                continue  # each before it, n folders would take 2**n looks
             found = finder.find_spec(fullname, None, target)
             if found is not None:
                 return found

@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,27 @@ def test_the_current_folder_comes_behind_what_is_installed(here: Path) -> None:
     found = importlib.import_module("bakery_of_tests")
     assert str(found.__file__) == str(installed / "bakery_of_tests/__init__.py")
     assert importlib.import_module("own_of_tests.part").WHAT == "own"
+
+
+def test_each_of_many_folders_is_looked_at_once(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(40):
+        (here / str(i)).mkdir()
+        look_in(str(here / str(i)))
+    (here / "39" / "only_there.py").write_text("X = 3\n")
+    looks: list[str] = []
+    find = PathFinder.find_spec
+
+    def counted(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        looks.extend(path or [])
+        return find(name, path, target)
+
+    monkeypatch.setattr(PathFinder, "find_spec", counted)
+    assert importlib.import_module("only_there").X == 3
+    assert len(looks) <= 40 + len(sys.path)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("nowhere_at_all")
 
 
 def test_another_process_looks_in_the_same_folders(here: Path) -> None:
