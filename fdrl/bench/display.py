@@ -10,7 +10,6 @@ from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -153,7 +152,7 @@ def render(board: Board, width: int = 100) -> RenderableType:
     for running in board.running.values():
         elapsed = human_seconds(time.monotonic() - running.since)
         bar = ProgressBar(total=1.0, completed=running.fraction, width=bar_width)
-        grid.add_row(escape(str(running)), bar, f"{running.fraction:4.0%}", elapsed)
+        grid.add_row(str(running), bar, f"{running.fraction:4.0%}", elapsed)
     total = Table.grid(padding=(0, 1))
     bar = ProgressBar(total=1.0, completed=board.fraction, width=min(40, width - 8))
     total.add_row(bar, f"{board.fraction:4.0%}")

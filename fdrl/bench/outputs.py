@@ -17,7 +17,7 @@ import msgspec
 from fdrl.bench.grid import Absent, Cell
 from fdrl.bench.suite import Suite, complain
 from fdrl.core.errors import FdrlError
-from fdrl.core.files import make_folder, open_file, remove, write_atomic
+from fdrl.core.files import make_folder, open_file, read_file, remove, write_atomic
 from fdrl.runs.folder import CONFIG, SUMMARY, check_same
 
 try:
@@ -59,8 +59,8 @@ def clear_failure(out: Path, cell: Cell) -> None:
 
 def read_failure(out: Path, cell: Cell) -> Failure | None:
     """Return why a cell failed; None if it did not."""
-    with suppress(OSError, msgspec.DecodeError):
-        return FAILURE.decode(failure_path(out, cell).read_bytes())
+    with suppress(FdrlError, msgspec.DecodeError):
+        return FAILURE.decode(read_file(failure_path(out, cell)))
     return None
 
 

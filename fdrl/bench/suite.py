@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import msgspec
 import tomli_w
 
-from fdrl.config.errors import config_error, toml_text
+from fdrl.config.errors import config_error, toml_tables, toml_text
 from fdrl.config.trust import texts, unregistered
-from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.errors import FdrlError, Mistakes, nearest
 from fdrl.core.files import make_folder, write_atomic
 from fdrl.core.records import Summary
 from fdrl.core.settings import NonNegativeInt, PositiveInt, convert
@@ -205,7 +205,7 @@ def complain(source: str, errors: Iterable[str], advice: str = "") -> None:
     if found:
         more = [f"... and {len(found) - MOST} more"] if len(found) > MOST else []
         lines = "".join(f"\n  {text}" for text in [*found[:MOST], *more])
-        raise FdrlError(f"{source}: {len(found)} mistakes{lines}" + (f"\n{advice}" * bool(advice)))
+        raise Mistakes(f"{source}: {len(found)} mistakes{lines}" + (f"\n{advice}" * bool(advice)))
 
 
 def _name_errors(suite: Suite) -> Iterable[str]:
@@ -302,11 +302,7 @@ def _shipped() -> dict[str, str]:
 
 def decode(text: str, source: str) -> dict[str, Any]:
     """Read TOML text; an error names the file."""
-    try:
-        tables: dict[str, Any] = msgspec.toml.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FdrlError(f"{source}: not valid TOML: {error}") from None
-    return tables
+    return toml_tables(text, source)
 
 
 def read_text(source: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from fdrl.core.errors import FdrlError
+from fdrl.core.files import read_file
 
 Amount = Annotated[float, msgspec.Meta(gt=0.0, le=1e15)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]
@@ -31,11 +32,9 @@ class _Kind(
         if self.key_file is None:
             return b""
         try:
-            found = Path(self.key_file).read_bytes()
-        except OSError as error:
-            raise FdrlError(
-                f"config: no key in {self.key_file}: {error.strerror} (at channel.key_file)"
-            ) from None
+            found = read_file(Path(self.key_file))
+        except FdrlError as error:
+            raise FdrlError(f"config: no key: {error} (at channel.key_file)") from None
         if len(found) < KEY:
             raise FdrlError(
                 f"config: {self.key_file} has {len(found)} bytes, a key needs {KEY} (at "

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from fdrl.core import terminal
-from fdrl.core.errors import FdrlError, nearest, one_line
+from fdrl.core.errors import FdrlError, Mistakes, nearest, one_line, plain
 from fdrl.core.paths import look_in, started
 from fdrl.core.threads import THREAD_VARIABLES
 from fdrl.core.watch import Watch, watched
@@ -105,12 +105,13 @@ def _answered(words: list[str]) -> int:
     except FdrlError as error:
         if os.environ.get("FDRL_DEBUG"):
             traceback.print_exc()
-        print(f"fdrl: error: {error}", file=sys.stderr)
+        lines = str(error).split("\n") if isinstance(error, Mistakes) else [str(error)]
+        print("fdrl: error:", "\n".join(map(plain, lines)), file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         if os.environ.get("FDRL_DEBUG"):
             traceback.print_exc()
-        what = f": {error}" if str(error) else ""
+        what = f": {plain(str(error))}" if str(error) else ""
         print(
             f"fdrl: error: not enough memory{what} (smaller networks, fewer agents or copies need "
             "less)",

@@ -63,6 +63,13 @@ def _pairs(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     return out
 
 
+def _words(flag: str, values: Sequence[str]) -> list[str]:
+    """Return the words of a flag and its values; one that looks like a flag stays behind ``=``."""
+    if len(values) == 1 and is_flag(values[0]):
+        return [f"{flag}={values[0]}"]
+    return [flag, *values]
+
+
 def _one(flag: str, values: Sequence[str]) -> str:
     if len(values) != 1:
         got = f"{len(values)} values" if values else "none"
@@ -74,7 +81,7 @@ def _table_value(text: str) -> Any:
     """Read a value as TOML would (numbers, true, lists, quoted text); else as plain text."""
     try:
         return msgspec.toml.decode(f"value = {text}")["value"]
-    except (msgspec.DecodeError, KeyError):
+    except (msgspec.DecodeError, ValueError, RecursionError, KeyError):
         return text
 
 
@@ -200,7 +207,7 @@ def apply_flags(tables: Mapping[str, Any], words: Sequence[str]) -> Run:
     chosen, pairs = choose_types(tables, words)
     known = flag_types(chosen)
     check_flags(known, chosen, pairs)
-    found = options.given(known, [w for flag, values in pairs for w in (flag, *values)])
+    found = options.given(known, [w for pair in pairs for w in _words(*pair)])
     with options.naming_flags([flag for flag, _ in pairs]):
         return parse(_laid_over(chosen, found))
 

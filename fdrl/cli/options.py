@@ -326,6 +326,8 @@ def spell(asked: msgspec.Struct, leave_out: Sequence[str] = ()) -> list[str]:
         word = f"--{field.name.replace('_', '-')}"
         if isinstance(value, tuple):
             words += [word, *map(str, value)]
+        elif is_flag(str(value)):  # a name that begins with a dash
+            words.append(f"{word}={value}")
         else:
             words += [word] if value is True else [word, str(value)]
     return words

@@ -19,7 +19,7 @@ from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, UnknownEnvironmen
 from fdrl.core.paths import meant
 from fdrl.core.settings import LearnerSettings
 from fdrl.federation.client import steps_per_round
-from fdrl.runs.folder import new_path, read_config, read_summary
+from fdrl.runs.folder import new_path, read_config, read_data, read_summary
 
 if TYPE_CHECKING:
     from fdrl.core.arrays import Array
@@ -61,13 +61,17 @@ def _said(words: Sequence[str]) -> set[tuple[str, str]]:
 
 
 class Command(NamedTuple):
-    """What ``fdrl train`` was asked; `source` says in words where the config comes from."""
+    """What ``fdrl train`` was asked; `source` says in words where the config comes from.
+
+    Of a run that is `finished` already, `run` was only looked at.
+    """
 
     run: Run
     folder: Path
     resume: bool
     quiet: bool
     source: str
+    finished: bool = False
 
 
 def _is_file(source: str | None) -> bool:
@@ -104,6 +108,9 @@ def read_command(argv: list[str]) -> Command:
         # Without a preset the folder's own config is what flags are applied to (and compared with).
         base = read_config(own.resume) if source is None else read_tables(source)
         if source is None and not own.trust:
+            if not words and read_summary(own.resume) is not None:
+                kept = read_data(own.resume)  # nothing is left to do that would need a name of it
+                return Command(kept, Path(own.resume), True, own.quiet, "", finished=True)
             check_trusted(own.resume, base, said=_said(words))
         run = _apply(source, base, words)
         if run.out and Path(run.out).resolve() != Path(own.resume).resolve():
@@ -135,8 +142,8 @@ def main(argv: list[str]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    run, folder, resume, quiet, source = read_command(argv)
-    if resume and _finished(run, folder):
+    run, folder, resume, quiet, source, finished = read_command(argv)
+    if resume and (finished or _finished(run, folder)):
         see = command("fdrl eval", folder, run)
         print(f"{folder} is finished: nothing to resume (see {see})")
         return 0

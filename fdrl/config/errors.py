@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.errors import FdrlError, nearest, short
+from fdrl.core.files import read_file
 
 Known = dict[str, Any]
 WORDS = {
@@ -78,7 +79,7 @@ def _got(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if value is not None else "nothing"
+    return short(text) if value is not None else "nothing"
 
 
 def check_finite(settings: msgspec.Struct, where: str = "") -> None:
@@ -174,9 +175,12 @@ def toml_text(path: str | Path, what: str) -> str:
     Raises `FdrlError` that names the file, what it is, and the encoding that it appears to have.
     """
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FdrlError(f"cannot read the {what} {path}: {error.strerror or error}") from None
+        data = read_file(Path(path))
+    except FdrlError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        why = error.__cause__.strerror or error.__cause__
+        raise FdrlError(f"cannot read the {what} {path}: {why}") from None
     try:
         if b"\0" not in data[:4]:
             return data.decode("utf-8-sig")
@@ -190,3 +194,34 @@ def toml_text(path: str | Path, what: str) -> str:
         f"cannot read the {what} {path}: {found}, it appears to be {seems}; TOML is UTF-8: save it "
         "as that"
     )
+
+
+DEEPEST = 50
+"""How many tables and lists may stand inside one another: what reads them calls itself."""
+
+
+def toml_tables(text: str, source: object) -> dict[str, Any]:
+    """Read TOML; raises `FdrlError` that names where it stands, for what no config means too."""
+    try:
+        tables: dict[str, Any] = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FdrlError(f"{source}: not valid TOML: {short(error)}") from None
+    except ValueError:  # Python's own: it reads no whole number of thousands of digits
+        raise FdrlError(f"{source}: not valid TOML: a number has thousands of digits") from None
+    check_depth(tables, source)
+    return tables
+
+
+def check_depth(tables: Any, source: object = "config") -> None:
+    """Raise `FdrlError` if more than `DEEPEST` tables or lists stand inside one another."""
+    inside = [tables]
+    for _ in range(DEEPEST):
+        inside = [
+            value
+            for one in inside
+            for value in (one.values() if isinstance(one, Mapping) else one)
+            if isinstance(value, Mapping | list | tuple)
+        ]
+        if not inside:
+            return
+    raise FdrlError(f"{source}: more than {DEEPEST} tables or lists stand inside one another")

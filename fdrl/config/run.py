@@ -19,7 +19,7 @@ import tomli_w
 
 from fdrl.channels.settings import ChannelSettings, IdealChannel
 from fdrl.config.budget import Goal, implied_cap, step_cap
-from fdrl.config.errors import check_finite, config_error
+from fdrl.config.errors import check_depth, check_finite, config_error
 from fdrl.config.tables import PLUGINS, merge_defaults, settings_class, type_of
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, ENVS, load_object, near_settings
@@ -212,6 +212,7 @@ def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
     are not fdrl's own stay tables, and what only the environment knows stays unset. Such a run can
     be compared, but not trained.
     """
+    check_depth(raw)
     classes = {k: settings_class(k, type_of(raw, k)) for k in PLUGINS if not data or _ours(raw, k)}
     with _LOCK:
         cls = _run_type(*(classes.get(key, Table) for key in PLUGINS))

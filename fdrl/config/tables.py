@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fdrl.channels.settings import MacAnalog
-from fdrl.config.errors import toml_text
+from fdrl.config.errors import toml_tables, toml_text
 from fdrl.core.errors import FdrlError, nearest
 from fdrl.core.registry import AGENTS, STRATEGIES, Registry, load_object
 from fdrl.core.settings import Exchange, LearnerSettings
@@ -126,9 +126,4 @@ def read_tables(source: str) -> dict[str, Any]:
         if source not in known:
             raise FdrlError(f"unknown preset {source!r}{nearest(source, known)} (or FILE.toml)")
         text = known[source]
-    try:
-        tables = msgspec.toml.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise FdrlError(f"{source}: not valid TOML: {error}") from None
-    assert isinstance(tables, dict)
-    return tables
+    return toml_tables(text, source)

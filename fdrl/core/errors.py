@@ -19,6 +19,10 @@ class FdrlError(Exception):
     """What the command line then exits with."""
 
 
+class Mistakes(FdrlError):
+    """Several mistakes of one file, a line each."""
+
+
 class BadMessage(FdrlError):
     """A message that must not be aggregated; `str(error)` is the reason."""
 
@@ -51,8 +55,26 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def short(thing: object, most: int = 300) -> str:
     """Return what a thing says of itself in one line of at most so many characters."""
-    line = " ".join(str(thing).split())
+    try:
+        line = plain(" ".join(str(thing).split()))
+    except Exception:  # somebody else's error that fails even at saying what it is
+        line = ""
     return line if len(line) <= most else f"{line[: most - 4]} ..."
+
+
+_CONTROL = {n: repr(chr(n))[1:-1] for n in (*range(32), *range(127, 160))}
+
+
+def plain(text: str) -> str:
+    r"""Return a text with control characters written out, so that it is one line and nothing else.
+
+    Names of files and what a stranger's environment says may hold any: one of them would end the
+    line, another one color the terminal or type into it.
+
+    >>> plain("my\nrun")
+    'my\\nrun'
+    """
+    return text.translate(_CONTROL)
 
 
 # ---- What a user should know of once, and need not act on ----
@@ -68,7 +90,7 @@ _usual_warning = warnings.formatwarning
 def one_line(message: Warning | str, category: type[Warning], *place: Any, **kw: Any) -> str:
     """Format what fdrl did for the user as one line, without the place in the source."""
     if issubclass(category, Notice):
-        return f"fdrl: note: {message}\n"
+        return f"fdrl: note: {plain(str(message))}\n"
     return _usual_warning(message, category, *place, **kw)
 
 

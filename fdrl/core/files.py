@@ -147,7 +147,9 @@ def make_folder(path: Path, root: Path | None = None) -> None:
                 os.mkdir(folder)
             except FileExistsError:  # by somebody else, meanwhile; or it is no folder
                 if not folder.is_dir():
-                    raise
+                    raise FdrlError(
+                        f"cannot write {path}: {folder} is there, and is no folder"
+                    ) from None
             with _opened(folder.parent, None) as parent:
                 parent.sync()
 

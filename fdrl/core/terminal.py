@@ -174,14 +174,17 @@ def forget_unknown_sizes(environ: MutableMapping[str, str]) -> None:
 
 
 def console() -> Console:
-    """Return a console on the output that raises nothing when its reader has gone."""
+    """Return a console on the output that raises nothing when its reader has gone.
+
+    Brackets and colons mean themselves: a folder or an environment may be called anything.
+    """
     from rich.console import Console
 
     class Output(Console):
         def on_broken_pipe(self) -> None:
             """Go on: Rich would end the program."""
 
-    return Output()
+    return Output(markup=False, emoji=False)
 
 
 def live(console: Console) -> bool:

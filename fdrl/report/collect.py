@@ -14,7 +14,7 @@ from fdrl.bench.tuning import is_tuning
 from fdrl.config.run import Run
 from fdrl.core.arrays import Doubles
 from fdrl.core.errors import FdrlError
-from fdrl.core.files import file_errors
+from fdrl.core.files import read_file
 from fdrl.core.records import Summary
 from fdrl.runs.curves import carried, mean_over_agents, smooth
 from fdrl.runs.folder import CONFIG, LOCK, METRICS, SUMMARY, read_data, read_summary
@@ -105,8 +105,7 @@ def find(places: Sequence[str | Path]) -> list[Path]:
 def _lines(folder: Path) -> list[_Line]:
     """Read ``metrics.jsonl``; a last line cut off by a crash is left out."""
     path = folder / METRICS
-    with file_errors("read", path):
-        rows = path.read_bytes().split(b"\n")[:-1]
+    rows = read_file(path).split(b"\n")[:-1]
     lines = []
     for number, row in enumerate(rows, 1):
         try:
@@ -143,8 +142,8 @@ def _given(folder: Path) -> tuple[str, str] | None:
 def _failure(folder: Path) -> str:
     """Return why a suite's run failed, as written beside its folder; empty if it did not."""
     try:
-        told = msgspec.json.decode(folder.with_name(f"{folder.name}.failed.json").read_bytes())
-    except (OSError, msgspec.DecodeError):
+        told = msgspec.json.decode(read_file(folder.with_name(f"{folder.name}.failed.json")))
+    except (FdrlError, msgspec.DecodeError):
         return ""
     return str(told.get("reason", "")) if isinstance(told, dict) else ""
 
@@ -186,9 +185,9 @@ def manifests(places: Sequence[str | Path]) -> list[tuple[Path, Manifest]]:
             if MANIFEST in files:
                 names.clear()
                 try:
-                    data = (folder / MANIFEST).read_bytes()
+                    data = read_file(folder / MANIFEST)
                     found.append((folder, _MANIFEST.decode(data)))
-                except (OSError, msgspec.DecodeError):
+                except (FdrlError, msgspec.DecodeError):
                     continue
     return found
 

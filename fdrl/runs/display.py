@@ -19,6 +19,7 @@ from rich.text import Text
 from fdrl.config.run import Run
 from fdrl.config.trust import command
 from fdrl.core import terminal
+from fdrl.core.errors import plain
 from fdrl.core.records import RoundRecord, Summary
 from fdrl.core.watch import PULSE
 from fdrl.runs.folder import METRICS, read_records
@@ -309,7 +310,7 @@ def _completion(summary: Summary) -> str:
 
 def closing_line(summary: Summary, folder: Path | None) -> str:
     """Return the run in one line, for ``--quiet``."""
-    where = f" in {folder}" if folder else ""
+    where = f" in {plain(str(folder))}" if folder else ""
     if summary.stopped:
         where = f"; stopped: {_names(summary.stopped)}{where}"
     if summary.completed is not None:

@@ -127,7 +127,7 @@ class _Training:
             what = f": {error}" if str(error) else ""
             less = "smaller networks, fewer agents or copies need less"
             raise self.explain(FdrlError(f"not enough memory{what} ({less})")) from error
-        except Exception:
+        except BaseException:  # a panic in a compiled environment is no Exception
             self.rescue()
             raise
         finally:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fdrl.core.errors import FdrlError, short, warn_once
 
 Fault = Literal["reset", "step", "shape", "finite", "spaces", "resume"]
-RAISED = (Exception, SystemExit)
+RAISED = (Exception, SystemExit, GeneratorExit)
 """What code of somebody else's may raise: a game whose window is closed often calls sys.exit()."""
 ROWS = (tuple, list)
 REAL = frozenset("fiub")

@@ -181,6 +181,18 @@ class Exits(Cart):
         sys.exit(0)
 
 
+@cart("refused", "Mute", "zoo.py")
+class FailsAtFailing(Cart):
+    """What it raises cannot even be printed."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def step(self, action: Any) -> Any:
+        raise self.Mute
+
+
 @cart("refused", "made", "ZeroDivisionError", "zoo.py")
 class Unmade(Cart):
     def __init__(self) -> None:

@@ -100,6 +100,10 @@ def test_a_switch_can_be_turned_both_ways(words: list[str], value: bool) -> None
     assert flags(*words).agent.normalize_advantage is value
 
 
+def test_a_value_may_look_like_a_flag() -> None:
+    assert read_command(["--agents", "2", "--out=-dash"]).folder == Path("-dash")
+
+
 def test_switches_that_are_off_or_unset() -> None:
     assert flags("--strategy.confidence", "True").strategy.confidence is True
     assert flags("--tensorboard").tensorboard is True

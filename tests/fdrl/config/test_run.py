@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -320,8 +321,26 @@ def test_tables_nested_without_end_are_no_traceback(tmp_path: Path) -> None:
         with fails(FdrlError, str(path), "TOML"):
             read(str(path))
     path.write_text(f"a = {'[' * 300}{']' * 300}\n")
-    with fails(FdrlError, "'a'"):
+    with fails(FdrlError, str(path), "inside one another"):
         read_data(tmp_path)
+    path.write_text("env_kwargs." + ".".join("a" * 300) + " = 1\n")
+    with fails(FdrlError, str(path), "inside one another"):
+        read_data(tmp_path)
+
+
+def test_what_no_reader_of_toml_bears_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"agents = {'9' * 5_000}\n")
+    for read in (read_tables, read_suite):
+        with fails(FdrlError, str(path), "digits"):
+            read(str(path))
+    run = apply_flags({}, ["--env_kwargs.gravity", "9" * 5_000])
+    assert run.env_kwargs["gravity"] == "9" * 5_000  # for the environment to refuse
+    path.unlink()
+    os.mkfifo(path)
+    for read in (read_tables, read_suite):
+        with fails(FdrlError, str(path), "pipe"):
+            read(str(path))
 
 
 def test_a_byte_order_mark_before_a_config_is_no_part_of_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,14 +74,19 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_no_verb_imports_or_calls_what_a_run_folder_names(stranger: Path, capsys: Capture) -> None:
+    stopped = Path(shutil.copytree(stranger, "stopped"))
+    (stopped / "summary.json").unlink()
     for more in HOSTILE:
-        (stranger / "config.toml").write_text(tomli_w.dumps(tables_of(**more)))
+        for folder in (stranger, stopped):
+            (folder / "config.toml").write_text(tomli_w.dumps(tables_of(**more)))
         place, name = next(unregistered(tables_of(**more)))
         for words in (["train", "--resume"], ["eval"], ["export"]):
-            assert cli.main([*words, "s"]) == 2
+            assert cli.main([*words, "stopped"]) == 2
             said = capsys.readouterr().err
             assert len(said.splitlines()) == 1
-            says(said, "s:", place, name, "--trust")
+            says(said, "stopped:", place, name, "--trust")
+        assert cli.main(["train", "--resume", "s"]) == 0
+        says(capsys.readouterr().out, "s", "finished", "--trust")
         entry = collect.read("s")
         assert entry.run is None or entry.finished
         with fails(FdrlError, name, "trust=True"):

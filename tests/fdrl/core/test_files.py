@@ -205,3 +205,9 @@ def test_a_run_folder_that_was_deleted_is_not_made_again(tmp_path: Path) -> None
         with fails(FdrlError, tmp_path / "a" / "checkpoints", "No such file"):
             folder.checkpoint(1, {}, 0.0)
     assert not (tmp_path / "a").exists()
+
+
+def test_what_stands_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with fails(FdrlError, tmp_path / "file", "no folder"):
+        make_folder(tmp_path / "file" / "run")

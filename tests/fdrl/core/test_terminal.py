@@ -8,8 +8,11 @@ import sys
 from typing import cast
 
 import pytest
+from rich.table import Table
 
+from fdrl.cli import main
 from fdrl.core import terminal
+from fdrl.core.errors import plain
 from fdrl.core.terminal import Stream
 
 
@@ -105,3 +108,21 @@ def test_a_terminal_that_cannot_move_its_cursor_is_not_redrawn(
     for term, redrawn in (("xterm", True), ("dumb", False)):
         monkeypatch.setenv("TERM", term)
         assert terminal.live(terminal.console()) is redrawn
+
+
+def test_brackets_and_control_characters_mean_themselves(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "a[/b] [red]c :smile:"
+    table = Table.grid()
+    table.add_row(name)
+    terminal.console().print(table, name)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [name, name]
+    assert plain("my\nrun \x1b[31m\x9b é") == r"my\nrun \x1b[31m\x9b é"
+
+
+def test_an_error_is_one_line_whatever_a_name_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "no\nrun\x1b[2J"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert r"no\nrun\x1b[2J" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,17 @@ def test_runs_are_found_at_any_depth_and_once(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.toml").write_text("not = 'ours'\n")
     assert collect.find([tmp_path, one]) == [one, two]
+
+
+def test_a_log_that_is_a_pipe_is_a_reason_and_never_waited_for(tmp_path: Path) -> None:
+    for name in ("metrics.jsonl", "summary.json"):
+        folder = write_run(tmp_path / name.partition(".")[0])
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        (folder.with_name(f"{folder.name}.failed.json")).symlink_to("/dev/zero")
+        assert not collect.read(folder).whole
+    os.mkfifo(tmp_path / "bench.json")
+    assert collect.manifests([tmp_path]) == []
 
 
 def test_tuning_runs_are_left_out_told_and_found_by_their_own_name(

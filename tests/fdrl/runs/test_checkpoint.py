@@ -240,6 +240,24 @@ class Foreign(FakeFederation):
     foreign = True
 
 
+class Panic(BaseException):
+    """As compiled environments raise: no Exception."""
+
+
+def test_a_panic_costs_no_round(tmp_path: Path) -> None:
+    class Panics(Foreign):
+        def round(self) -> RoundRecord:
+            if self.rounds_done == 4:
+                raise Panic
+            return super().round()
+
+    with pytest.raises(Panic):
+        train(FAKE, out=tmp_path / "a", federation=Panics)
+    newest = latest_checkpoint(tmp_path / "a")
+    assert newest is not None
+    assert newest.round == 4
+
+
 def test_a_third_interrupt_ends_the_process_as_if_nobody_listened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
