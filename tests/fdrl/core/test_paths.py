@@ -42,7 +42,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    others = [finder for finder in sys.meta_path if not isinstance(finder, Behind)]
+    monkeypatch.setattr(sys, "meta_path", others)
     yield folder
     for name in ("wanderer", "bakery_of_tests", "own_of_tests"):
         sys.modules.pop(name, None)

@@ -37,12 +37,12 @@ class Thread:
     exitcode = None
 
     def __init__(self, target: Any, args: tuple[Any, ...], daemon: bool) -> None:
-        ours, *others = args
+        looked, ours, *others = args
         theirs = Connection(os.dup(ours.fileno()))
 
         def work() -> None:
             with theirs:
-                target(theirs, *others)
+                target(looked, theirs, *others)
 
         self._thread = threading.Thread(target=work, daemon=daemon)
 

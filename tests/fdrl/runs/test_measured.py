@@ -92,7 +92,7 @@ def test_a_world_that_ignores_its_seed_is_resumed_and_evaluated(tmp_path: Path) 
     with pytest.warns(Notice, match="played again"):
         summary = train(run, out=tmp_path / "a", resume=True, curves=False)
     assert summary.rounds == 4
-    agents, _ = load(tmp_path / "a")
+    agents, _ = load(tmp_path / "a", trust=True)
     assert agents.evaluate(2).shape == (2, 2)
     agents.close()
 
