@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from fdrl.core.threads import THREAD_VARIABLES
 # Pools of threads spin: two of them on the cores of two test workers take ten times as long.
 for _name in THREAD_VARIABLES:
     os.environ.setdefault(_name, "1")
+
+# What a user's own runs are remembered by must not mix with that of whoever tests.
+os.environ["FDRL_STATE"] = tempfile.mkdtemp(prefix="fdrl-state-")
 
 # Box2D's import warns about its own bindings; where warnings are errors that crashes Python.
 with warnings.catch_warnings(), contextlib.suppress(ImportError):

@@ -181,20 +181,24 @@ def _train(run: Run, folder: Path, resume: bool, trackers: Sequence[Tracker]) ->
         _notes(federation)
         return federation
 
-    resumes = command("fdrl train --resume", folder, run)
-    go_on = f"continue with: {resumes}"
+    def resumes() -> str:
+        return command("fdrl train --resume", folder, run)  # whether it was begun here shows then
+
     try:
         return train(run, out=folder, resume=resume, trackers=trackers, federation=build)
     except HoldsRun:
         raise FdrlError(
             f"{folder} holds a run already: delete it, choose another --out, or continue it with "
-            f"{resumes}"
+            f"{resumes()}"
         ) from None
     except BrokenPipeError:
-        print(f"nobody reads the output any more: stopped; {go_on}", file=sys.stderr)
+        print(
+            f"nobody reads the output any more: stopped; continue with: {resumes()}",
+            file=sys.stderr,
+        )
         raise
     except Stopped as stop:
-        print(f"stopped after round {stop.round}; {go_on}", file=sys.stderr)
+        print(f"stopped after round {stop.round}; continue with: {resumes()}", file=sys.stderr)
         return None
 
 

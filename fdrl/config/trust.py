@@ -3,20 +3,27 @@
 A config names an environment, learners and a strategy, and ``module:callable`` names them by what
 is to be imported. Who types such a name, or a file that has it, asks for that. A run folder may
 come from a stranger, so what one names must be registered: come with fdrl, stand in Gymnasium's
-or PettingZoo's registry, or belong to an installed plugin. Anything else needs ``--trust``.
+or PettingZoo's registry, or belong to an installed plugin. Anything else needs ``--trust``, but
+for runs that this user began here, which are remembered outside of them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fdrl.config.run import Run, to_tables
+import msgspec
+
+from fdrl.config.run import LOCAL_FIELDS, Run, to_tables
 from fdrl.config.tables import PLUGINS, settings_class
 from fdrl.core.errors import FdrlError, short
+from fdrl.core.paths import absolute
 from fdrl.core.registry import ENVS
 
 Place = tuple[str | int, ...]
@@ -86,15 +93,62 @@ def check_trusted(
 ) -> None:
     """Raise `FdrlError` if a run folder's config names what is not registered.
 
-    `said` are the places and names that the user gave, too.
+    `said` are the places and names that the user gave, too. Runs that were begun here are trusted.
     """
     for place, name in unregistered(tables):
-        if (place.removesuffix(".type"), name) not in said:
+        if (place.removesuffix(".type"), name) not in said and not begun_here(folder, tables):
             raise FdrlError(
                 f"{folder}: {place} = {short(name, 80)!r} is not registered, and nothing that a "
                 "run folder names is imported unasked; if you trust who made it: --trust "
                 "(trust=True in Python)"
             )
+
+
+# ---- The user's own runs: whoever typed a name here once need not vouch for it again ----
+
+REMEMBERED = "own-runs"
+"""The file of their digests, in the user's folder for the state of programs."""
+
+
+def remember(folder: str | Path, tables: Mapping[str, Any]) -> None:
+    """Note that this user began a run here, if it names what is not registered.
+
+    Where nothing can be noted (no home, a full disk), its folder needs ``--trust`` as any other.
+    """
+    if next(unregistered(tables), None) is None:
+        return
+    path = _memory()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        file = os.open(path, flags, 0o600)
+        try:
+            os.write(file, f"{_mark(folder, tables)}\n".encode())
+        finally:
+            os.close(file)
+
+
+def begun_here(folder: str | Path, tables: Mapping[str, Any]) -> bool:
+    """Say whether this user began this very run, in this place and of this config."""
+    with suppress(OSError):
+        return _mark(folder, tables).encode() in _memory().read_bytes().split()
+    return False
+
+
+def _memory() -> Path:
+    """Return where own runs are remembered: ``$FDRL_STATE``, or by the XDG specification."""
+    own, state = os.environ.get("FDRL_STATE"), os.environ.get("XDG_STATE_HOME")
+    if own:
+        return Path(own) / REMEMBERED
+    return Path(state or os.path.expanduser("~/.local/state")) / "fdrl" / REMEMBERED
+
+
+def _mark(folder: str | Path, tables: Mapping[str, Any]) -> str:
+    """Return the digest of a place and a config, but for what changes no number."""
+    told = {key: value for key, value in tables.items() if key not in LOCAL_FIELDS}
+    place = os.path.realpath(absolute(folder))
+    words = msgspec.json.encode([place, told], order="deterministic")
+    return hashlib.sha256(words).hexdigest()
 
 
 def same_names(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
@@ -105,9 +159,12 @@ def same_names(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
 def command(words: str, folder: str | Path, run: Run | None = None, more: str = "") -> str:
     """Return a command on a run folder, to be pasted: quoted, with ``--trust`` if `run` needs it.
 
+    A run that was begun here does not.
+
     >>> command("fdrl eval", "my run")
     "fdrl eval 'my run'"
     """
     path = f"./{folder}" if str(folder).startswith("-") else str(folder)
-    needed = run is not None and next(unregistered(to_tables(run)), None) is not None
+    tables = {} if run is None else to_tables(run)
+    needed = next(unregistered(tables), None) is not None and not begun_here(folder, tables)
     return " ".join(filter(None, (words, shlex.quote(path), more, "--trust" * needed)))

@@ -25,7 +25,7 @@ import msgspec
 
 from fdrl.config.run import Run, differences, digest, parse, to_tables, to_toml
 from fdrl.config.tables import read_tables
-from fdrl.config.trust import check_trusted, same_names
+from fdrl.config.trust import check_trusted, remember, same_names
 from fdrl.core.arrays import Array
 from fdrl.core.errors import FdrlError, HoldsRun, OtherConfig, warn_once
 from fdrl.core.files import (
@@ -311,6 +311,7 @@ class RunFolder:
             # A config that names its own folder could not be used to start the run again.
             kept = msgspec.structs.replace(run, out="")
             write_atomic(folder.path / CONFIG, to_toml(kept).encode(), folder.path)
+            remember(folder.path, read_config(folder.path))
             folder._open_log(0)
         except BaseException:
             folder.close()

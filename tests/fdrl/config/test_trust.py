@@ -17,7 +17,7 @@ from messages import fails, says
 import fdrl
 from fdrl import cli
 from fdrl.config.run import parse, to_tables
-from fdrl.config.trust import command, unregistered
+from fdrl.config.trust import begun_here, command, remember, unregistered
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import load_object
 from fdrl.report import collect
@@ -240,3 +240,47 @@ def test_what_makes_no_environment_is_refused_before_it_is_called(
     says(capsys.readouterr().err, repr(name), "gymnasium.Env")
     for function in (anything, whatever):  # who does not say what it returns may be called
         check_maker("x:anything", function)
+
+
+def test_a_run_that_was_begun_here_needs_no_trust_and_its_copy_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FDRL_STATE", str(tmp_path / "state"))
+    text = "from gymnasium.envs.classic_control import CartPoleEnv\nclass Own(CartPoleEnv): ...\n"
+    Path("own_of_mine.py").write_text(text)
+    words = ["--agents", "2", "--steps", "64", "--agent.n_envs", "2", "--agent.n_steps", "32"]
+    words += ["--agent.hidden", "8", "--evaluation.episodes", "1", "--quiet"]
+    limit = ["--env_kwargs.max_episode_steps", "20"]
+    assert cli.main(["train", "--env", "own_of_mine:Own", *limit, *words, "--out", "a"]) == 0
+    Path("a/summary.json").unlink()
+    assert cli.main(["train", "--resume", "a", "--quiet"]) == 0
+    assert cli.main(["eval", "a", "--episodes", "1"]) == 0
+    shutil.copytree("a", "b")
+    for state in (tmp_path / "state", tmp_path / "elsewhere"):
+        monkeypatch.setenv("FDRL_STATE", str(state))
+        assert cli.main(["eval", "b", "--episodes", "1"]) == 2
+    assert cli.main(["eval", "a", "--episodes", "1"]) == 2  # nobody remembers it elsewhere
+    monkeypatch.setenv("FDRL_STATE", str(tmp_path / "state"))
+    config = Path("a/config.toml")
+    config.write_text(config.read_text().replace("max_episode_steps = 20", "seconds = 20"))
+    assert cli.main(["eval", "a", "--episodes", "1"]) == 2
+    assert capsys.readouterr().err.count("--trust") == 4
+    sys.modules.pop("own_of_mine")
+
+
+def test_where_nothing_can_be_remembered_a_run_trains_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FDRL_STATE", str(tmp_path / "file" / "below"))
+    tables = {"env": "some_module:Env"}
+    remember(tmp_path, tables)
+    assert not begun_here(tmp_path, tables)
+    monkeypatch.setenv("FDRL_STATE", str(tmp_path / "state"))
+    remember(tmp_path, {"env": "CartPole-v1"})
+    assert not (tmp_path / "state").exists()  # there is nothing to vouch for
+    remember(tmp_path, tables)
+    assert begun_here(tmp_path, {**tables, "threads": 2})
+    assert not begun_here(tmp_path, {**tables, "seed": 2})
+    assert (tmp_path / "state" / "own-runs").stat().st_mode & 0o077 == 0

@@ -75,10 +75,10 @@ def test_a_run_lies_where_the_command_said_although_the_world_moves(
     assert Path.cwd() == away
     assert (here / "runs/a/summary.json").is_file()
     os.chdir(here)
-    assert cli.main(["eval", "runs/a", "--trust", "--episodes", "1"]) == 0
+    assert cli.main(["eval", "runs/a", "--episodes", "1"]) == 0
     os.chdir(here)
     assert cli.main(["train", "--resume", "runs/a", "--trust"]) == 0
-    says(capsys.readouterr().out, "runs/a is finished", "fdrl eval runs/a --trust")
+    says(capsys.readouterr().out, "runs/a is finished", "fdrl eval runs/a")
     assert list(away.iterdir()) == []
 
 
