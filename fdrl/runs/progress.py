@@ -48,6 +48,8 @@ def human_return(value: float | None) -> str:
     """Return a return with one decimal (two below 10), or a dash if no episode ended yet."""
     if value is None or math.isnan(value):
         return "-"
+    if abs(value) >= 1e9:
+        return f"{value:.3g}"
     return f"{value:.2f}" if abs(value) < 9.995 else f"{value:,.1f}"
 
 

@@ -49,6 +49,7 @@ def test_human_return() -> None:
     assert [human_return(v) for v in (None, float("nan"), 1234.56, -0.04, 9.99, 9.996, -9.996)] == [
         "-", "-", "1,234.6", "-0.04", "9.99", "10.0", "-10.0",
     ]  # fmt: skip
+    assert human_return(-3.4028e38) == "-3.4e+38"
 
 
 def test_sparkline_spans_low_to_high() -> None:
