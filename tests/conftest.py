@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -15,6 +16,10 @@ from fdrl.core.threads import THREAD_VARIABLES
 # Pools of threads spin: two of them on the cores of two test workers take ten times as long.
 for _name in THREAD_VARIABLES:
     os.environ.setdefault(_name, "1")
+
+# Below ``nohup`` a closed terminal is ignored, and so it would be by the runs that tests make.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What a user's own runs are remembered by must not mix with that of whoever tests.
 os.environ["FDRL_STATE"] = tempfile.mkdtemp(prefix="fdrl-state-")
