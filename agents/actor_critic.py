@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fdrl.core.arrays import Array, Metrics
 from fdrl.core.cohort import CohortContext, Episodes, Experience
 from fdrl.core.errors import FdrlError
+from fdrl.core.settings import network_numbers
 
 from . import train_state
 from .buffer import Batch, VisitRecorder, batch_of, flat, lived_first, reordered, zeroed
@@ -392,3 +393,17 @@ class LearnProgress:
         for values in self._sums.values():
             values[rows] = 0
         return metrics
+
+
+def actor_critic_numbers(
+    hidden: tuple[int, ...], observation: int, answer: int, rows: int
+) -> dict[str, float]:
+    """Return what a policy, a critic and a rollout of so many rows hold, by setting.
+
+    See `fdrl.core.settings.LearnerSettings.numbers`.
+    """
+    return {
+        "hidden": network_numbers(hidden, observation, answer)
+        + network_numbers(hidden, observation, 1),
+        "n_steps": float(rows) * (observation + answer + 6),
+    }

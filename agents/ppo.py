@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fdrl.core.arrays import Metrics
 from fdrl.core.cohort import CohortContext
-from fdrl.core.settings import LearnerSettings, network_numbers, sizes
+from fdrl.core.settings import LearnerSettings, sizes
 
-from .actor_critic import ActorCriticCohort
+from .actor_critic import ActorCriticCohort, actor_critic_numbers
 from .buffer import Batch
 from .gaussian import objective_of
 from .losses import METRICS, ActorCriticLoss, normalize, total_loss
@@ -97,11 +97,8 @@ class PPO(
 
     def numbers(self, observation: int, answer: int, steps: int) -> dict[str, float]:
         """Return what a policy, a critic and a rollout hold."""
-        return {
-            "hidden": network_numbers(self.hidden, observation, answer)
-            + network_numbers(self.hidden, observation, 1),
-            "n_steps": float(min(steps, self.n_envs * self.n_steps)) * (observation + answer + 6),
-        }
+        rows = min(steps, self.n_envs * self.n_steps)
+        return actor_critic_numbers(self.hidden, observation, answer, rows)
 
     def for_pool(self, agents: int) -> PPO:
         """Return settings with minibatches of so many agents."""

@@ -127,3 +127,13 @@ def test_the_tests_that_pages_name_are_there() -> None:
         assert len(texts) >= len(files) > 0, row
         for name in re.findall(r"\btest_\w+\b(?!\.py)", cell):
             assert any(f"def {name}(" in text for text in texts), name
+
+
+def test_the_long_tests_are_there() -> None:
+    """A name that no test has would leave a long one among the fast ones without a word."""
+    conftest = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
+    long = re.findall(r'^    "(test_\w+\.py)::(\w+)(?:\[.*\])?",$', conftest, re.MULTILINE)
+    assert len(long) == conftest.partition("LONG = (")[2].partition("\n)")[0].count("::") > 10
+    for file, name in long:
+        texts = [p.read_text(encoding="utf-8") for p in ROOT.glob(f"tests/**/{file}")]
+        assert any(f"def {name}(" in text for text in texts), name

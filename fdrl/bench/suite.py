@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import msgspec
 import tomli_w
 
-from fdrl.config.errors import config_error, toml_tables, toml_text
+from fdrl.config.errors import config_error
+from fdrl.config.tables import toml_tables, toml_text
 from fdrl.config.trust import texts, unregistered
 from fdrl.core.errors import FdrlError, Mistakes, nearest
 from fdrl.core.files import make_folder, write_atomic

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from fdrl.core.errors import FdrlError
 from fdrl.core.files import read_file
+from fdrl.core.paths import absolute
 
 Amount = Annotated[float, msgspec.Meta(gt=0.0, le=1e15)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]
@@ -32,7 +32,7 @@ class _Kind(
         if self.key_file is None:
             return b""
         try:
-            found = read_file(Path(self.key_file))
+            found = read_file(absolute(self.key_file))
         except FdrlError as error:
             raise FdrlError(f"config: no key: {error} (at channel.key_file)") from None
         if len(found) < KEY:

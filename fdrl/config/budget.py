@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from fdrl.config.tables import comes_with_fdrl, type_of
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, ENVS, load_object
 from fdrl.core.settings import LearnerSettings, convert
@@ -74,15 +75,15 @@ def implied_cap(raw: Mapping[str, Any], agents: Sequence[Mapping[str, Any]], ste
     learner that does not come with fdrl has the copies that its table says.
     """
     env, kwargs = str(raw["env"]), raw.get("env_kwargs", {})
-    copies = [_copies(agent) if _ours(agent) else _said(agent) for agent in agents]
+    copies = [
+        _copies(agent)
+        if comes_with_fdrl("agent", type_of({"agent": agent}, "agent"))
+        else _said(agent)
+        for agent in agents
+    ]
     known = ":" not in env or "max_episode_steps" in kwargs
     longest = longest_episode(env, kwargs) if known else steps // (raw["episodes"] + max(copies))
     return _cap(int(raw["episodes"]), longest, copies)
-
-
-def _ours(agent: Mapping[str, Any]) -> bool:
-    name = str(agent.get("type", AGENTS.default().name))
-    return name in AGENTS and AGENTS.spec(name).settings.startswith("fdrl.")
 
 
 def _said(agent: Mapping[str, Any]) -> int:

@@ -19,8 +19,15 @@ import tomli_w
 
 from fdrl.channels.settings import ChannelSettings, IdealChannel
 from fdrl.config.budget import Goal, implied_cap, step_cap
-from fdrl.config.errors import check_depth, check_finite, config_error
-from fdrl.config.tables import PLUGINS, merge_defaults, settings_class, type_of
+from fdrl.config.errors import check_finite, config_error
+from fdrl.config.tables import (
+    PLUGINS,
+    check_depth,
+    comes_with_fdrl,
+    merge_defaults,
+    settings_class,
+    type_of,
+)
 from fdrl.core.errors import FdrlError
 from fdrl.core.registry import AGENTS, ENVS, load_object, near_settings
 from fdrl.core.settings import (
@@ -213,7 +220,12 @@ def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
     be compared, but not trained.
     """
     check_depth(raw)
-    classes = {k: settings_class(k, type_of(raw, k)) for k in PLUGINS if not data or _ours(raw, k)}
+    names = {key: type_of(raw, key) for key in PLUGINS}
+    classes = {
+        key: settings_class(key, name)
+        for key, name in names.items()
+        if not data or comes_with_fdrl(key, name)
+    }
     with _LOCK:
         cls = _run_type(*(classes.get(key, Table) for key in PLUGINS))
     raw = {k: v for k, v in raw.items() if v is not None}
@@ -230,7 +242,7 @@ def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
         raw.setdefault("same_init", classes["strategy"].default_same_init)
     run: Run = _convert(raw, cls)
     for index, cohort in enumerate(run.cohorts):
-        if not data or _ours({"agent": cohort.agent}, "agent"):
+        if not data or comes_with_fdrl("agent", type_of({"agent": cohort.agent}, "agent")):
             agent_settings(cohort.agent, f"cohorts[{index}].agent")
     if run.cohorts:
         total = sum(c.agents for c in run.cohorts)
@@ -242,12 +254,6 @@ def parse(raw: Mapping[str, Any], *, data: bool = False) -> Run:
             f"config: agent_kwargs has {len(run.agent_kwargs)} tables for {run.agents} agents"
         )
     return run
-
-
-def _ours(raw: Mapping[str, Any], key: str) -> bool:
-    """Say whether the learner or strategy of raw tables is one that comes with fdrl."""
-    registry, name = PLUGINS[key][0], type_of(raw, key)
-    return name in registry and registry.spec(name).settings.startswith("fdrl.")
 
 
 def _team(raw: Mapping[str, Any]) -> TeamSpec | None:

@@ -6,6 +6,7 @@ where they name none, the registry's defaults do.
 
 from __future__ import annotations
 
+import codecs
 import importlib.resources
 import shlex
 from collections.abc import Mapping
@@ -15,8 +16,8 @@ from typing import Any
 import msgspec
 
 from fdrl.channels.settings import MacAnalog
-from fdrl.config.errors import toml_tables, toml_text
-from fdrl.core.errors import FdrlError, nearest
+from fdrl.core.errors import FdrlError, nearest, short
+from fdrl.core.files import read_file
 from fdrl.core.registry import AGENTS, STRATEGIES, Registry, load_object
 from fdrl.core.settings import Exchange, LearnerSettings
 
@@ -43,7 +44,14 @@ def settings_class(key: str, name: str) -> Any:
     return cls
 
 
+def comes_with_fdrl(key: str, name: str) -> bool:
+    """Say whether a learner or strategy is one of fdrl's own; nothing is imported to know it."""
+    registry = PLUGINS[key][0]
+    return name in registry and registry.spec(name).settings.startswith("fdrl.")
+
+
 def type_of(raw: Mapping[str, Any], key: str) -> str:
+    """Return the learner or strategy of raw tables; `key` is "agent" or "strategy"."""
     table = raw.get(key, {})
     if not isinstance(table, Mapping):
         raise FdrlError(f'config: {key} must be a table: [{key}] type = "...", not {table!r}')
@@ -100,6 +108,76 @@ def merge_defaults(table: Mapping[str, Any], cls: type[msgspec.Struct]) -> dict[
             if given.get("type", usual.get("type")) == usual.get("type"):
                 out[field.encode_name] = {**usual, **given}
     return out
+
+
+# ---- The text of a TOML file, which is UTF-8 whatever an editor or a shell made of it ----
+
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""How files of other encodings begin."""
+
+
+def toml_text(path: str | Path, what: str) -> str:
+    """Read a TOML file's text; a byte-order mark before it, as Notepad writes one, is left out.
+
+    Raises `FdrlError` that names the file, what it is, and the encoding that it appears to have.
+    """
+    try:
+        data = read_file(Path(path))
+    except FdrlError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        why = error.__cause__.strerror or error.__cause__
+        raise FdrlError(f"cannot read the {what} {path}: {why}") from None
+    try:
+        if b"\0" not in data[:4]:
+            return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte {data[error.start]:#04x} at position {error.start} is not UTF-8"
+    else:
+        found = "it has zero bytes"
+    marked = (name for mark, name in MARKS.items() if data.startswith(mark))
+    seems = next(marked, "UTF-16" if b"\0" in data[:4] else "Latin-1 or Windows-1252")
+    raise FdrlError(
+        f"cannot read the {what} {path}: {found}, it appears to be {seems}; TOML is UTF-8: save it "
+        "as that"
+    )
+
+
+DEEPEST = 50
+"""How many tables and lists may stand inside one another: what reads them calls itself."""
+
+
+def toml_tables(text: str, source: object) -> dict[str, Any]:
+    """Read TOML; raises `FdrlError` that names where it stands, for what no config means too."""
+    try:
+        tables: dict[str, Any] = msgspec.toml.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise FdrlError(f"{source}: not valid TOML: {short(error)}") from None
+    except ValueError:  # Python's own: it reads no whole number of thousands of digits
+        raise FdrlError(f"{source}: not valid TOML: a number has thousands of digits") from None
+    check_depth(tables, source)
+    return tables
+
+
+def check_depth(tables: Any, source: object = "config") -> None:
+    """Raise `FdrlError` if more than `DEEPEST` tables or lists stand inside one another."""
+    inside = [tables]
+    for _ in range(DEEPEST):
+        inside = [
+            value
+            for one in inside
+            for value in (one.values() if isinstance(one, Mapping) else one)
+            if isinstance(value, Mapping | list | tuple)
+        ]
+        if not inside:
+            return
+    raise FdrlError(f"{source}: more than {DEEPEST} tables or lists stand inside one another")
 
 
 # ---- Where raw configs come from: the presets that ship with fdrl, and TOML files ----

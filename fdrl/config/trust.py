@@ -23,6 +23,7 @@ import msgspec
 from fdrl.config.run import LOCAL_FIELDS, Run, to_tables
 from fdrl.config.tables import PLUGINS, settings_class
 from fdrl.core.errors import FdrlError, short
+from fdrl.core.files import make_folder, open_file, read_file, write_all
 from fdrl.core.paths import absolute
 from fdrl.core.registry import ENVS
 
@@ -118,20 +119,20 @@ def remember(folder: str | Path, tables: Mapping[str, Any]) -> None:
     if next(unregistered(tables), None) is None:
         return
     path = _memory()
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        file = os.open(path, flags, 0o600)
+    with suppress(OSError, FdrlError):
+        make_folder(path.parent)
+        file = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
-            os.write(file, f"{_mark(folder, tables)}\n".encode())
+            os.chmod(path, 0o600)  # nobody else may vouch for runs
+            write_all(file, f"{_mark(folder, tables)}\n".encode())
         finally:
             os.close(file)
 
 
 def begun_here(folder: str | Path, tables: Mapping[str, Any]) -> bool:
     """Say whether this user began this very run, in this place and of this config."""
-    with suppress(OSError):
-        return _mark(folder, tables).encode() in _memory().read_bytes().split()
+    with suppress(FdrlError):
+        return _mark(folder, tables).encode() in read_file(_memory()).split()
     return False
 
 

@@ -62,6 +62,19 @@ def said(error: BaseException) -> str:
     return told + place(error)
 
 
+def raised(call: str, error: BaseException, masked: bool, reset: str) -> str:
+    """Return what a call of a world raised, and what may have been the reason.
+
+    `masked`: it says which actions are allowed; `reset`: how its `reset` should be written.
+    """
+    what = f"{call} raised {said(error)}"
+    if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
+        what += f"; let it be {reset}"
+    if call == "step" and masked:
+        what += "; action masks are not honored, so an action may not have been allowed"
+    return what
+
+
 def place(error: BaseException) -> str:
     """Return `` (FILE:LINE)`` of the last line of somebody else's code that an error came through.
 

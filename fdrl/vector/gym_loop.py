@@ -228,11 +228,8 @@ class GymLoop:
         if isinstance(error, FdrlError):  # from a wrapper of ours, which knows better
             kind = error.kind if isinstance(error, EnvFault) else "shape"
             return EnvFault(kind, f"{self._where(i)}: {error}")
-        what = f"{call} raised {contract.said(error)}"
-        if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
-            what += "; let it be reset(self, *, seed=None, options=None)"
-        if call == "step" and self._masked:
-            what += "; action masks are not honored, so the action may not have been allowed"
+        reset = "reset(self, *, seed=None, options=None)"
+        what = contract.raised(call, error, self._masked, reset)
         return EnvFault(call, f"{self._where(i)}: {what}")
 
     def _endless(self, i: int) -> EnvFault:

@@ -359,11 +359,7 @@ class ParallelLoop:
         )
 
     def _raised(self, w: int, call: Any, error: BaseException) -> EnvFault:
-        what = f"{call} raised {contract.said(error)}"
-        if call == "reset" and isinstance(error, TypeError) and "'seed'" in str(error):
-            what += "; let it be reset(self, seed=None, options=None)"
-        if call == "step" and self._masked:
-            what += "; action masks are not honored, so an action may not have been allowed"
+        what = contract.raised(call, error, self._masked, "reset(self, seed=None, options=None)")
         return EnvFault(call, f"{self._where(w)}: {what}")
 
     def ends(self) -> bool:

@@ -1,4 +1,4 @@
-"""One exchange of the distillation engine's two halves, through bytes and all checks."""
+"""Rounds: all of a federation, or one exchange of the distillation engine's two halves."""
 
 from fdrl.wire.codec import decode, encode
 
@@ -30,3 +30,12 @@ def one_round(client, server, cohort, seen, drop=()):
     down = through_bytes(server.aggregate(1, up))
     receive(client, cohort, down, 1)
     return up, down
+
+
+def records(federation):
+    """Train to the end; return what each round's record says."""
+    found = []
+    while not federation.done:
+        found.append(federation.round())
+    federation.close()
+    return found

@@ -5,20 +5,13 @@ import numpy as np
 import pytest
 from by_label import SMALL
 from messages import says
+from rounds import records
 
 import fdrl
 from fdrl.core.errors import Notice
 from fdrl.packs.train import train_packed
 
 TINY = {"type": "ppo", "hidden": (8,), "n_envs": 2, "n_steps": 32, "n_epochs": 2}
-
-
-def records(federation):
-    found = []
-    while not federation.done:
-        found.append(federation.round())
-    federation.close()
-    return found
 
 
 def spoiled(run, agents, rounds=1):

@@ -6,23 +6,18 @@ import numpy as np
 import pytest
 from by_label import SMALL
 from messages import fails, says
+from rounds import records
 
 import fdrl
+from fdrl.channels.settings import IdealChannel
 from fdrl.core.errors import BadMessage, FdrlError, Notice
+from fdrl.core.paths import started
 from fdrl.core.registry import STRATEGIES
 from fdrl.core.transport import Delivery
 from fdrl.wire.codec import decode, encode
 from fdrl.wire.parts import OptimizerState, Values
 
 FAST = {"type": "ppo", "n_epochs": 2, "hidden": (16,)}
-
-
-def records(federation):
-    found = []
-    while not federation.done:
-        found.append(federation.round())
-    federation.close()
-    return found
 
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
@@ -426,3 +421,11 @@ def test_a_shared_key_changes_bytes_alone_and_tells_whose_a_message_is(tmp_path)
         bad = {"type": "ideal", "key_file": str(tmp_path / missing)}
         with fails(FdrlError, "channel.key_file"):
             fdrl.Federation(fdrl.make_run(channel=bad, **fields))
+
+
+def test_a_key_file_is_where_it_was_named(tmp_path, monkeypatch):
+    (tmp_path / "key").write_bytes(b"0123456789abcdef")
+    monkeypatch.chdir(tmp_path)
+    with started():
+        monkeypatch.chdir("/")  # as simulators do
+        assert IdealChannel(key_file="key").key() == b"0123456789abcdef"

@@ -265,25 +265,6 @@ def test_a_forked_child_leaves_its_parents_workers_alone(tmp_path: Path) -> None
     assert parent == "parent [0, 1, 2, 3, 4]"
 
 
-@pytest.mark.slow
-def test_a_stopped_worker_dies_with_its_parent_too(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(ORPHANAGE)
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "support")}
-    parent = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py")], stdout=subprocess.PIPE, text=True, env=here
-    )
-    assert parent.stdout is not None
-    workers = [int(pid) for pid in parent.stdout.readline().split()]
-    os.kill(workers[0], signal.SIGSTOP)
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 10
-    while any(_alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(_alive(pid) for pid in workers)
-
-
 ORPHANAGE = """
 import moody, multiprocessing, os, time
 from fdrl.federation.shards import build_cohort
@@ -294,7 +275,8 @@ if __name__ == "__main__":
 """
 
 
-def test_workers_die_with_their_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_workers_die_with_their_parent(stopped: int, tmp_path: Path) -> None:
     script = tmp_path / "orphanage.py"
     script.write_text(ORPHANAGE)
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "support")}
@@ -304,6 +286,8 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
     assert parent.stdout is not None
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
+    for pid in workers[:stopped]:
+        os.kill(pid, signal.SIGSTOP)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()

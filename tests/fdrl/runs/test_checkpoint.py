@@ -289,9 +289,13 @@ def test_an_environment_that_fails_names_the_last_checkpoint(tmp_path: Path) -> 
     assert what_it_says(tmp_path / "a") == what_it_says(tmp_path / "b")
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+def crash_after(rounds: int, folder: Path) -> None:
     with pytest.raises(Crash):
-        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+        train(FAKE, out=folder, trackers=[After(rounds, crash)], federation=FakeFederation)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    crash_after(7, tmp_path / "a")
     damaged = tmp_path / "a" / "checkpoints" / "round-000006.safetensors"
     os.truncate(damaged, 100)
     with pytest.warns(Notice) as said:
@@ -302,8 +306,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
 
 
 def test_only_damaged_checkpoints_are_one_line_and_nothing_is_touched(tmp_path: Path) -> None:
-    with pytest.raises(Crash):
-        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+    crash_after(7, tmp_path / "a")
     for name in ("round-000003", "round-000006"):
         os.truncate(tmp_path / "a" / "checkpoints" / f"{name}.safetensors", 100)
     before = {p: p.read_bytes() for p in (tmp_path / "a").rglob("*") if p.is_file()}
@@ -313,8 +316,7 @@ def test_only_damaged_checkpoints_are_one_line_and_nothing_is_touched(tmp_path: 
 
 
 def test_a_log_that_was_changed_is_found_before_it_grows(tmp_path: Path) -> None:
-    with pytest.raises(Crash):
-        train(FAKE, out=tmp_path / "a", trackers=[After(7, crash)], federation=FakeFederation)
+    crash_after(7, tmp_path / "a")
     log = tmp_path / "a" / "metrics.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines).replace(b"\n", b"\r\n"))
@@ -334,8 +336,7 @@ def test_a_log_that_was_changed_is_found_before_it_grows(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_of_other_code_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(Crash):
-        train(FAKE, out=tmp_path / "a", trackers=[After(4, crash)], federation=FakeFederation)
+    crash_after(4, tmp_path / "a")
 
     class Changed(FakeFederation):
         def load_state(self, state: Any) -> None:
